@@ -1,0 +1,54 @@
+# ZoomLDM. `make help` lists the targets.
+PYTHON ?= python3
+VENV   ?= .venv
+PY     := $(VENV)/bin/python
+STAMP  := $(VENV)/.setup-done
+export PYTHONUNBUFFERED = 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow lint format fid bench doctor clean distclean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: $(STAMP)  ## virtual environment in .venv with pinned dependencies (about 2 minutes, 6 GB)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "error: Python 3.11 or newer is needed, $(PYTHON) is older; name another: make setup PYTHON=python3.12"; exit 2; }
+	@$(PYTHON) -c 'import venv, ensurepip' || \
+		{ echo "error: $(PYTHON) has no venv module; on Debian: apt-get install python3-venv"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --upgrade pip
+	$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[dev,launchers]'
+	@touch $@
+
+demo: setup  ## slides to report on this machine, CPU only (SLIDES=folder MPP=0.5 for real slides)
+	$(PY) src/demo.py $(if $(SLIDES),slides='$(SLIDES)') $(if $(MPP),mpp=$(MPP))
+
+test: setup  ## the tests (minutes)
+	$(PY) -m pytest
+
+test-slow: setup  ## the tests that take longer: fuzzing, memory, kill and resume at length
+	$(PY) -m pytest -m slow
+
+lint: setup  ## ruff: lint and format check
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+format: setup  ## let ruff mend what it can
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+fid: setup  ## distances per magnification of the newest ZoomLDM run (RUN=name FEATURES=inception|texture|stats)
+	$(PY) src/evaluate.py $(if $(RUN),run=$(RUN)) $(if $(FEATURES),features=$(FEATURES))
+
+doctor: setup  ## Python, torch, GPU driver, disk, weights found or missing
+	$(PY) src/doctor.py
+
+clean:  ## remove caches and everything the demo made
+	rm -rf .pytest_cache .ruff_cache .hypothesis data/demo data/demo-slides runs/*-demo* runs/sweeps
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+distclean: clean  ## also the virtual environment
+	rm -rf $(VENV)

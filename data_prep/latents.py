@@ -1,0 +1,39 @@
+"""Add the latent column: ``python data_prep/latents.py data=demo autoencoder.run=autoencoder_tiny-demo``."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "src")]
+
+
+def make_latents(cfg: Any) -> None:
+    """Load the manifest first, so that a missing data set is said at once, then the autoencoder."""
+    from data_prep.latent_column import add_latents, encoder_of
+    from zoomldm.data.manifest import Manifest
+
+    manifest = Manifest.load(cfg.data.root)
+    import torch
+
+    from zoomldm.build import load_autoencoder
+
+    loaded = load_autoencoder(cfg)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    add_latents(
+        manifest,
+        encoder_of(loaded.module, device),
+        autoencoder_sha256=loaded.sha256,
+        source=loaded.source,
+        is_original=loaded.is_original,
+    )
+
+
+def main() -> None:
+    from zoomldm import cli
+
+    cli.main("prepare", make_latents)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,383 @@
+"""Per-slide work becomes shards: balanced, by split and magnification, in a seeded order, with a manifest at the end.
+
+A shard that was finished under the same plan is kept, so a killed pack goes on where it stopped; the manifest is
+written last, and taken away first, so that it never speaks of shards that are not there.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data_prep.executor import Died, Executor
+from data_prep.quadtree import crop_cells
+from data_prep.regions import TEST, TRAIN, Area
+from data_prep.settings import PrepareSettings
+from data_prep.slide import SlideSpec
+from data_prep.splits import AREA, NOTHING, Split
+from data_prep.work import slide_folder
+from zoomldm import __version__
+from zoomldm.data.manifest import MANIFEST_NAME, EncoderInfo, Manifest, ShardInfo
+from zoomldm.data.schema import IMAGE_EXTENSIONS, SampleMeta, encode_grid, make_key
+from zoomldm.data.shards import column_path, write_column
+from zoomldm.errors import DataError, UserError
+from zoomldm.files import progress, raise_if_disk_fault, sha256_of, write_json
+from zoomldm.ladder import Rung
+
+PLAN_NAME = "plan.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackedSlide:
+    """What a sample needs to know of its slide."""
+
+    name: str
+    patient: str
+    labels: dict[str, Any]
+    mpp_ratio: float  # true mpp of the base by the nominal one
+    pitch_px0: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardJob:
+    """One shard to write: which sample of which slide, in order; standardised with ``statistics`` where given."""
+
+    root: Path
+    path: str
+    split: str
+    rung: Rung
+    settings: PrepareSettings
+    slides: tuple[PackedSlide, ...]
+    slide_of: np.ndarray
+    position: np.ndarray
+    statistics: dict[str, Any] | None
+
+
+class SlideWork:
+    """The work of one slide, opened for packing."""
+
+    def __init__(self, root: Path, slide: str) -> None:
+        folder = slide_folder(root, slide)
+        try:
+            with np.load(folder / "samples.npz") as samples:
+                self.samples = {name: samples[name] for name in samples.files}
+            self.rows = np.load(folder / "rows.npy", mmap_mode="r")
+            self.images = open(folder / "images.bin", "rb")  # noqa: SIM115 - closed with the object
+        except (OSError, ValueError, KeyError) as error:
+            raise DataError(f"{folder}: the slide's work is damaged ({error}); delete the folder and prepare again") from error
+
+    def image(self, offset: int, size: int) -> bytes:
+        self.images.seek(offset)
+        return self.images.read(size)
+
+    def grid(self, y: int, x: int, side: int, statistics: dict[str, Any] | None) -> dict[str, bytes]:
+        """Return a region's grid: rows number cells from 1 on in the order of their tiles, row 0 is glass."""
+        crop = crop_cells(self.samples["cells"], y, x, side)
+        used, cells = np.unique(crop, return_inverse=True)
+        if not len(used) or used[0] != 0:
+            used, cells = np.concatenate([[0], used]), cells + 1
+        rows = np.asarray(self.rows[used], np.float32)
+        return encode_grid(cells.reshape(side, side), standardise(rows, statistics))
+
+
+def standardise(rows: np.ndarray, statistics: dict[str, Any] | None) -> np.ndarray:
+    if statistics is None:
+        return rows
+    return (rows - np.asarray(statistics["mean"], np.float32)) / np.asarray(statistics["std"], np.float32)
+
+
+@lru_cache(maxsize=64)
+def _work(root: Path, slide: str) -> SlideWork:
+    return SlideWork(root, slide)
+
+
+def split_of_samples(state: dict[str, Any], place: np.ndarray, side: int, split: Split) -> np.ndarray:
+    """Return each region's split, "" for those across the cut of a held-out area; places are (n, 2) y, x in tiles."""
+    if split.held_out != AREA:
+        return np.full(len(place), split.of_patient[state["patient"]])
+    area = Area(**state["area"])
+    return np.array([area.split_of(int(y), int(x), side) or "" for y, x in place], dtype="U5").reshape(len(place))
+
+
+def train_statistics(root: Path, states: list[dict[str, Any]], split: Split) -> dict[str, Any]:
+    """Return mean and standard deviation of every channel over the tiles of the training part."""
+    count, total, squares = 0, 0.0, 0.0
+    for state in states:
+        if split.of_patient[state["patient"]] != TRAIN:
+            continue
+        work = SlideWork(root, state["slide"])
+        cells = work.samples["cells"]
+        if split.held_out == AREA:
+            area = Area(**state["area"])
+            cells = cells[: area.cut] if area.axis == 0 else cells[:, : area.cut]
+        rows = np.asarray(work.rows[cells[cells > 0]], np.float64)
+        count += len(rows)
+        total = total + rows.sum(0)
+        squares = squares + (rows**2).sum(0)
+    if not count:
+        raise DataError(f"{root}: no tissue tile in the training part; see qc/index.html for the mask of every slide")
+    mean = total / count
+    std = np.sqrt(np.maximum(squares / count - mean**2, 1e-12))
+    return {"mean": mean.tolist(), "std": np.maximum(std, 1e-4).tolist(), "num_tiles": int(count)}
+
+
+def gather(
+    root: Path, states: list[dict[str, Any]], split: Split, settings: PrepareSettings
+) -> dict[tuple[str, int], tuple[np.ndarray, np.ndarray]]:
+    """Return for each (split, rung) the slide and the position of every sample, slides by name."""
+    found: dict[tuple[str, int], list[tuple[np.ndarray, np.ndarray]]] = {}
+    for number, state in enumerate(states):
+        samples = SlideWork(root, state["slide"]).samples
+        for rung in settings.ladder.rungs:
+            place = samples[f"{rung.index}.place"]
+            splits = split_of_samples(state, place, rung.grid_side, split)
+            for name in (TRAIN, TEST):
+                positions = np.flatnonzero(splits == name)
+                if len(positions):
+                    found.setdefault((name, rung.index), []).append((np.full(len(positions), number), positions))
+    return {
+        where: tuple(np.concatenate(column) for column in zip(*parts, strict=True))  # type: ignore[misc]
+        for where, parts in found.items()
+    }
+
+
+def drop_small(counts: dict[str, dict[str, int]], settings: PrepareSettings, split: Split) -> dict[str, str]:
+    """Return the magnifications with too few samples in a split, each with the reason."""
+    dropped = {}
+    least = settings.min_samples | ({TEST: 0} if split.held_out == NOTHING else {})
+    for rung in settings.ladder.rungs:
+        have = {name: counts[name].get(rung.label, 0) for name in (TRAIN, TEST)}
+        if any(have[name] < least[name] for name in have):
+            dropped[rung.label] = (
+                f"too little tissue for regions of {rung.region_px} px: {have[TRAIN]} training and {have[TEST]} test "
+                f"samples, {least[TRAIN]} and {least[TEST]} wanted (data.min_samples)"
+            )
+    return dropped
+
+
+def make_jobs(
+    root: Path,
+    states: list[dict[str, Any]],
+    specs: dict[str, SlideSpec],
+    split: Split,
+    settings: PrepareSettings,
+    statistics: dict[str, Any] | None,
+) -> tuple[list[ShardJob], dict[str, dict[str, int]], dict[str, str]]:
+    """Return the shards to write, the counts by split and magnification, and the magnifications left out."""
+    gathered = gather(root, states, split, settings)
+    packed = [
+        PackedSlide(
+            name=state["slide"],
+            patient=state["patient"],
+            labels=specs[state["slide"]].labels,
+            mpp_ratio=state["scale"]["mpp_true"] / settings.ladder.base_mpp,
+            pitch_px0=state["scale"]["pitch_px0"],
+        )
+        for state in states
+    ]
+    counts = {
+        name: {rung.label: len(gathered.get((name, rung.index), ((),))[0]) for rung in settings.ladder.rungs}
+        for name in (TRAIN, TEST)
+    }
+    dropped = drop_small(counts, settings, split)
+    jobs = []
+    for name in (TRAIN, TEST):
+        for rung in settings.ladder.rungs:
+            if rung.label in dropped or (name, rung.index) not in gathered:
+                continue
+            slide_of, position = gathered[name, rung.index]
+            order = np.random.default_rng([settings.seed, rung.index, int(name == TEST)]).permutation(len(slide_of))
+            pieces = np.array_split(order, -(-len(order) // settings.shard_samples))
+            for number, piece in enumerate(pieces):
+                used, local = np.unique(slide_of[piece], return_inverse=True)
+                jobs.append(
+                    ShardJob(
+                        root=root,
+                        path=f"shards/{name}/{rung.label}/{number:05d}",
+                        split=name,
+                        rung=rung,
+                        settings=settings,
+                        slides=tuple(packed[i] for i in used),
+                        slide_of=local,
+                        position=position[piece],
+                        statistics=statistics,
+                    )
+                )
+    counts = {name: {k: v for k, v in c.items() if k not in dropped and v} for name, c in counts.items()}
+    return jobs, counts, dropped
+
+
+def write_shard(job: ShardJob) -> dict[str, Any]:
+    """Write every column of a shard and return its line in the manifest; a finished one is left as it is."""
+    base = job.root / job.path
+    record = Path(f"{base}.json")
+    if record.is_file():
+        return json.loads(record.read_bytes())
+    try:
+        columns = {
+            "image": _images(job, 0, IMAGE_EXTENSIONS[job.settings.image_format]),
+            "grid": _grids(job),
+            "meta": _metas(job),
+        }
+        if job.settings.reference.get(job.rung.label):
+            columns["reference"] = _images(job, 2, "png")
+        written = {}
+        for column, samples in columns.items():
+            tar = column_path(base, column)
+            count = write_column(tar, samples)
+            written[column] = {"bytes": tar.stat().st_size, "sha256": sha256_of(tar)}
+            if column == "reference":
+                written[column]["num_samples"] = count
+    except OSError as error:
+        raise_if_disk_fault(error, base)
+        raise
+    line = {
+        "split": job.split,
+        "magnification": job.rung.magnification,
+        "path": job.path,
+        "num_samples": len(job.position),
+        "columns": written,
+    }
+    write_json(record, line)
+    return line
+
+
+def _places(job: ShardJob) -> Iterator[tuple[PackedSlide, SlideWork, int, str]]:
+    k = job.rung.index
+    for number, position in zip(job.slide_of.tolist(), job.position.tolist()):
+        slide = job.slides[number]
+        work = _work(job.root, slide.name)
+        yield slide, work, position, make_key(slide.name, job.rung.grid_side, *work.samples[f"{k}.px0"][position].tolist())
+
+
+def _images(job: ShardJob, first: int, extension: str) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """Yield the images (``first`` 0) or the lossless copies of those that have one (``first`` 2)."""
+    for _, work, position, key in _places(job):
+        offset, size = work.samples[f"{job.rung.index}.spans"][position, first : first + 2].tolist()
+        if offset >= 0:
+            yield key, {extension: work.image(offset, size)}
+
+
+def _grids(job: ShardJob) -> Iterator[tuple[str, dict[str, bytes]]]:
+    for _, work, position, key in _places(job):
+        y, x = work.samples[f"{job.rung.index}.place"][position].tolist()
+        yield key, work.grid(y, x, job.rung.grid_side, job.statistics)
+
+
+def _metas(job: ShardJob) -> Iterator[tuple[str, dict[str, bytes]]]:
+    rung = job.rung
+    for slide, work, position, key in _places(job):
+        x_px0, y_px0 = work.samples[f"{rung.index}.px0"][position].tolist()
+        meta = SampleMeta(
+            key=key,
+            magnification=rung.magnification,
+            slide=slide.name,
+            patient=slide.patient,
+            split=job.split,
+            x_px0=x_px0,
+            y_px0=y_px0,
+            region_px0=round(rung.region_px * slide.pitch_px0),
+            mpp_nominal=rung.mpp,
+            mpp_true=rung.mpp * slide.mpp_ratio,
+            tissue=round(float(work.samples[f"{rung.index}.tissue"][position]), 6),
+            labels=slide.labels,
+        )
+        yield key, {"json": meta.encode()}
+
+
+def inputs_hash(states: list[dict[str, Any]], specs: dict[str, SlideSpec], split: Split, settings: PrepareSettings) -> str:
+    """Return a hash of everything that decides the shards' bytes: settings, slides, patients, labels, code version."""
+    lines = [
+        [s["slide"], s["patient"], s["status"], s.get("file", {}).get("quick_hash"), specs[s["slide"]].labels]
+        for s in states
+        if s["slide"] in specs
+    ]
+    content = [__version__, settings.to_dict(), split.held_out, split.of_patient, lines]
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def pack(
+    root: Path,
+    *,
+    states: list[dict[str, Any]],
+    specs: dict[str, SlideSpec],
+    split: Split,
+    settings: PrepareSettings,
+    config: dict[str, Any],
+    executor: Executor,
+    git_revision: str | None,
+) -> Manifest:
+    """Write the shards and the manifest of the slides that are done.
+
+    Raises:
+        DataError: no magnification has enough samples.
+        UserError: a full disk.
+    """
+    done = sorted((s for s in states if s["status"] == "done"), key=lambda s: s["slide"])
+    plan = inputs_hash(states, specs, split, settings)
+    shards = root / "shards"
+    plan_path = shards / PLAN_NAME
+    if not plan_path.is_file() or json.loads(plan_path.read_bytes())["inputs_sha256"] != plan:
+        (root / MANIFEST_NAME).unlink(missing_ok=True)
+        shutil.rmtree(shards, ignore_errors=True)
+        write_json(plan_path, {"inputs_sha256": plan})
+    statistics = None
+    encoder = dict(done[0]["encoder"]) if done else {}
+    if done and encoder["name"] == "stats":
+        statistics = train_statistics(root, done, split)
+        encoder["statistics"] = statistics
+    jobs, counts, dropped = make_jobs(root, done, specs, split, settings, statistics)
+    if not jobs:
+        reasons = "; ".join(f"{label}: {reason}" for label, reason in dropped.items()) or "no slide could be read"
+        raise DataError(f"{root}: no magnification has enough samples; {reasons}. See qc/index.html")
+    lines: dict[int, dict[str, Any]] = {}
+    with progress(total=len(jobs), label="packing", unit="shard") as bar:
+        for position, line in executor.map(write_shard, jobs):
+            if isinstance(line, Died):
+                raise UserError(f"{jobs[position].path}: {line.reason}; run the same command again")
+            lines[position] = line
+            bar.update()
+    patients = {name: sorted({s["patient"] for s in done if split.of_patient[s["patient"]] == name}) for name in (TRAIN, TEST)}
+    if split.held_out == AREA:
+        patients[TEST] = patients[TRAIN]
+    columns: dict[str, dict[str, Any]] = {"image": {"format": settings.image_format}, "grid": {"dim": encoder["dim"]}, "meta": {}}
+    if any("reference" in line["columns"] for line in lines.values()):
+        columns["reference"] = {"format": "png", "fraction": settings.reference}
+    manifest = Manifest(
+        name=settings.name,
+        ladder=settings.ladder,
+        encoder=EncoderInfo(**encoder),
+        columns=columns,
+        shards=[ShardInfo(**lines[i]) for i in range(len(jobs))],
+        counts=counts,
+        patients=patients,
+        held_out=split.held_out,
+        dropped=dropped,
+        slides=[_slide_line(state, split) for state in sorted(states, key=lambda s: s["slide"])],
+        glass={s["slide"]: s["glass"] for s in done},
+        config=config,
+        code_version=__version__,
+        git_revision=git_revision,
+    )
+    manifest.save(root)
+    return manifest
+
+
+def _slide_line(state: dict[str, Any], split: Split) -> dict[str, Any]:
+    line = {name: state.get(name) for name in ("slide", "patient", "status", "reason")}
+    if state["status"] == "done":
+        line |= {
+            "split": AREA if split.held_out == AREA else split.of_patient[state["patient"]],
+            "mpp_true": state["scale"]["mpp_true"],
+            "method": state["scale"]["method"],
+            "counts": state["counts"],
+            "unreadable_tiles": state["unreadable_tiles"],
+            "regions_skipped": state["regions_skipped"],
+        }
+    return line

@@ -1,0 +1,277 @@
+"""Preparation from the slide table to the manifest: which slides are to do, by whom, and what is said about them."""
+
+import json
+import subprocess
+import time
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from data_prep.executor import Died, Executor, make_executor
+from data_prep.pack import inputs_hash, pack
+from data_prep.qc import write_page
+from data_prep.settings import PrepareSettings, differences, from_config
+from data_prep.slide import SlideSpec
+from data_prep.splits import NOTHING, Split, split_patients
+from data_prep.table import SlideFault, find_slides, is_frozen
+from data_prep.work import (
+    DONE,
+    FAILED,
+    STATE_NAME,
+    SlideJob,
+    failed_state,
+    is_done,
+    prepare_slide,
+    read_state,
+    slide_folder,
+)
+from zoomldm.data.manifest import MANIFEST_NAME, Manifest
+from zoomldm.data.schema import slide_key
+from zoomldm.errors import ConfigError, DataError, UserError
+from zoomldm.files import progress, write_json
+
+SETTINGS_NAME = "settings.json"
+
+
+def prepare(cfg: Any) -> Manifest | None:
+    """Translate the configuration (conf/prepare.yaml) and run; returns the manifest, None for a part or a plan.
+
+    Raises:
+        UserError: whatever the user can mend.
+    """
+    from omegaconf import OmegaConf
+
+    settings = from_config(cfg)
+    if cfg.get("split"):
+        settings = replace(settings, split_mode=cfg.split)
+    slides = cfg.get("slides") or cfg.data.get("slides")
+    if slides is None:
+        slides = _demo_slides(cfg)
+    specs, faults = find_slides(str(slides), settings.mpp)
+    root = Path(cfg.data.root)
+    executor = make_executor(cfg.get("executor", "local"), cfg.get("workers"), cfg.get("timeout_s"))
+    if cfg.get("plan"):
+        from data_prep.plan import print_plan
+
+        print_plan(specs, faults, settings, executor)
+        return None
+    config = OmegaConf.to_container(cfg.data, resolve=True) if OmegaConf.is_config(cfg.data) else dict(cfg.data)
+    return run(
+        root,
+        specs=specs,
+        faults=faults,
+        settings=settings,
+        config={name: value for name, value in config.items() if name not in ("root", "slides")},
+        executor=executor,
+        part=parse_part(cfg.get("part")),
+    )
+
+
+def _demo_slides(cfg: Any) -> Path:
+    """Return the folder of the demo's own slides, made where they are missing.
+
+    Raises:
+        ConfigError: another data set without slides.
+    """
+    maker = cfg.data.get("demo_slides")
+    if not maker:
+        raise ConfigError(f"data={cfg.data.name}: which slides? give a folder, a glob or a CSV: slides=/path/to/slides")
+    from data_prep.demo_slides import make_demo_slides
+
+    folder = Path(maker["folder"])
+    make_demo_slides(folder, **{name: value for name, value in maker.items() if name != "folder"})
+    return folder
+
+
+def parse_part(part: str | None) -> tuple[int, int] | None:
+    """Read ``3/16`` as (3, 16): the third of sixteen shares.
+
+    Raises:
+        ConfigError: anything else.
+    """
+    if part is None:
+        return None
+    try:
+        number, total = (int(word) for word in str(part).split("/"))
+    except ValueError:
+        number, total = 0, 0
+    if not 1 <= number <= total:
+        raise ConfigError(f"part={part}: expected a share such as 3/16, from 1/16 to 16/16")
+    return number, total
+
+
+def run(
+    root: Path,
+    *,
+    specs: list[SlideSpec],
+    faults: list[SlideFault],
+    settings: PrepareSettings,
+    config: dict[str, Any],
+    executor: Executor,
+    part: tuple[int, int] | None = None,
+) -> Manifest | None:
+    """Prepare the slides that are not done, then pack them; with ``part`` only that share, without packing.
+
+    Raises:
+        ConfigError: the folder holds the work of another configuration.
+        DataError: nothing came of it.
+    """
+    began = time.perf_counter()
+    root.mkdir(parents=True, exist_ok=True)
+    check_settings(root, settings)
+    split = split_patients(
+        specs, mode=settings.split_mode, test_fraction=settings.test_fraction, seed=settings.seed
+    )
+    for spec in specs:
+        if is_frozen(spec.name):
+            print(f"warning: {spec.name}: a frozen section by its barcode; diagnostic slides (-DX) are usually meant")
+    share = [spec for i, spec in enumerate(specs) if part is None or i % part[1] == part[0] - 1]
+    todo = [spec for spec in share if not is_done(root, spec)]
+    if len(todo) < len(share):
+        print(f"{len(share) - len(todo)} of {len(share)} slides are done already")
+    for fault in faults:
+        print(f"failed: {fault.name}: {fault.reason}")
+    prepare_slides(root, todo, settings, split, executor)
+    if part is not None:
+        print(f"part {part[0]}/{part[1]} is done; when all are, run the same command without part= to pack the shards")
+        return None
+    states = [state for spec in specs if (state := read_state(root, spec.name))]
+    states = [s | {"patient": spec.patient} for s in states for spec in specs if spec.name == s["slide"]]
+    fault_states = [
+        {"status": FAILED, "reason": f.reason, "slide": f.name, "patient": "", "path": f.path} for f in faults
+    ]
+    done = [state for state in states if state["status"] == DONE]
+    split = split_of_done(specs, done, settings)
+    by_name = {spec.name: spec for spec in specs}
+    manifest = finished(root, states, by_name, split, settings)
+    if manifest is not None and not todo and len(manifest.slides) == len(states) + len(fault_states):
+        print(f"{root}: nothing to do, the shards are complete (data.name=… or another data.root makes a second set)")
+        return manifest
+    try:
+        manifest = pack(
+            root,
+            states=states + fault_states,
+            specs=by_name,
+            split=split,
+            settings=settings,
+            config=config,
+            executor=executor,
+            git_revision=git_revision(),
+        )
+    except DataError:
+        write_page(root, states + fault_states, {"train": {}, "test": {}}, {}, [], f"{settings.name}: nothing packed")
+        raise
+    report(root, manifest, states + fault_states, split, time.perf_counter() - began)
+    return manifest
+
+
+def check_settings(root: Path, settings: PrepareSettings) -> None:
+    """Refuse a folder with the work of other settings; note these in a new one.
+
+    Raises:
+        ConfigError: names the differing keys.
+    """
+    path = root / "slides" / SETTINGS_NAME
+    new = json.loads(json.dumps(settings.to_dict(), default=str))
+    if path.is_file():
+        found = differences(json.loads(path.read_bytes()), new)
+        if found:
+            raise ConfigError(
+                f"{root}: holds the work of another configuration ({'; '.join(found)}); choose another data.name or "
+                "data.root, or delete that folder"
+            )
+        return
+    if (root / MANIFEST_NAME).exists():
+        raise ConfigError(f"{root}: holds shards, but not the work they were made from; choose another data.root")
+    write_json(path, new)
+
+
+def prepare_slides(
+    root: Path, specs: list[SlideSpec], settings: PrepareSettings, split: Split, executor: Executor
+) -> None:
+    """Prepare slides one a job, the largest files first, and print a line for each that failed."""
+    specs = sorted(specs, key=lambda spec: -_size_of(spec))
+    jobs = [SlideJob(spec=spec, settings=settings, root=root, by_area=split.held_out == "area") for spec in specs]
+    if not jobs:
+        return
+    with progress(total=len(jobs), label="slides", unit="slide") as bar:
+        for position, state in executor.map(prepare_slide, jobs):
+            if isinstance(state, Died):
+                state = failed_state(specs[position], f"{specs[position].path}: {state.reason}")
+                write_json(slide_folder(root, specs[position].name) / STATE_NAME, state)
+            if state["status"] == FAILED:
+                bar.write(f"failed: {state['slide']}: {state['reason']}")
+            elif not any(state["counts"].values()):
+                bar.write(f"nothing: {state['slide']}: {state['reason']}")
+            bar.update()
+
+
+def _size_of(spec: SlideSpec) -> int:
+    try:
+        return spec.path.stat().st_size
+    except OSError:
+        return 0
+
+
+def split_of_done(specs: list[SlideSpec], done: list[dict[str, Any]], settings: PrepareSettings) -> Split:
+    """Split the patients whose slides are done; where a single one is left, by area."""
+    names = {state["slide"] for state in done}
+    kept = [spec for spec in specs if spec.name in names]
+    if not kept:
+        raise DataError("no slide could be prepared; the reasons are above")
+    return split_patients(kept, mode=settings.split_mode, test_fraction=settings.test_fraction, seed=settings.seed)
+
+
+def finished(
+    root: Path, states: list[dict[str, Any]], specs: dict[str, SlideSpec], split: Split, settings: PrepareSettings
+) -> Manifest | None:
+    """Return the manifest if it was made of exactly these slides and settings."""
+    plan = root / "shards" / "plan.json"
+    if not plan.is_file() or not (root / MANIFEST_NAME).is_file():
+        return None
+    if json.loads(plan.read_bytes())["inputs_sha256"] != inputs_hash(states, specs, split, settings):
+        return None
+    return Manifest.load(root)
+
+
+def report(root: Path, manifest: Manifest, states: list[dict[str, Any]], split: Split, elapsed_s: float) -> None:
+    """Print what was made, and write the QC page."""
+    for state in states:
+        if state["status"] == DONE:
+            state["split"] = "both" if split.held_out == "area" else split.of_patient[state["patient"]]
+    notes = []
+    if split.held_out == "area":
+        notes.append("one patient only: the held-out part is a separate area of each slide, no region lies in both")
+    if split.held_out == NOTHING:
+        notes.append("split=paper: every patient is in train, nothing is held out")
+    for note in notes:
+        print(f"note: {note}")
+    page = write_page(root, states, manifest.counts, manifest.dropped, notes, f"{manifest.name}: quality control")
+    print(f"{'magnification':>14}  {'train':>10}  {'test':>10}")
+    for label in manifest.ladder.labels:
+        if label in manifest.dropped:
+            print(f"{label:>14}  dropped: {manifest.dropped[label]}")
+        else:
+            counts = [manifest.counts[name].get(label, 0) for name in ("train", "test")]
+            print(f"{label:>14}  {counts[0]:>10,}  {counts[1]:>10,}")
+    kinds = Counter("failed" if s["status"] == FAILED else "ok" if any(s["counts"].values()) else "empty" for s in states)
+    total = sum(c["bytes"] for shard in manifest.shards for c in shard.columns.values())
+    print(
+        f"{kinds['ok']} slides with samples, {kinds['empty']} without, {kinds['failed']} failed; {len(manifest.shards)} "
+        f"shards, {total / 1e6:,.0f} MB in {root}; look at {page}; {elapsed_s:.1f} s"
+    )
+
+
+def git_revision() -> str | None:
+    """Return the commit of this checkout, None outside of git."""
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10, check=False
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None if done.returncode == 0 else None
+
+
+__all__ = ["UserError", "prepare", "run", "slide_key"]

@@ -1,0 +1,140 @@
+"""What a person looks at: every slide's thumbnail with its mask and kept tiles, counts, status and reason, on one page."""
+
+import html
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from data_prep.regions import RungRegions
+from data_prep.tissue import TissueMask
+from zoomldm.files import write_atomically
+from zoomldm.ladder import Ladder
+
+MAX_SIDE_PX = 900
+EDGE, KEPT, REGION = (0, 150, 60), (40, 90, 220), (230, 120, 0)
+
+
+def overlay(tissue: TissueMask, kept: np.ndarray, regions: list[RungRegions], ladder: Ladder) -> bytes:
+    """Return a JPEG: the thumbnail, encoded tiles tinted, the mask's outline, and the regions of the lowest magnification."""
+    mask = tissue.mask
+    height, width = mask.shape
+    image = tissue.thumbnail.copy()
+    cells = height // kept.shape[0]
+    tint = kept.repeat(cells, 0).repeat(cells, 1)
+    image[tint] = (0.82 * image[tint] + 0.18 * np.array(KEPT)).astype(np.uint8)
+    picture = Image.fromarray(image)
+    factor = min(1.0, MAX_SIDE_PX / max(height, width))
+    size = max(1, round(width * factor)), max(1, round(height * factor))
+    picture = picture.resize(size, Image.Resampling.BOX)
+    small = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
+    pixels = np.array(picture)
+    pixels[_outline(small)] = EDGE
+    picture = Image.fromarray(pixels)
+    lowest = next((chosen for chosen in reversed(regions) if len(chosen)), None)
+    if lowest is not None:
+        draw = ImageDraw.Draw(picture)
+        scale = cells * factor
+        side = lowest.rung.grid_side * scale
+        for y, x in list(zip(lowest.y, lowest.x))[:200]:
+            draw.rectangle([x * scale, y * scale, x * scale + side, y * scale + side], outline=REGION)
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=85)
+    return buffer.getvalue()
+
+
+def _outline(mask: np.ndarray) -> np.ndarray:
+    edge = np.zeros_like(mask)
+    edge[:-1] |= mask[:-1] != mask[1:]
+    edge[:, :-1] |= mask[:, :-1] != mask[:, 1:]
+    return edge
+
+
+STYLE = """
+body{font:14px/1.45 system-ui,sans-serif;margin:2em;color:#222;max-width:1500px}
+table{border-collapse:collapse;margin:1em 0}td,th{padding:.25em .7em;border-bottom:1px solid #ddd;text-align:right}
+td:first-child,th:first-child,td.l,th.l{text-align:left}
+.slides{display:grid;grid-template-columns:repeat(auto-fill,minmax(330px,1fr));gap:1em}
+figure{margin:0;border:1px solid #ccc;border-radius:6px;padding:.6em;background:#fff}
+figure img{max-width:100%;max-height:340px;display:block;margin:auto}
+figcaption{font-size:12.5px;margin-top:.4em;overflow-wrap:anywhere}
+.failed{border:3px solid #c00;background:#fff3f3}.empty{border:3px solid #e08a00;background:#fff8ec}
+b.bad{color:#c00}b.odd{color:#b06a00}small{color:#666}
+"""
+
+
+def write_page(
+    root: Path,
+    states: list[dict[str, Any]],
+    counts: dict[str, dict[str, int]],
+    dropped: dict[str, str],
+    notes: list[str],
+    title: str,
+) -> Path:
+    """Write ``qc/index.html`` and the overlays it shows; failed and empty slides come first."""
+    folder = root / "qc"
+    folder.mkdir(parents=True, exist_ok=True)
+    rank = {"failed": 0, "empty": 1, "fine": 2}
+    cards = sorted(((rank[_kind(s)], s["slide"], s) for s in states), key=lambda card: card[:2])
+    labels = sorted({label for split in counts.values() for label in split}, key=lambda v: -float(v[:-1]))
+    rows = "".join(
+        f"<tr><td>{label}</td>"
+        + "".join(f"<td>{counts[split].get(label, 0):,}</td>" for split in counts)
+        + f"<td class=l>{html.escape(dropped.get(label, ''))}</td></tr>"
+        for label in dict.fromkeys([*labels, *dropped])
+    )
+    bad = sum(_kind(s) == "failed" for s in states)
+    empty = sum(_kind(s) == "empty" for s in states)
+    body = f"""<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(title)}</title><style>{STYLE}</style>
+<h1>{html.escape(title)}</h1>
+<p>{len(states)} slides: {len(states) - bad - empty} with samples,
+<b class={"bad" if bad else "ok"}>{bad} failed</b>, <b class={"odd" if empty else "ok"}>{empty} without a sample</b>.
+Green line: edge of the tissue mask. Blue tint: tiles that were encoded. Orange: regions of the lowest magnification
+that the slide has.</p>
+{"".join(f"<p><b class=odd>{html.escape(note)}</b></p>" for note in notes)}
+<table><tr><th>magnification</th>{"".join(f"<th>{split}</th>" for split in counts)}<th class=l>note</th></tr>{rows}</table>
+<div class=slides>{"".join(_card(root, folder, state) for _, _, state in cards)}</div></html>
+"""
+    write_atomically(folder / "index.html", body)
+    return folder / "index.html"
+
+
+def _kind(state: dict[str, Any]) -> str:
+    if state["status"] != "done":
+        return "failed"
+    return "fine" if any(state["counts"].values()) else "empty"
+
+
+def _card(root: Path, folder: Path, state: dict[str, Any]) -> str:
+    from zoomldm.data.schema import slide_key
+
+    kind, name = _kind(state), html.escape(state["slide"])
+    if kind == "failed":
+        return (
+            f"<figure class=failed><figcaption><b>{name}</b> <b class=bad>failed</b><br>{html.escape(state['reason'])}"
+            "</figcaption></figure>"
+        )
+    file_name = f"{slide_key(state['slide'])}.jpg"
+    source = root / "slides" / slide_key(state["slide"]) / "qc.jpg"
+    if source.is_file():
+        write_atomically(folder / file_name, source.read_bytes())
+    scale = state["scale"]
+    counts = " ".join(f"{label} {count}" for label, count in state["counts"].items() if count)
+    extra = "".join(
+        f" <b class=odd>{text}</b>"
+        for text in (
+            f"{state['unreadable_tiles']} unreadable tiles" if state["unreadable_tiles"] else "",
+            f"{state['regions_skipped']} regions skipped" if state["regions_skipped"] else "",
+            f"pen on {state['pen']:.1%}" if state["pen"] else "",
+            html.escape(state["reason"]),
+        )
+        if text
+    )
+    return (
+        f'<figure class={kind}><img loading=lazy src="{html.escape(file_name)}" alt="{name}"><figcaption><b>{name}</b> '
+        f"{html.escape(state['patient'])} {state.get('split', '')}{extra}<br>{counts or 'no sample'}<br>"
+        f"<small>{state['size_px'][0]}x{state['size_px'][1]} px at {scale['mpp_true']:.4g} mpp ({scale['source']}, "
+        f"{scale['method']}); tissue {state['tissue']:.0%}; {state['reader']}</small></figcaption></figure>"
+    )

@@ -1,0 +1,128 @@
+"""Which regions of a slide become samples: known from the tissue mask before a pixel of the base is read.
+
+A region of rung k is a square of 2^k x 2^k tiles; its tissue is the mean of its tiles'. Regions lie on a grid whose
+stride is a whole number of tiles; below the region's side they overlap.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from zoomldm.data.schema import hash_fraction
+from zoomldm.ladder import Ladder, Rung
+
+TRAIN, TEST = "train", "test"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegionSettings:
+    """Which regions are kept, by magnification label.
+
+    Attributes:
+        min_tissue: least tissue fraction of a region.
+        stride: step between regions as a part of their side; 1 is side by side, 0.25 overlaps by three quarters.
+        max_per_slide: at most so many a slide, chosen by a seeded hash; None for all.
+    """
+
+    min_tissue: dict[str, float]
+    stride: dict[str, float]
+    max_per_slide: dict[str, int | None]
+
+
+@dataclass(frozen=True)
+class Area:
+    """The two areas of a slide that holds both splits: tiles before ``cut`` along ``axis`` (0 y, 1 x) are train's."""
+
+    axis: int
+    cut: int
+
+    def split_of(self, y: int, x: int, side: int) -> str | None:
+        """Return the split of a region of tiles, None where it lies across the cut."""
+        first = (y, x)[self.axis]
+        return TRAIN if first + side <= self.cut else TEST if first >= self.cut else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RungRegions:
+    """Regions of one rung in the order of their rows: corners in tiles, tissue fraction."""
+
+    rung: Rung
+    stride: int
+    y: np.ndarray
+    x: np.ndarray
+    tissue: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+
+def find_area(fraction: np.ndarray, ladder: Ladder, test_fraction: float) -> Area:
+    """Cut a slide across its longer side so that about ``test_fraction`` of its tissue comes after the cut.
+
+    The cut is moved, where it must be, to leave room on both sides for the largest region that fits twice.
+    """
+    axis = int(fraction.shape[1] > fraction.shape[0])
+    length = fraction.shape[axis]
+    profile = np.cumsum(fraction.sum(1 - axis, dtype=np.float64))
+    cut = int(np.searchsorted(profile, (1 - test_fraction) * profile[-1])) + 1
+    room = max((rung.grid_side for rung in ladder.rungs if 2 * rung.grid_side <= length), default=0)
+    return Area(axis, int(np.clip(cut, room, length - room)))
+
+
+def window_mean(fraction: np.ndarray, y: np.ndarray, x: np.ndarray, side: int) -> np.ndarray:
+    """Return the mean of ``fraction`` over side x side windows, what lies beyond the edge counting as zero; float64."""
+    table = np.zeros((fraction.shape[0] + 1, fraction.shape[1] + 1))
+    table[1:, 1:] = fraction.astype(np.float64).cumsum(0).cumsum(1)
+    bottom, right = np.minimum(y + side, fraction.shape[0]), np.minimum(x + side, fraction.shape[1])
+    total = table[bottom, right] - table[y, right] - table[bottom, x] + table[y, x]
+    return np.maximum(total, 0) / (side * side)
+
+
+def stride_tiles(rung: Rung, stride: float, patch_px: int) -> int:
+    """Return the stride in whole tiles: at least one, and such that a region's pixels lie on its rung's pixel grid."""
+    tiles = max(1, round(rung.grid_side * stride))
+    grain = rung.grid_side // math.gcd(patch_px, rung.grid_side)
+    return max(grain, tiles // grain * grain)
+
+
+def corners(num_tiles: int, side: int, stride: int) -> np.ndarray:
+    """Return the corners along one axis: from the edge on until the last region reaches the other edge."""
+    return np.arange(0, max(1, -(-max(0, num_tiles - side) // stride) + 1)) * stride
+
+
+def find_regions(
+    fraction: np.ndarray, ladder: Ladder, settings: RegionSettings, *, slide: str, seed: int, area: Area | None = None
+) -> list[RungRegions]:
+    """Choose the regions of each rung.
+
+    Args:
+        fraction: (tiles_y, tiles_x) tissue.
+        area: the held-out area where one slide serves both splits: a region across its cut is left out, and the most
+            a slide are counted within each area.
+    """
+    chosen = []
+    for rung in ladder.rungs:
+        side = rung.grid_side
+        stride = stride_tiles(rung, settings.stride.get(rung.label, 1.0), ladder.patch_px)
+        ys, xs = (corners(num_tiles, side, stride) for num_tiles in fraction.shape)
+        y, x = (axis.ravel() for axis in np.meshgrid(ys, xs, indexing="ij"))
+        tissue = window_mean(fraction, y, x, side)
+        keep = tissue >= max(settings.min_tissue.get(rung.label, 0.5), 1e-9)
+        y, x, tissue = y[keep], x[keep], tissue[keep]
+        most = settings.max_per_slide.get(rung.label)
+        splits = np.array([area.split_of(a, b, side) or "" for a, b in zip(y, x)] if area else [TRAIN] * len(y), str)
+        rows = np.concatenate(
+            [_choose(np.flatnonzero(splits == s), y, x, most, f"{seed}:{slide}:{rung.label}") for s in (TRAIN, TEST)]
+        )
+        rows.sort()
+        chosen.append(RungRegions(rung=rung, stride=stride, y=y[rows], x=x[rows], tissue=tissue[rows]))
+    return chosen
+
+
+def _choose(rows: np.ndarray, y: np.ndarray, x: np.ndarray, most: int | None, salt: str) -> np.ndarray:
+    """Return at most ``most`` rows: those of the smallest hash, so that a smaller choice is part of a larger one."""
+    if most is None or len(rows) <= most:
+        return rows.astype(np.int64)
+    order = sorted(rows, key=lambda row: hash_fraction(f"{y[row]},{x[row]}", salt))
+    return np.array(order[:most], np.int64)

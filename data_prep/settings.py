@@ -1,0 +1,139 @@
+"""What a preparation is told, as plain dataclasses; ``from_config`` makes them of the configuration."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from data_prep.regions import RegionSettings
+from data_prep.tissue import TissueSettings
+from zoomldm.errors import ConfigError, near_match
+from zoomldm.ladder import Ladder
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareSettings:
+    """Everything that decides what the shards hold. Two runs with equal settings and slides make equal bytes.
+
+    Attributes:
+        encoder: the encoder's configuration, ``name`` first of all.
+        reference: by magnification, the part of the patches that is also kept lossless (JPEG data sets).
+        min_samples: a magnification with fewer samples than this in a split is dropped, by split.
+        encode_background: encode background tiles too, instead of giving them the glass's embedding.
+    """
+
+    name: str
+    ladder: Ladder
+    encoder: dict[str, Any]
+    tissue: TissueSettings
+    regions: RegionSettings
+    image_format: str = "png"
+    reference: dict[str, float] = field(default_factory=dict)
+    split_mode: str = "patients"
+    test_fraction: float = 0.2
+    area_test_fraction: float = 0.4
+    min_samples: dict[str, int] = field(default_factory=lambda: {"train": 1, "test": 0})
+    shard_samples: int = 1000
+    encode_background: bool = False
+    mpp: float | None = None
+    seed: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def by_label(values: Any, ladder: Ladder, key: str, default: Any) -> dict[str, Any]:
+    """Return a setting for every magnification: one value for all, or a mapping {magnification: value, default: value}.
+
+    Raises:
+        ConfigError: a magnification that is not on the ladder.
+    """
+    if not isinstance(values, Mapping):
+        return dict.fromkeys(ladder.labels, default if values is None else values)
+    common = values.get("default", default)
+    chosen = dict.fromkeys(ladder.labels, common)
+    for magnification, value in values.items():
+        if magnification != "default":
+            try:
+                chosen[ladder.rung_of(magnification).label] = value
+            except ConfigError as error:
+                raise ConfigError(f"{key}: {error}") from error
+    return chosen
+
+
+def _number(value: Any, key: str, low: float, high: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+        raise ConfigError(f"{key}={value}: expected a number from {low:g} to {high:g}")
+
+
+def from_config(cfg: Any) -> PrepareSettings:
+    """Translate ``cfg`` (keys ``data``, ``encoder``, ``slide``) and check every value.
+
+    Raises:
+        ConfigError: a value that makes no sense, with its key.
+    """
+    from omegaconf import OmegaConf
+
+    data = OmegaConf.to_container(cfg.data, resolve=True) if OmegaConf.is_config(cfg.data) else dict(cfg.data)
+    encoder = OmegaConf.to_container(cfg.encoder, resolve=True) if OmegaConf.is_config(cfg.encoder) else dict(cfg.encoder)
+    ladder = Ladder(**data["ladder"])
+    tissue = _tissue(data.get("tissue") or {})
+    regions = RegionSettings(
+        min_tissue=by_label(data.get("min_tissue"), ladder, "data.min_tissue", 0.5),
+        stride=by_label(data.get("stride"), ladder, "data.stride", 1.0),
+        max_per_slide=by_label(data.get("max_patches_per_slide"), ladder, "data.max_patches_per_slide", None),
+    )
+    for name in ladder.labels:
+        _number(regions.min_tissue[name], f"data.min_tissue.{name}", 0, 1)
+        _number(regions.stride[name], f"data.stride.{name}", 0.001, 1)
+        if regions.max_per_slide[name] is not None:
+            _number(regions.max_per_slide[name], f"data.max_patches_per_slide.{name}", 1, 10**9)
+    split = data.get("split") or {}
+    mode = split if isinstance(split, str) else split.get("mode", "patients")
+    split = {} if isinstance(split, str) else split
+    if data.get("image_format", "png") not in ("png", "jpeg"):
+        raise ConfigError(f"data.image_format={data['image_format']}: expected png or jpeg")
+    test_fraction = split.get("test_fraction", 0.2)
+    _number(test_fraction, "data.split.test_fraction", 0.0, 0.9)
+    _number(data.get("shard_samples", 1000), "data.shard_samples", 1, 10**6)
+    slide = cfg.get("slide") or data.get("slide") or {}
+    return PrepareSettings(
+        name=data["name"],
+        ladder=ladder,
+        encoder=encoder,
+        tissue=tissue,
+        regions=regions,
+        image_format=data.get("image_format", "png"),
+        reference=by_label(data.get("reference"), ladder, "data.reference", 0.0),
+        split_mode=mode,
+        test_fraction=test_fraction,
+        area_test_fraction=split.get("area_test_fraction", 0.4),
+        min_samples={"train": 1, "test": 0} | dict(data.get("min_samples") or {}),
+        shard_samples=data.get("shard_samples", 1000),
+        encode_background=bool(data.get("encode_background", False)),
+        mpp=slide.get("mpp"),
+        seed=data.get("seed", 0),
+    )
+
+
+def _tissue(values: Mapping[str, Any]) -> TissueSettings:
+    known = TissueSettings.__dataclass_fields__
+    for name in values:
+        if name not in known:
+            raise ConfigError(f"data.tissue.{name}: no such parameter;{near_match(name, known)} expected {', '.join(known)}")
+    settings = TissueSettings(**values)
+    if settings.cells_per_tile < 1:
+        raise ConfigError(f"data.tissue.cells_per_tile={settings.cells_per_tile}: expected 1 or more")
+    if settings.regions and not Path(settings.regions).is_dir():
+        raise ConfigError(f"data.tissue.regions={settings.regions}: no such folder (of GeoJSON files named by slide)")
+    return settings
+
+
+def differences(old: Any, new: Any, prefix: str = "") -> list[str]:
+    """Return the differing keys of two nested dictionaries as ``key: old -> new``."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        found = []
+        for key in sorted({*old, *new}, key=str):
+            found += differences(old.get(key), new.get(key), f"{prefix}.{key}" if prefix else str(key))
+        return found
+    return [] if old == new else [f"{prefix}: {old} there, {new} now"]

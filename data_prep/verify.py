@@ -1,0 +1,33 @@
+"""Check shards against the manifest: ``python data_prep/verify.py data=demo``."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "src")]
+
+
+def verify_data(cfg: Any) -> None:
+    from data_prep.verification import verify
+    from zoomldm.data.manifest import Manifest
+    from zoomldm.errors import DataError
+
+    manifest = Manifest.load(cfg.data.root)
+    faults = verify(manifest)
+    for fault in faults:
+        print(f"wrong: {fault}")
+    if faults:
+        raise DataError(f"{cfg.data.root}: {len(faults)} faults; prepare the data again, or restore these files")
+    samples = sum(shard.num_samples for shard in manifest.shards)
+    print(f"{cfg.data.root}: {len(manifest.shards)} shards, {samples:,} samples, columns {', '.join(manifest.columns)}: all right")
+
+
+def main() -> None:
+    from zoomldm import cli
+
+    cli.main("prepare", verify_data)
+
+
+if __name__ == "__main__":
+    main()

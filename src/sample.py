@@ -1,0 +1,24 @@
+"""Synthetic patches from a trained ZoomLDM.
+
+    python src/sample.py run=NAME magnification=5 n=16 [conditions=generated]
+
+Writes PNGs and a contact sheet; the same seed gives the same images.
+"""
+
+from zoomldm.cli import main
+
+
+def check(cfg) -> None:
+    from zoomldm.evaluation.command import check_sample
+
+    check_sample(cfg)
+
+
+def run(cfg) -> None:
+    from zoomldm.evaluation.job import sample
+
+    sample(cfg)
+
+
+if __name__ == "__main__":
+    main("sample", run, check=check)

@@ -1,0 +1,29 @@
+"""Train the autoencoder, ZoomLDM or the embedding diffusion model; sweeps with -m.
+
+    python src/train.py model=zoomldm data=brca_8mag
+    python src/train.py -m cond=film,none
+"""
+
+from zoomldm.check import check_train
+from zoomldm.cli import main
+
+
+def before(jobs: list) -> None:
+    from zoomldm.demo import make_what_is_missing, say_defaults
+
+    say_defaults(jobs)
+    make_what_is_missing(jobs)
+
+
+def run(cfg) -> None:
+    from hydra.core.hydra_config import HydraConfig
+
+    from zoomldm.training.job import train
+    from zoomldm.training.launch import job_command
+
+    overrides = HydraConfig.get().overrides
+    train(cfg, list(overrides.task), job_command(__file__, overrides.task, overrides.hydra))
+
+
+if __name__ == "__main__":
+    main("train", run, check=check_train, before=before)

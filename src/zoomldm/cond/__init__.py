@@ -1,0 +1,1 @@
+"""Conditioning: embedding grids and magnification to the tokens that the U-Net attends to, one class a way."""

@@ -1,0 +1,69 @@
+"""What every conditioner is: a module from grids and magnification to tokens.
+
+Legend: b batch, n tokens, d token width, S grid side, D embedding width of the encoder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from zoomldm.data.batch import GridGroup
+
+TOKEN_STRIDE = 16
+"""Cells of the upsampled grid along the side of one token: four poolings by two."""
+
+
+class Conditioner(nn.Module):
+    """Turn a batch's grids and rungs into tokens `b n d`; subclasses write `summarize`.
+
+    Attributes:
+        num_tokens: n, and token_dim: d.
+        uses_grid: whether batches must carry grids.
+        uses_condition: False where the tokens say nothing of the sample, so that guidance has nothing to guide by.
+        null: learned tokens `n d` that stand for a dropped condition.
+        position: learned position embedding `n d`, or None; it starts at zero.
+    """
+
+    uses_grid = True
+    uses_condition = True
+
+    def __init__(self, *, num_tokens: int, token_dim: int, position_embedding: bool = False) -> None:
+        super().__init__()
+        self.num_tokens = num_tokens
+        self.token_dim = token_dim
+        self.null = nn.Parameter(0.02 * torch.randn(num_tokens, token_dim))
+        self.position = nn.Parameter(torch.zeros(num_tokens, token_dim)) if position_embedding else None
+
+    def forward(self, grids: Sequence[GridGroup] | None, rung: Tensor) -> Tensor:
+        """Give the tokens `b n d` of samples at ladder rungs `rung`, int64 (b,)."""
+        tokens = self.summarize(grids, rung)
+        return tokens if self.position is None else tokens + self.position
+
+    def null_tokens(self, batch_size: int) -> Tensor:
+        """Give the tokens `b n d` of samples without a condition."""
+        return self.null.expand(batch_size, -1, -1)
+
+    def summarize(self, grids: Sequence[GridGroup] | None, rung: Tensor) -> Tensor:
+        """Give the tokens `b n d` before the position embedding."""
+        raise NotImplementedError
+
+
+def token_side(resolution: int) -> int:
+    """Give the tokens along a side when grids are brought to `resolution` cells: 128 makes 8, so 64 tokens."""
+    if resolution < TOKEN_STRIDE or resolution % TOKEN_STRIDE:
+        raise ValueError(f"resolution must be a multiple of {TOKEN_STRIDE}, got {resolution}")
+    return resolution // TOKEN_STRIDE
+
+
+def batch_order(groups: Sequence[GridGroup], num_samples: int) -> tuple[Tensor, Tensor]:
+    """Give the samples in the order of the groups, int64 (b,), and its inverse, which leads back to batch order.
+
+    Raises ValueError unless every sample of the batch has exactly one grid.
+    """
+    order = torch.cat([group.index for group in groups])
+    if len(order) != num_samples:
+        raise ValueError(f"a batch of {num_samples} samples came with {len(order)} grids")
+    return order, torch.argsort(order)

@@ -1,0 +1,42 @@
+"""`film`: the paper's summarizer, a CNN modulated by magnification (FiLM, Perez et al., 2018)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from zoomldm.cond.cnn import CNNConditioner, ResidualBlock
+
+
+class FiLMBlock(ResidualBlock):
+    """A residual block whose two normalised activations are scaled and shifted, channel by channel.
+
+    Scale and shift are a linear function of the magnification embedding; it starts at zero: scale 1, shift 0.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, embedding_dim: int) -> None:
+        super().__init__(in_channels, out_channels)
+        self.film = nn.ModuleList([nn.Linear(embedding_dim, 2 * out_channels) for _ in range(2)])
+        for layer in self.film:
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def modulate(self, place: int, h: Tensor, magnification: Tensor | None) -> Tensor:
+        scale, shift = self.film[place](magnification)[:, :, None, None].chunk(2, dim=1)
+        return h * (1 + scale) + shift
+
+
+class FiLMConditioner(CNNConditioner):
+    """The summarizer CNN told of the magnification by a learned embedding of each rung."""
+
+    def __init__(self, *, num_rungs: int, embedding_dim: int = 128, **sizes: Any) -> None:
+        self.embedding_dim = embedding_dim
+        super().__init__(**sizes)
+        self.magnification = nn.Embedding(num_rungs, embedding_dim)
+
+    def make_block(self, in_channels: int, out_channels: int) -> FiLMBlock:
+        return FiLMBlock(in_channels, out_channels, self.embedding_dim)
+
+    def embed_magnification(self, rung: Tensor) -> Tensor:
+        return self.magnification(rung)

@@ -1,0 +1,29 @@
+"""`pool`: the grid averaged to one cell a token, then a linear layer; no convolutions and no magnification."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from zoomldm.cond.base import Conditioner, batch_order, token_side
+from zoomldm.data.batch import GridGroup
+
+
+class PoolConditioner(Conditioner):
+    """Average each grid adaptively (a smaller one is repeated) and project its cells."""
+
+    def __init__(
+        self, *, grid_dim: int, resolution: int = 128, token_dim: int = 512, position_embedding: bool = False
+    ) -> None:
+        self.side = token_side(resolution)
+        super().__init__(num_tokens=self.side**2, token_dim=token_dim, position_embedding=position_embedding)
+        self.project = nn.Linear(grid_dim, token_dim)
+
+    def summarize(self, grids: Sequence[GridGroup] | None, rung: Tensor) -> Tensor:
+        groups = [group.dense() for group in grids]
+        _, inverse = batch_order(groups, len(rung))
+        cells = [functional.adaptive_avg_pool2d(group.values.movedim(-1, 1).float(), self.side) for group in groups]
+        return self.project(torch.cat(cells).flatten(2).transpose(1, 2))[inverse]

@@ -1,0 +1,141 @@
+"""What every model costs at the paper's size: parameters, and multiply-adds of one forward pass.
+
+Counted on torch's meta device, so nothing is allocated and nothing computed. A multiply-add is half of what torch's
+counter calls two operations: convolutions, linear layers and the two products of attention; norms and activations are
+left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from zoomldm.cond.film import FiLMConditioner
+
+GRID_DIM = 384
+NUM_RUNGS = 8
+NUM_TOKENS, TOKEN_DIM = 64, 512
+
+
+@dataclass(frozen=True)
+class Cost:
+    """`parameters` and `macs` (multiply-adds of one forward pass, one sample) of a model; `what` says of which pass."""
+
+    name: str
+    what: str
+    parameters: int
+    macs: int
+
+
+def measure(
+    name: str, what: str, module: nn.Module, forward: Callable[[], object], *, parameters: int | None = None
+) -> Cost:
+    """Count a module's parameters, unless given, and the multiply-adds of a call, which must run on meta tensors."""
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
+        forward()
+    parameters = sum(p.numel() for p in module.parameters()) if parameters is None else parameters
+    return Cost(name, what, parameters, counter.get_total_flops() // 2)
+
+
+def unet_cost() -> Cost:
+    """The U-Net on a latent of 3x64x64 and 64 tokens of 512."""
+    from zoomldm.model.unet import PAPER_UNET, build_unet
+
+    with torch.device("meta"):
+        unet = build_unet(**PAPER_UNET).eval()
+        x, t, tokens = torch.empty(1, 3, 64, 64), torch.zeros(1), torch.empty(1, NUM_TOKENS, TOKEN_DIM)
+        return measure("U-Net", "3×64×64 latent, 64 tokens", unet, lambda: unet(x, t, encoder_hidden_states=tokens))
+
+
+def autoencoder_costs() -> list[Cost]:
+    """VQ-f4, encoding and decoding a patch of 256 px (without the search for codes)."""
+    from zoomldm.model.autoencoder import Autoencoder
+
+    with torch.device("meta"):
+        model = Autoencoder().eval()
+        images, latents = torch.empty(1, 3, 256, 256), torch.empty(1, 3, 64, 64)
+        return [
+            measure("VQ-f4", "encode 256 px", model, lambda: model.encode(images)),
+            measure("VQ-f4", "decode to 256 px", model, lambda: model.decode_quantised(latents)),
+        ]
+
+
+def encoder_costs() -> list[Cost]:
+    """HIPT at 256 px and CTransPath at 224 px, one tile."""
+    from zoomldm.encoder.ctranspath import build_ctranspath
+    from zoomldm.encoder.hipt import build_hipt
+
+    with torch.device("meta"):
+        published = sum(p.numel() for p in build_hipt(224).parameters())  # before its positions are resized to 256 px
+        hipt, ctranspath = build_hipt().eval(), build_ctranspath().eval()
+        tile = torch.empty(1, 3, 256, 256)
+        return [
+            measure("HIPT", "one tile of 256 px", hipt, lambda: hipt(tile), parameters=published),
+            measure("CTransPath", "one tile of 224 px", ctranspath, lambda: ctranspath(tile[..., 16:-16, 16:-16])),
+        ]
+
+
+def summarizer_cost(grid_side: int = 128, widths: tuple[int, ...] = (64, 128, 256, 512)) -> Cost:
+    """The FiLM summarizer on one grid of HIPT embeddings; 128 is the largest."""
+    with torch.device("meta"):
+        module = FiLMConditioner(num_rungs=NUM_RUNGS, grid_dim=GRID_DIM, widths=widths, token_dim=TOKEN_DIM).eval()
+        # the batch's bookkeeping (order, rungs) needs no counting and is done beside the network
+        grid, embedding = torch.empty(1, grid_side, grid_side, GRID_DIM), torch.empty(1, module.embedding_dim)
+
+        def forward() -> Tensor:
+            x = module.resize(module.project(grid))
+            for block in module.blocks:
+                x = block(x, embedding)
+            return module.out(x.flatten(2).transpose(1, 2))
+
+        return measure("summarizer (film)", f"{grid_side}×{grid_side} grid of {GRID_DIM}", module, forward)
+
+
+def vit_summarizer_cost() -> Cost:
+    """The later transformer summarizer on 8x8 places of 1024."""
+    from zoomldm.cond.vit import ViTConditioner
+
+    with torch.device("meta"):
+        vit = ViTConditioner(num_rungs=NUM_RUNGS, grid_dim=1024).eval()
+        places, rung = torch.empty(1, 8, 8, 1024), torch.zeros(1, dtype=torch.int64)
+        return measure("summarizer (vit)", "8×8 grid of 1024", vit, lambda: vit.encode(places, rung))
+
+
+def token_model_costs() -> list[Cost]:
+    """The embedding diffusion models, one step: ours on 64 tokens, the later DiT on 65."""
+    from zoomldm.model.dit import DiT
+    from zoomldm.model.edm import EDM
+
+    with torch.device("meta"):
+        edm = EDM(num_rungs=NUM_RUNGS, num_tokens=NUM_TOKENS, token_dim=TOKEN_DIM).train()
+        dit = DiT().eval()
+        t, rung = torch.zeros(1), torch.zeros(1, dtype=torch.int64)
+        x, y = torch.empty(1, NUM_TOKENS, TOKEN_DIM), torch.empty(1, NUM_TOKENS + 1, TOKEN_DIM)
+        return [
+            measure("EDM (transformer)", "64 tokens of 512", edm, lambda: edm.predict_x0(x, t, rung)),
+            measure("EDM (dit)", "65 tokens of 512", dit, lambda: dit(y, t, rung)),
+        ]
+
+
+def all_costs() -> list[Cost]:
+    """Every model at the paper's size."""
+    return [
+        unet_cost(),
+        *autoencoder_costs(),
+        summarizer_cost(),
+        vit_summarizer_cost(),
+        *token_model_costs(),
+        *encoder_costs(),
+    ]
+
+
+def summary() -> str:
+    """Write the costs as a table."""
+    lines = [f"{'model':20} {'forward pass':28} {'parameters (M)':>15} {'GMACs':>9}"]
+    lines += [f"{c.name:20} {c.what:28} {c.parameters / 1e6:15.2f} {c.macs / 1e9:9.2f}" for c in all_costs()]
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""The data contract: sample schema, manifest, shards and their loader."""

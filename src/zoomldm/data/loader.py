@@ -1,0 +1,142 @@
+"""The training loader: micro-batches of the global sequence, read by worker processes.
+
+Step s of global batch B is split into `accumulation` micro-steps of `world_size` micro-batches each; rank r takes the
+r-th. A worker reads whole micro-batches. Neither the number of ranks nor of workers changes which sample has which
+number, so resuming needs the step alone.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from torch.utils.data import DataLoader, Dataset
+
+from zoomldm.data.batch import Batch
+from zoomldm.data.reader import SampleSource
+from zoomldm.data.sequence import GlobalSequence
+from zoomldm.errors import ConfigError, DataError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Partition:
+    """How a global batch is divided: global_batch = accumulation · world_size · micro_batch."""
+
+    global_batch: int
+    micro_batch: int
+    world_size: int = 1
+    rank: int = 0
+
+    def __post_init__(self) -> None:
+        if self.global_batch % (self.micro_batch * self.world_size):
+            raise ConfigError(
+                f"optim.batch_size={self.global_batch} is not a multiple of micro-batch {self.micro_batch} × "
+                f"{self.world_size} processes; choose one that is"
+            )
+
+    @property
+    def accumulation(self) -> int:
+        """Micro-steps of a step."""
+        return self.global_batch // (self.micro_batch * self.world_size)
+
+    def sample_numbers(self, micro_step: int) -> np.ndarray:
+        """Return the numbers of this rank's samples in a micro-step (counted from the start of training), (b,)."""
+        first = (micro_step * self.world_size + self.rank) * self.micro_batch
+        return np.arange(first, first + self.micro_batch)
+
+
+def partition(global_batch: int, *, max_micro_batch: int, world_size: int, rank: int = 0) -> Partition:
+    """Divide a global batch into the largest equal micro-batches of at most `max_micro_batch` samples.
+
+    Raises:
+        ConfigError: the global batch is not a multiple of the number of processes.
+    """
+    if global_batch < 1 or max_micro_batch < 1:
+        raise ConfigError(
+            f"optim.batch_size={global_batch}, optim.max_micro_batch={max_micro_batch}: expected 1 or more"
+        )
+    if global_batch % world_size:
+        below = global_batch // world_size * world_size
+        raise ConfigError(
+            f"optim.batch_size={global_batch} does not divide among {world_size} processes; "
+            f"{below or world_size} or {below + world_size} would, or another fabric.devices"
+        )
+    share = global_batch // world_size
+    accumulation = next(a for a in range(1, share + 1) if share % a == 0 and share // a <= max_micro_batch)
+    return Partition(global_batch=global_batch, micro_batch=share // accumulation, world_size=world_size, rank=rank)
+
+
+class TrainLoader:
+    """Iterate over this rank's micro-batches of steps [start_step, end_step), in order.
+
+    num_workers 0 reads in the main process; more change the speed and nothing else.
+    """
+
+    def __init__(
+        self,
+        source: SampleSource,
+        sequence: GlobalSequence,
+        partition: Partition,
+        *,
+        start_step: int,
+        end_step: int,
+        num_workers: int = 0,
+        pin_memory: bool = False,
+        prefetch: int = 4,
+    ) -> None:
+        self.micro_steps = range(start_step * partition.accumulation, end_step * partition.accumulation)
+        self._loader = DataLoader(
+            _MicroBatches(source, sequence, partition),
+            sampler=self.micro_steps,
+            batch_size=None,
+            num_workers=num_workers,
+            pin_memory=pin_memory,
+            prefetch_factor=prefetch if num_workers else None,
+            worker_init_fn=_leave_signals_to_the_main_process,
+            collate_fn=_unchanged,
+        )
+
+    def __len__(self) -> int:
+        return len(self.micro_steps)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return iter(self._loader)
+
+
+class _MicroBatches(Dataset):
+    """Micro-step -> micro-batch."""
+
+    def __init__(self, source: SampleSource, sequence: GlobalSequence, partition: Partition) -> None:
+        self.source, self.sequence, self.partition = source, sequence, partition
+
+    def __getitem__(self, micro_step: int) -> Batch:
+        draws = self.sequence.draws(self.partition.sample_numbers(micro_step))
+        return self.source.read(draws.rung, draws.index, draws.sample_number)
+
+
+def check_shared_memory(bytes_per_batch: int, num_workers: int, prefetch: int = 4) -> None:
+    """Refuse more batches in flight than /dev/shm holds, which would end in a bus error.
+
+    Raises:
+        DataError: says how much is needed, and how to get it.
+    """
+    needed = bytes_per_batch * num_workers * (prefetch + 1)
+    free = shutil.disk_usage("/dev/shm").free if num_workers else needed
+    if needed > free:
+        raise DataError(
+            f"the loader's {num_workers} workers keep {needed / 2**20:,.0f} MiB of batches in /dev/shm, which has "
+            f"{free / 2**20:,.0f} MiB free; enlarge it (docker: --shm-size) or lower fabric.num_workers"
+        )
+
+
+def _leave_signals_to_the_main_process(worker: int) -> None:
+    """Let the main process decide what a signal to the whole group means; workers end with it."""
+    for name in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+        signal.signal(name, signal.SIG_IGN)
+
+
+def _unchanged(batch: Batch) -> Batch:
+    return batch

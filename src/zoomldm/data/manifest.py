@@ -1,0 +1,182 @@
+"""The manifest of a data set: what its shards hold, what made them, and the checks that go with it."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from zoomldm.errors import DataError
+from zoomldm.files import write_atomically
+from zoomldm.ladder import Ladder, label
+
+FORMAT_VERSION = 1
+KIND = "zoomldm-data"
+MANIFEST_NAME = "manifest.json"
+EXCLUDE_NAME = "exclude.txt"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardInfo:
+    """One shard: ``path`` within the data set's folder, and bytes and SHA-256 of each column's tar."""
+
+    split: str
+    magnification: float
+    path: str
+    num_samples: int
+    columns: dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderInfo:
+    """The encoder that made the grids; ``statistics`` are what its rows were standardised with (``stats`` only)."""
+
+    name: str
+    dim: int
+    weights_sha256: str | None
+    input_px: int
+    mpp: float
+    statistics: dict[str, Any] | None = None
+
+
+@dataclass(kw_only=True)
+class Manifest:
+    """A data set in one file; see ``docs/data.md`` for every field."""
+
+    name: str
+    ladder: Ladder
+    encoder: EncoderInfo
+    columns: dict[str, dict[str, Any]]
+    shards: list[ShardInfo]
+    counts: dict[str, dict[str, int]]
+    patients: dict[str, list[str]]
+    held_out: str = "patients"
+    dropped: dict[str, str] = field(default_factory=dict)
+    slides: list[dict[str, Any]] = field(default_factory=list)
+    glass: Any = None
+    config: dict[str, Any] = field(default_factory=dict)
+    code_version: str = ""
+    git_revision: str | None = None
+    format_version: int = FORMAT_VERSION
+    kind: str = KIND
+    root: Path | None = field(default=None, repr=False, compare=False)
+
+    @classmethod
+    def load(cls, root: str | os.PathLike) -> "Manifest":
+        """Read a data set's manifest.
+
+        Raises:
+            DataError: there is none, it cannot be read, or another version of this code made it.
+        """
+        path = Path(root) / MANIFEST_NAME
+        advice = f"data.root says where the data set lies; `python data_prep/prepare.py data={Path(root).name}` makes it"
+        if not path.is_file():
+            raise DataError(f"{root}: no data set there (no {MANIFEST_NAME}); {advice}")
+        try:
+            content = json.loads(path.read_bytes())
+            kind, version = content.get("kind"), content.get("format_version")
+        except (ValueError, AttributeError, OSError) as error:
+            raise DataError(f"{path}: cannot be read ({error}); {advice}") from error
+        if kind != KIND or version != FORMAT_VERSION:
+            raise DataError(
+                f"{path}: kind {kind!r}, format version {version}; this code reads {KIND!r}, version {FORMAT_VERSION}; "
+                "prepare the data again with it"
+            )
+        try:
+            return cls(
+                **{
+                    **content,
+                    "ladder": Ladder(**content["ladder"]),
+                    "encoder": EncoderInfo(**content["encoder"]),
+                    "shards": [ShardInfo(**shard) for shard in content["shards"]],
+                    "root": Path(root),
+                }
+            )
+        except (KeyError, TypeError) as error:
+            raise DataError(f"{path}: a field is missing or unknown ({error}); prepare the data again") from error
+
+    def to_dict(self) -> dict[str, Any]:
+        head = {"format_version": self.format_version, "kind": self.kind}
+        content = {k: v for k, v in asdict(self).items() if k not in ("root", *head)}
+        return head | content
+
+    def to_bytes(self) -> bytes:
+        return (json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n").encode()
+
+    def save(self, root: str | os.PathLike) -> None:
+        """Write ``manifest.json`` into a folder, atomically."""
+        write_atomically(Path(root) / MANIFEST_NAME, self.to_bytes())
+        self.root = Path(root)
+
+    @property
+    def sha256(self) -> str:
+        """Return the SHA-256 of what ``save`` writes."""
+        return hashlib.sha256(self.to_bytes()).hexdigest()
+
+    def identity(self, columns: Iterable[str]) -> str:
+        """Return a hash of the data set as far as a model that reads these columns can tell: what shards hold, not when
+        or by which revision they were made, nor further columns."""
+        wanted = {"meta", *columns}
+        content = self.to_dict()
+        for name in ("code_version", "git_revision", "slides", "config"):
+            content.pop(name)
+        content["columns"] = {name: facts for name, facts in content["columns"].items() if name in wanted}
+        for shard in content["shards"]:
+            shard["columns"] = {name: facts for name, facts in shard["columns"].items() if name in wanted}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def image_format(self) -> str:
+        return self.columns["image"]["format"]
+
+    @property
+    def magnifications(self) -> tuple[float, ...]:
+        """Return the ladder's magnifications that hold training samples, highest first."""
+        return tuple(m for m in self.ladder.magnifications if self.count("train", m) > 0)
+
+    def count(self, split: str, magnification: float) -> int:
+        return self.counts.get(split, {}).get(label(magnification), 0)
+
+    def shards_of(self, split: str, magnification: float) -> list[ShardInfo]:
+        """Return the shards of a split and magnification, in order."""
+        return [
+            shard
+            for shard in self.shards
+            if shard.split == split and label(shard.magnification) == label(magnification)
+        ]
+
+    def check_encoder(self, encoder_name: str) -> None:
+        """Refuse a data set whose grids another encoder made.
+
+        Raises:
+            DataError: names both encoders.
+        """
+        if self.encoder.name != encoder_name:
+            raise DataError(
+                f"{self.root or self.name}: its grids were made by encoder={self.encoder.name} ({self.encoder.dim} "
+                f"channels), the configuration says encoder={encoder_name}; train with encoder={self.encoder.name}, or "
+                f"run `python data_prep/prepare.py data={self.name} encoder={encoder_name} add=grid`"
+            )
+
+    def check_columns(self, columns: Iterable[str]) -> None:
+        """Refuse a data set without a needed column.
+
+        Raises:
+            DataError: names the column and the command that adds it.
+        """
+        for column in columns:
+            if column not in self.columns or not all(column in shard.columns for shard in self.shards):
+                fix = "latents.py" if column == "latent" else "prepare.py"
+                raise DataError(
+                    f"{self.root or self.name}: no {column} column; `python data_prep/{fix} data={self.name}` adds it"
+                )
+
+    def excluded(self) -> frozenset[str]:
+        """Return the patients and slides of ``exclude.txt`` (one a line, # starts a comment), empty without the file."""
+        path = (self.root or Path()) / EXCLUDE_NAME
+        if self.root is None or not path.is_file():
+            return frozenset()
+        lines = (line.split("#", 1)[0].strip() for line in path.read_text(encoding="utf-8").splitlines())
+        return frozenset(line for line in lines if line)

@@ -1,0 +1,349 @@
+"""Random access to the samples of a data set: (rung, index) pairs in, a `Batch` out.
+
+Members are read with `os.preadv` from the offsets in the index beside each tar, straight into the memory that travels:
+one system call a sample and column, no copy, no parsing beyond a comparison with the header that is expected.
+
+Legend: b batch, g grids of one size, S grid side, r embedding rows, D embedding width, K rungs of the ladder.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import tarfile
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zoomldm.data.batch import Batch, SparseGridGroup
+from zoomldm.data.manifest import Manifest
+from zoomldm.data.schema import SampleMeta, decode_image, decode_npy, encode_npy, fields_of, slide_key
+from zoomldm.data.sequence import seeded_subset
+from zoomldm.data.shards import ColumnReader, column_path
+from zoomldm.errors import DataError
+
+_TAR_HEADER = tarfile.BLOCKSIZE
+_NPY_HEADER = 128  # bytes that np.save writes before arrays of up to three dimensions
+_LONGEST_GAP = 4096
+
+
+class SampleSource:
+    """The samples of one split, as the loader and the evaluation read them.
+
+    counts: samples of each rung, int64 (K,), after exclude.txt; zero for magnifications that were not asked for.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest | Path | str,
+        *,
+        split: str,
+        columns: Sequence[str],
+        magnifications: Sequence[float] | None = None,
+    ) -> None:
+        self.manifest = manifest if isinstance(manifest, Manifest) else Manifest.load(manifest)
+        self.root = Path(self.manifest.root)
+        self.split, self.columns = split, tuple(columns)
+        self.ladder = self.manifest.ladder
+        self.manifest.check_columns(self.columns)
+        chosen = [self.ladder.rung_of(m).index for m in magnifications or self.ladder.magnifications]
+        self._shards = [
+            self.manifest.shards_of(split, rung.magnification) if rung.index in chosen else []
+            for rung in self.ladder.rungs
+        ]
+        self._ends = [np.cumsum([shard.num_samples for shard in shards], dtype=np.int64) for shards in self._shards]
+        self._files = _OpenFiles()
+        self._kept = self._without_excluded()
+        self.counts = np.array(
+            [
+                len(kept) if kept is not None else (int(ends[-1]) if len(ends) else 0)
+                for kept, ends in zip(self._kept, self._ends)
+            ]
+        )
+
+    def __repr__(self) -> str:
+        return f"SampleSource({self.root}, split={self.split}, columns={self.columns}, counts={self.counts.tolist()})"
+
+    def check_files(self) -> None:
+        """Look at every tar once, without reading it.
+
+        Raises:
+            DataError: names the shards that are missing or shorter than the manifest says, all in one message.
+        """
+        faults = []
+        for shard in (shard for shards in self._shards for shard in shards):
+            for column in self.columns:
+                tar = column_path(self.root / shard.path, column)
+                size = tar.stat().st_size if tar.is_file() else None
+                expected = shard.columns.get(column, {}).get("bytes", size)
+                if size is None:
+                    faults.append(f"{tar}: missing")
+                elif size != expected:
+                    faults.append(f"{tar}: {size:,} bytes, the manifest says {expected:,}")
+        if faults:
+            listed = "\n  ".join(faults[:20])
+            more = f"\n  … and {len(faults) - 20} more" if len(faults) > 20 else ""
+            raise DataError(f"{self.root}: {len(faults)} damaged shards; prepare the data again\n  {listed}{more}")
+
+    def read(self, rung: np.ndarray, index: np.ndarray, sample_number: np.ndarray | None = None) -> Batch:
+        """Read samples by rung and index within the rung, each int64 (b,), in that order.
+
+        sample_number keys the draws of each sample; without it, a number that only this sample has.
+
+        Raises:
+            DataError: a tar is missing, cut short or foreign; the message names it.
+        """
+        rung, index = np.asarray(rung, dtype=np.int64), np.asarray(index, dtype=np.int64)
+        if sample_number is None:
+            sample_number = fixed_sample_number(rung, index)
+        places = self._places(rung, index)
+        metas = self._read_meta(places) if "meta" in self.columns else None
+        return Batch(
+            sample_number=_filled(np.asarray(sample_number, dtype=np.int64)),
+            rung=_filled(rung),
+            keys=[meta.key for meta in metas] if metas else [],
+            image=self._read_images(places) if "image" in self.columns else None,
+            latent=self._read_latents(places) if "latent" in self.columns else None,
+            grids=self._read_grids(rung, places) if "grid" in self.columns else None,
+            meta=metas,
+        )
+
+    def keys(self, rung: np.ndarray, index: np.ndarray) -> list[str]:
+        """Return the names of samples, from the tar headers."""
+        places = self._places(np.asarray(rung, dtype=np.int64), np.asarray(index, dtype=np.int64))
+        return [self._files.open(self.root, path, self.columns[0], self.fields[0]).key(i) for path, i in places]
+
+    def eval_samples(self, magnification: float, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Choose min(n, available) samples of a magnification, the same for the same seed: (rung, index), in order."""
+        rung = self.ladder.rung_of(magnification).index
+        index = seeded_subset(int(self.counts[rung]), n, seed)
+        return np.full(len(index), rung), index
+
+    def eval_batches(self, magnification: float, n: int, seed: int, batch_size: int = 64) -> Iterator[Batch]:
+        """Read the samples of `eval_samples` batch by batch."""
+        rung, index = self.eval_samples(magnification, n, seed)
+        for start in range(0, len(index), batch_size):
+            yield self.read(rung[start : start + batch_size], index[start : start + batch_size])
+
+    @property
+    def fields(self) -> tuple[tuple[str, ...], ...]:
+        """Members of each column, in the order of the tar."""
+        return tuple(fields_of(column, self.manifest.image_format) for column in self.columns)
+
+    def _places(self, rung: np.ndarray, index: np.ndarray) -> list[tuple[str, int]]:
+        """Return each sample's shard and position in it."""
+        places: list[tuple[str, int]] = [("", 0)] * len(rung)
+        for k in np.unique(rung):
+            at = np.flatnonzero(rung == k)
+            wanted = index[at] if self._kept[k] is None else self._kept[k][index[at]]
+            shard = np.searchsorted(self._ends[k], wanted, side="right")
+            position = wanted - np.where(shard > 0, self._ends[k][shard - 1], 0)
+            for i, s, p in zip(at.tolist(), shard.tolist(), position.tolist()):
+                places[i] = (self._shards[k][s].path, p)
+        return places
+
+    def _column(self, path: str, column: str) -> _Column:
+        return self._files.open(self.root, path, column, self.fields[self.columns.index(column)])
+
+    def _read_images(self, places: list[tuple[str, int]]) -> Tensor:
+        side = self.ladder.patch_px
+        images = _empty((len(places), 3, side, side), torch.uint8)
+        into = images.numpy()
+        for i, (path, position) in enumerate(places):
+            column = self._column(path, "image")
+            try:
+                pixels = decode_image(column.member(position, 0))
+                into[i] = pixels.transpose(2, 0, 1)
+            except (OSError, ValueError, SyntaxError) as error:
+                raise column.damaged(position, f"not a {side} px image ({error})") from error
+        return images
+
+    def _read_latents(self, places: list[tuple[str, int]]) -> Tensor:
+        first = self._column(places[0][0], "latent")
+        latents = _empty((len(places), *decode_npy(first.member(places[0][1], 0)).shape), torch.float16)
+        into = latents.numpy()
+        for i, (path, position) in enumerate(places):
+            self._column(path, "latent").array_into(position, 0, into[i])
+        return latents
+
+    def _read_grids(self, rung: np.ndarray, places: list[tuple[str, int]]) -> list[SparseGridGroup]:
+        width = self.manifest.encoder.dim
+        groups = []
+        for k in np.unique(rung):
+            at, side = np.flatnonzero(rung == k), self.ladder[int(k)].grid_side
+            chosen = [places[i] for i in at]
+            columns = [self._column(path, "grid") for path, _ in chosen]
+            num_rows = [c.num_rows(position, width) for c, (_, position) in zip(columns, chosen)]
+            ends = np.cumsum(num_rows)
+            rows = _empty((int(ends[-1]), width), torch.float16)
+            stored = np.empty((len(at), side, side), np.uint16)
+            into = rows.numpy()
+            for i, (column, (_, position)) in enumerate(zip(columns, chosen)):
+                column.grid_into(position, stored[i], into[ends[i] - num_rows[i] : ends[i]])
+            if (stored.max(axis=(1, 2)) >= num_rows).any():
+                wrong = int(np.argmax(stored.max(axis=(1, 2)) >= num_rows))
+                raise columns[wrong].damaged(chosen[wrong][1], "a cell points beyond the rows")
+            cells = _empty(stored.shape, torch.int32)
+            np.add(stored, (ends - num_rows)[:, None, None], out=cells.numpy(), casting="unsafe")
+            groups.append(SparseGridGroup(_filled(at), rows, cells))
+        return groups
+
+    def _read_meta(self, places: list[tuple[str, int]]) -> list[SampleMeta]:
+        metas = []
+        for path, position in places:
+            column = self._column(path, "meta")
+            try:
+                metas.append(SampleMeta.decode(column.member(position, 0)))
+            except (ValueError, TypeError) as error:
+                raise column.damaged(position, f"not a sample's description ({error})") from error
+        return metas
+
+    def _without_excluded(self) -> list[np.ndarray | None]:
+        """Return the samples of each rung that exclude.txt leaves, None where it leaves all."""
+        excluded = self.manifest.excluded()
+        if not excluded:
+            return [None] * len(self.ladder)
+        patients = {str(entry.get("slide")): str(entry.get("patient")) for entry in self.manifest.slides}
+        slides = {slide_key(s) for s, patient in patients.items() if s in excluded or patient in excluded}
+        slides |= {slide_key(name) for name in excluded}
+        kept: list[np.ndarray | None] = []
+        for shards in self._shards:
+            flags = []
+            for shard in shards:
+                column = self._files.open(self.root, shard.path, self.columns[0], self.fields[0])
+                flags += [column.key(i).rsplit("_r", 1)[0] not in slides for i in range(len(column))]
+            kept.append(np.flatnonzero(flags) if flags else None)
+        return kept
+
+
+def fixed_sample_number(rung: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """Return a sample number for samples outside the training sequence: (rung + 1)·2^40 + index."""
+    return ((rung + 1) << 40) + index
+
+
+class _Column(ColumnReader):
+    """One open tar, read into memory of the caller's."""
+
+    def damaged(self, position: int, reason: str) -> DataError:
+        return DataError(f"shard {self.tar}, sample {position}: {reason}; prepare the data again")
+
+    def member(self, position: int, field: int) -> bytes:
+        """Return the bytes of one member."""
+        offset, size = self._span(position, field)
+        content = os.pread(self._fd, size, offset)
+        if len(content) != size:
+            raise self.damaged(position, f"cut short ({len(content):,} of {size:,} bytes)")
+        return content
+
+    def array_into(self, position: int, field: int, into: np.ndarray) -> None:
+        """Read a .npy member into `into`, of the same shape and type."""
+        offset, size = self._span(position, field)
+        header = bytearray(_TAR_HEADER + _NPY_HEADER)
+        got = os.preadv(self._fd, [header, memoryview(into).cast("B")], offset - _TAR_HEADER)
+        self._check(position, field, header, into, size)
+        self._check_length(position, got, _TAR_HEADER + size)
+
+    def grid_into(self, position: int, cells: np.ndarray, rows: np.ndarray) -> None:
+        """Read a grid's two neighbouring members in one call: cells uint16 (S, S), rows float16 (1 + n, D)."""
+        (cells_at, cells_size), (rows_at, rows_size) = self._span(position, 0), self._span(position, 1)
+        gap = rows_at + _NPY_HEADER - (cells_at + cells_size)
+        if not _TAR_HEADER + _NPY_HEADER <= gap <= _LONGEST_GAP:
+            self.array_into(position, 0, cells)
+            self.array_into(position, 1, rows)
+            return
+        header, between = bytearray(_TAR_HEADER + _NPY_HEADER), bytearray(gap)
+        parts = [header, memoryview(cells).cast("B"), between, memoryview(rows).cast("B")]
+        got = os.preadv(self._fd, parts, cells_at - _TAR_HEADER)
+        self._check(position, 0, header, cells, cells_size)
+        self._check(position, 1, between[-_TAR_HEADER - _NPY_HEADER :], rows, rows_size)
+        self._check_length(position, got, rows_at + rows_size - cells_at + _TAR_HEADER)
+
+    def num_rows(self, position: int, width: int) -> int:
+        """Return the number of embedding rows of a grid from its size in bytes."""
+        _, size = self._span(position, 1)
+        num_rows, rest = divmod(size - _NPY_HEADER, 2 * width)
+        if rest or num_rows < 1:
+            shape = decode_npy(self.member(position, 1)).shape
+            raise self.damaged(position, f"its grid has rows of shape {shape}, the manifest's encoder makes {width}")
+        return num_rows
+
+    def _span(self, position: int, field: int) -> tuple[int, int]:
+        offset, size = self.index[position, field].tolist()
+        return offset, size
+
+    def _check(self, position: int, field: int, header: bytearray, into: np.ndarray, size: int) -> None:
+        """Compare a member's headers with those of the field and array that are expected."""
+        name = header[:100].split(b"\0", 1)[0]
+        if not name.endswith(self.endings[field]):
+            raise self.damaged(position, f"member {name.decode(errors='replace')!r}, expected *.{self.fields[field]}")
+        if header[_TAR_HEADER:] != _npy_header(into.shape, into.dtype.str) or size != _NPY_HEADER + into.nbytes:
+            try:
+                found = decode_npy(self.member(position, field))
+                described = f"{found.dtype} {found.shape}"
+            except ValueError:
+                described = "no array"
+            raise self.damaged(position, f"{self.fields[field]} is {described}, expected {into.dtype} {into.shape}")
+
+    def _check_length(self, position: int, got: int, expected: int) -> None:
+        if got != expected:
+            raise self.damaged(position, f"cut short ({max(got, 0):,} of {expected:,} bytes)")
+
+    @property
+    def endings(self) -> tuple[bytes, ...]:
+        return tuple(b"." + field.encode() for field in self.fields)
+
+
+class _OpenFiles:
+    """The tars that are open in this process, as many as its limit allows, the longest unused closed first."""
+
+    def __init__(self) -> None:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = 1 << 16 if hard == resource.RLIM_INFINITY else min(hard, 1 << 16)
+        if soft < wanted:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        self.capacity = max(32, wanted // 2)
+        self._columns: OrderedDict[tuple[str, str], _Column] = OrderedDict()
+
+    def open(self, root: Path, path: str, column: str, fields: tuple[str, ...]) -> _Column:
+        key = (path, column)
+        found = self._columns.get(key)
+        if found is None:
+            found = self._columns[key] = _Column(column_path(root / path, column), fields)
+            if len(self._columns) > self.capacity:
+                self._columns.popitem(last=False)[1].close()
+        else:
+            self._columns.move_to_end(key)
+        return found
+
+    def __getstate__(self) -> dict:
+        return {}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__init__()
+
+
+@lru_cache(maxsize=1 << 16)
+def _npy_header(shape: tuple[int, ...], dtype: str) -> bytes:
+    """Return what np.save writes before an array of this shape and type."""
+    return encode_npy(np.broadcast_to(np.zeros((), dtype), shape))[:_NPY_HEADER]
+
+
+def _empty(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """Return memory for a batch: shared with the main process where this is a loader's worker."""
+    if torch.utils.data.get_worker_info() is None:
+        return torch.empty(shape, dtype=dtype)
+    empty = torch.empty(0, dtype=dtype)
+    num_bytes = int(np.prod(shape, dtype=np.int64)) * empty.element_size()
+    storage = torch.UntypedStorage._new_shared(num_bytes, device="cpu")
+    return empty.set_(storage, 0, shape, torch.empty(shape, dtype=dtype, device="meta").stride())
+
+
+def _filled(array: np.ndarray) -> Tensor:
+    tensor = _empty(array.shape, torch.int64)
+    tensor.numpy()[...] = array
+    return tensor

@@ -1,0 +1,86 @@
+"""The demo: the commands that a user would type for real data, one after the other, at the scale of minutes.
+
+Each command goes on where it stopped and does nothing that is done, so this module keeps no state of its own.
+"""
+
+import re
+import shlex
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from zoomldm.cli import PROJECT_ROOT
+from zoomldm.errors import ConfigError, UserError
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One command of the demo; ``argv`` follows ``python``."""
+
+    title: str
+    argv: tuple[str, ...]
+
+    @property
+    def command(self) -> str:
+        return shlex.join(["python", *self.argv])
+
+
+def stages(name: str = "demo", *, slides: str | None = None, mpp: float | None = None) -> list[Stage]:
+    """Return the demo's stages for a data set called ``name``.
+
+    Args:
+        slides: a folder of real slides; None lets the preparation draw its own.
+        mpp: scale of slides that do not say theirs.
+    """
+    data = ("data=demo",) if name == "demo" else ("data=demo", f"data.name={name}")
+    own = tuple(word for word in (slides and f"slides={slides}", mpp and f"slide.mpp={mpp:g}") if word)
+    return [
+        Stage("slides to shards", ("data_prep/prepare.py", *data, *own)),
+        Stage("autoencoder", ("src/train.py", "model=autoencoder_tiny", *data)),
+        Stage("latents", ("data_prep/latents.py", *data, f"autoencoder.run=autoencoder_tiny-{name}")),
+        Stage("ZoomLDM", ("src/train.py", "model=zoomldm_tiny", *data)),
+        Stage("embedding diffusion model", ("src/train.py", "model=edm_tiny", *data)),
+        Stage("evaluation and report", ("src/evaluate.py", *data, f"run=zoomldm_tiny-{name}-film")),
+    ]
+
+
+def run_demo(cfg) -> None:
+    """Run every stage and print what each took; stop at the first that fails.
+
+    Raises:
+        ConfigError: ``slides`` is no folder.
+    """
+    name, slides = "demo", None
+    if cfg.slides is not None:
+        folder = Path(cfg.slides).expanduser().resolve()
+        if not folder.exists():
+            raise ConfigError(f"slides={cfg.slides}: no such folder or file; give a folder with slides (SLIDES=folder)")
+        slides = str(folder)
+        name = "demo-" + re.sub(r"[^A-Za-z0-9]+", "_", folder.stem).strip("_")
+    took_s: dict[str, float] = {}
+    todo = stages(name, slides=slides, mpp=cfg.mpp)
+    for number, stage in enumerate(todo, 1):
+        print(f"\n[{number}/{len(todo)}] {stage.title}\n$ {stage.command}", flush=True)
+        took_s[stage.title] = run_stage(stage)
+    print("\nwhat each stage took")
+    for title, elapsed_s in [*took_s.items(), ("together", sum(took_s.values()))]:
+        print(f"  {title:<28} {elapsed_s:7.1f} s")
+    print(f"the report: {Path(cfg.paths.runs) / f'zoomldm_tiny-{name}-film' / 'report' / 'index.html'}")
+
+
+def run_stage(stage: Stage) -> float:
+    """Run one stage in the repository's root with this interpreter; return the seconds it took.
+
+    Raises:
+        UserError: it failed; its own message is above.
+    """
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, *stage.argv], cwd=PROJECT_ROOT)
+    if done.returncode != 0:
+        raise UserError(
+            f"stage {stage.title!r} ended with code {done.returncode} (its message is above); mend that and run the "
+            "same command again: it goes on there"
+        )
+    return time.monotonic() - began

@@ -1,0 +1,1 @@
+"""Tile encoders: uint8 tiles in, one vector a tile out."""

@@ -1,0 +1,62 @@
+"""The one interface of tile encoders: uint8 tiles in, one vector a tile out."""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+
+
+class Encoder(ABC):
+    """Turn tiles into vectors.
+
+    Attributes:
+        name: the option's name in ``conf/encoder``; a data set remembers it.
+        dim: width D of a vector.
+        input_px: side to which a tile is brought before the network sees it (None: any side is taken as it is).
+        mpp: micrometres a pixel at which the encoder was trained.
+        weights_sha256: hash of the weight file, None for an encoder without weights.
+        batch_size: tiles a call; preparation always calls with exactly this many (the last batch is padded), so that
+            a tile's vector does not depend on what was encoded beside it. None: any number will do.
+    """
+
+    name: str
+    dim: int
+    input_px: int | None = None
+    mpp: float = 0.5
+    weights_sha256: str | None = None
+    batch_size: int | None = 64
+
+    @abstractmethod
+    def __call__(self, tiles: np.ndarray) -> np.ndarray:
+        """Encode tiles, (n, H, W, 3) uint8, to (n, dim) float32."""
+
+    def to(self, device: Any) -> "Encoder":
+        """Move the weights to a device and return the encoder; encoders without weights stay where they are."""
+        return self
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the manifest says about the encoder."""
+        return {
+            "name": self.name,
+            "dim": self.dim,
+            "weights_sha256": self.weights_sha256,
+            "input_px": self.input_px or 0,
+            "mpp": self.mpp,
+            "statistics": None,
+        }
+
+
+def encode_in_batches(encoder: Encoder, tiles: np.ndarray) -> np.ndarray:
+    """Encode any number of tiles, (n, H, W, 3), in calls of ``encoder.batch_size``, the last one padded; (n, dim)."""
+    size = encoder.batch_size
+    if not size or not len(tiles):
+        return encoder(tiles) if len(tiles) else np.zeros((0, encoder.dim), np.float32)
+    rows = []
+    for start in range(0, len(tiles), size):
+        batch = tiles[start : start + size]
+        if len(batch) < size:
+            padding = np.repeat(batch[-1:], size - len(batch), axis=0)
+            rows.append(encoder(np.concatenate([batch, padding]))[: len(batch)])
+        else:
+            rows.append(encoder(batch))
+    return np.concatenate(rows)

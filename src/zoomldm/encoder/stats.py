@@ -1,0 +1,129 @@
+"""``stats``: a fixed colour-and-texture descriptor, D = 24, that needs no weights.
+
+A tile's optical density is unmixed into haematoxylin, eosin and a residual (Ruifrok and Johnston, 2001); the vector
+holds their moments, gradient energies at three scales, fractions of nucleus, glass and dense stain, and the coarse
+layout of the tile. Legend: n tiles, s stain, h w pixels.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from zoomldm.encoder.base import Encoder
+
+STAIN_VECTORS = np.array([[0.650, 0.704, 0.286], [0.072, 0.990, 0.105], [0.268, 0.570, 0.776]])
+FEATURE_NAMES = (
+    *(f"mean_{s}" for s in "her"),
+    *(f"std_{s}" for s in "her"),
+    "skew_h",
+    "correlation_he",
+    *(f"gradient_{s}_{scale}" for s in "he" for scale in (1, 2, 4)),
+    "fraction_nucleus",
+    "fraction_dense_nucleus",
+    "fraction_glass",
+    "fraction_dense_eosin",
+    "local_variance_h",
+    "local_variance_e",
+    "left_right_h",
+    "top_bottom_h",
+    "left_right_e",
+    "top_bottom_e",
+)
+CHUNK_PX = 1 << 16  # pixels worked on at once: a stain's plane stays in the processor's cache
+EPS = 1e-6
+
+
+class StatsEncoder(Encoder):
+    """Encode tiles of any side that 8 divides to 24 numbers, standardised once ``fit`` has been called.
+
+    Args:
+        statistics: {"mean": [...], "std": [...]} as the manifest keeps them; None for raw descriptors.
+    """
+
+    name = "stats"
+    dim = len(FEATURE_NAMES)
+    batch_size = None
+
+    def __init__(self, statistics: dict[str, Any] | None = None) -> None:
+        density = -np.log10((np.arange(256) + 1.0) / 256.0)
+        self._density = density.astype(np.float32)
+        unit = STAIN_VECTORS / np.linalg.norm(STAIN_VECTORS, axis=1, keepdims=True)
+        self._unmix = np.ascontiguousarray(np.linalg.inv(unit).T.astype(np.float32))  # (stain, rgb)
+        self.mean = np.zeros(self.dim, np.float32)
+        self.std = np.ones(self.dim, np.float32)
+        self.fitted = False
+        if statistics:
+            self.fit(statistics["mean"], statistics["std"])
+
+    def fit(self, mean: np.ndarray, std: np.ndarray) -> "StatsEncoder":
+        """Standardise from now on with these statistics of the training tiles, each (dim,)."""
+        self.mean, self.std = (np.asarray(x, np.float32).reshape(self.dim) for x in (mean, std))
+        self.fitted = True
+        return self
+
+    def describe(self) -> dict[str, Any]:
+        statistics = {"mean": self.mean.tolist(), "std": self.std.tolist(), "features": list(FEATURE_NAMES)}
+        return super().describe() | {"statistics": statistics if self.fitted else None}
+
+    def __call__(self, tiles: np.ndarray) -> np.ndarray:
+        n, height, width = tiles.shape[:3]
+        if height % 8 or width % 8:
+            raise ValueError(f"tiles of {height}x{width} px: expected sides that 8 divides")
+        rows = np.empty((n, self.dim), np.float32)
+        step = max(1, CHUNK_PX // (height * width))
+        for start in range(0, n, step):
+            chunk = tiles[start : start + step]
+            rows[start : start + step] = self._describe(chunk)
+        return (rows - self.mean) / self.std
+
+    def _describe(self, tiles: np.ndarray) -> np.ndarray:
+        n, height, width = tiles.shape[:3]
+        density = np.take(self._density, tiles.reshape(-1, 3))
+        stains = (self._unmix @ density.T).reshape(3, n, height * width)
+        mean = stains.mean(-1)
+        centred = stains - mean[..., None]
+        variance = np.einsum("snp,snp->sn", centred, centred) / (height * width)
+        std = np.sqrt(variance + EPS)
+        h, e = centred[0], centred[1]
+        cube = np.einsum("np,np,np->n", h, h, h, optimize=False) / (height * width)
+        covariance = np.einsum("np,np->n", h, e) / (height * width)
+        columns = [*mean, *std, np.cbrt(cube), covariance / (std[0] * std[1])]
+        layout, local = [], []
+        for stain in (h, e):
+            plane = stain.reshape(n, height, width)
+            for _ in range(3):
+                columns.append(_gradient_energy(plane))
+                plane = _halve(plane)
+            inner = np.maximum(stain_variance(stain) - stain_variance(plane.reshape(n, -1)), 0)
+            local.append(np.sqrt(inner + EPS))
+            half_w, half_h = plane.shape[2] // 2, plane.shape[1] // 2
+            layout.append(plane[:, :, half_w:].mean((1, 2)) - plane[:, :, :half_w].mean((1, 2)))
+            layout.append(plane[:, half_h:].mean((1, 2)) - plane[:, :half_h].mean((1, 2)))
+        stain_h, stain_e = stains[0], stains[1]
+        total = density.reshape(n, -1, 3).sum(-1)
+        columns += [
+            (stain_h > 0.25).mean(-1),
+            (stain_h > 0.5).mean(-1),
+            (total < 0.2).mean(-1),
+            (stain_e > 0.4).mean(-1),
+        ]
+        return np.stack([*columns, *local, *layout], axis=1)
+
+
+def stain_variance(values: np.ndarray) -> np.ndarray:
+    """Return the mean square of (n, m) centred values, (n,)."""
+    return np.einsum("np,np->n", values, values) / values.shape[1]
+
+
+def _halve(plane: np.ndarray) -> np.ndarray:
+    """Average (n, h, w) over 2x2 boxes."""
+    rows = plane[:, 0::2] + plane[:, 1::2]
+    return (rows[:, :, 0::2] + rows[:, :, 1::2]) * np.float32(0.25)
+
+
+def _gradient_energy(plane: np.ndarray) -> np.ndarray:
+    """Return the root mean square of differences between neighbours of (n, h, w), (n,)."""
+    dx = plane[:, :, 1:] - plane[:, :, :-1]
+    dy = plane[:, 1:] - plane[:, :-1]
+    energy = np.einsum("nhw,nhw->n", dx, dx) / dx[0].size + np.einsum("nhw,nhw->n", dy, dy) / dy[0].size
+    return np.sqrt(energy / 2 + EPS)

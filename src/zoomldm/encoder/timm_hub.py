@@ -1,0 +1,241 @@
+"""Pathology encoders published for timm or transformers, from a local folder: one adapter, one recipe for each.
+
+UNI, UNI2-h, Virchow2, H-optimus-0, Phikon-v2 and DINOv2 are vision transformers of the DINOv2 kind. A recipe says how
+the network is built, which tokens make the vector, and what the network was trained on; the folder is what the
+publisher's page offers (model.safetensors or pytorch_model.bin). Parity with the publishers' outputs is not shown: no
+weights or reference vectors were at hand.
+Legend: n tiles, p patch tokens, d width.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import timm
+import torch
+from timm.layers import SwiGLUPacked, resample_abs_pos_embed
+from torch import Tensor, nn
+
+from zoomldm.encoder.vision import IMAGENET, VisionEncoder
+from zoomldm.errors import WeightsError, near_match
+from zoomldm.weights.read import read_tensors, weight_file
+
+Pooling = Literal["class", "class_and_mean"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one published encoder is built and used.
+
+    Attributes:
+        architecture, arguments: as `timm.create_model` takes them.
+        dim: width of the vector that `pooling` makes.
+        pooling: the class token alone, or joined with the mean of the patch tokens (Virchow2).
+        mpp: micrometres a pixel at which it was trained.
+    """
+
+    architecture: str
+    dim: int
+    arguments: dict[str, Any] = field(default_factory=dict)
+    pooling: Pooling = "class"
+    input_px: int = 224
+    fit: Literal["resize", "crop"] = "resize"
+    normalisation: tuple[tuple[float, ...], tuple[float, ...]] = IMAGENET
+    mpp: float = 0.5
+
+
+_SWIGLU = {"mlp_layer": SwiGLUPacked, "act_layer": nn.SiLU}
+_H_OPTIMUS = ((0.707223, 0.578729, 0.703617), (0.211883, 0.230117, 0.177517))
+
+RECIPES: dict[str, Recipe] = {
+    "uni": Recipe("vit_large_patch16_224", 1024, {"init_values": 1e-5}),
+    "uni2_h": Recipe(
+        "vit_giant_patch14_224",
+        1536,
+        {
+            "depth": 24,
+            "num_heads": 24,
+            "embed_dim": 1536,
+            "mlp_ratio": 2.66667 * 2,
+            "init_values": 1e-5,
+            "no_embed_class": True,
+            "reg_tokens": 8,
+            **_SWIGLU,
+        },
+    ),
+    "virchow2": Recipe(
+        "vit_huge_patch14_224",
+        2560,
+        {"init_values": 1e-5, "mlp_ratio": 5.3375, "reg_tokens": 4, **_SWIGLU},
+        pooling="class_and_mean",
+        fit="crop",
+    ),
+    "h_optimus_0": Recipe(
+        "vit_giant_patch14_reg4_dinov2",
+        1536,
+        {"init_values": 1e-5},
+        fit="crop",
+        normalisation=_H_OPTIMUS,
+    ),
+    "phikon_v2": Recipe("vit_large_patch16_224", 1024, {"init_values": 1e-5}, fit="crop"),
+    "dinov2": Recipe("vit_large_patch14_dinov2", 1024),
+}
+
+
+class HubEncoder(VisionEncoder):
+    """A published vision transformer, by the name of its recipe, from a folder or a weight file.
+
+    Args:
+        name: a key of `RECIPES`.
+        weights: the publisher's folder, or the weight file in it. The download, which some publishers tie to a licence,
+            is the user's (docs/weights.md).
+        architecture: another timm architecture of the same family, for example a smaller DINOv2.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        weights: str | Path,
+        architecture: str | None = None,
+        batch_size: int = 64,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        if name not in RECIPES:
+            raise WeightsError(f"encoder={name}: no such recipe;{near_match(name, RECIPES)}")
+        recipe = RECIPES[name]
+        vit = build_vit(recipe, architecture)
+        file = weight_file(weights)
+        load_vit(vit, file)
+        network = Pooled(vit, recipe.pooling)
+        super().__init__(
+            name=name,
+            network=network,
+            weights=file,
+            dim=network.dim,
+            input_px=recipe.input_px,
+            fit=recipe.fit,
+            normalisation=recipe.normalisation,
+            mpp=recipe.mpp,
+            batch_size=batch_size,
+            device=device,
+        )
+
+
+class Pooled(nn.Module):
+    """Make a vector of a vision transformer's tokens: `n 3 h w` to `n dim`."""
+
+    def __init__(self, vit: nn.Module, pooling: Pooling) -> None:
+        super().__init__()
+        self.vit, self.pooling = vit, pooling
+        self.dim = vit.embed_dim * (2 if pooling == "class_and_mean" else 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.vit.forward_features(x)
+        if self.pooling == "class":
+            return tokens[:, 0]
+        return torch.cat([tokens[:, 0], tokens[:, self.vit.num_prefix_tokens :].mean(1)], dim=1)
+
+
+def build_vit(recipe: Recipe, architecture: str | None = None) -> nn.Module:
+    """Build the untrained network of a recipe."""
+    arguments = {"img_size": recipe.input_px, "num_classes": 0, "global_pool": "token", **recipe.arguments}
+    return timm.create_model(architecture or recipe.architecture, pretrained=False, **arguments)
+
+
+def load_vit(vit: nn.Module, file: Path) -> None:
+    """Load weights in timm's, Meta's or transformers' keys into a timm vision transformer, all of them.
+
+    A position embedding for another image size is resized bicubically.
+
+    Raises:
+        WeightsError: missing keys, or shapes of another network.
+    """
+    given = read_tensors(file)
+    tensors = from_transformers(given) if "embeddings.cls_token" in given else _from_meta(given)
+    state = vit.state_dict()
+    positions = tensors.get("pos_embed")
+    if positions is not None and "cls_token" in tensors:
+        if vit.no_embed_class and math.isqrt(positions.shape[1] - 1) ** 2 == positions.shape[1] - 1:
+            # the class token has a position of its own, which timm adds to the token for good
+            tensors["cls_token"] = tensors["cls_token"] + positions[:, :1]
+            positions = positions[:, 1:]
+        if positions.shape[1] != state["pos_embed"].shape[1]:
+            prefix = 0 if vit.no_embed_class else 1
+            positions = resample_abs_pos_embed(positions, vit.patch_embed.grid_size, num_prefix_tokens=prefix)
+        tensors["pos_embed"] = positions
+    missing = [key for key in state if key not in tensors]
+    clashes = [key for key in state if key in tensors and tensors[key].shape != state[key].shape]
+    if missing or clashes:
+        lines = [f"{file}: does not fit this encoder: {len(missing)} tensors missing, {len(clashes)} of another shape"]
+        for key in (missing + clashes)[:5]:
+            found = tuple(tensors[key].shape) if key in tensors else "nothing"
+            lines.append(f"  {key}: the file has {found}, the encoder expects {tuple(state[key].shape)}")
+        lines.append(f"  its first keys are {', '.join(f'{k} {tuple(v.shape)}' for k, v in list(given.items())[:3])}")
+        lines.append("  check that encoder= names the model in that folder")
+        raise WeightsError("\n".join(lines))
+    extra = sorted(key for key in tensors.keys() - state.keys() if key not in _UNUSED and not key.startswith("head."))
+    if extra:
+        raise WeightsError(
+            f"{file}: holds {len(extra)} tensors that this encoder has no place for ({', '.join(extra[:3])}); "
+            "check that encoder= names the model in that folder"
+        )
+    vit.load_state_dict({key: tensors[key] for key in state})
+
+
+_UNUSED = frozenset({"mask_token"})
+_PREFIXES = ("model.", "backbone.", "teacher.backbone.")
+_META_NAMES = (("register_tokens", "reg_token"), (".mlp.w12.", ".mlp.fc1."), (".mlp.w3.", ".mlp.fc2."))
+
+
+def _from_meta(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Spell keys of timm's or Meta's files as timm does."""
+    for prefix in _PREFIXES:
+        if f"{prefix}patch_embed.proj.weight" in tensors:
+            tensors = {key.removeprefix(prefix): t for key, t in tensors.items() if key.startswith(prefix)}
+            break
+    return {_renamed(key): tensor for key, tensor in tensors.items()}
+
+
+def _renamed(key: str) -> str:
+    for old, new in _META_NAMES:
+        key = key.replace(old, new)
+    return key
+
+
+def from_transformers(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Spell the keys of transformers' `Dinov2Model` (Phikon-v2, facebook/dinov2-*) as timm does."""
+    renamed: dict[str, Tensor] = {}
+    for key, tensor in tensors.items():
+        if ".attention.attention." in key:
+            continue
+        for old, new in _TRANSFORMERS_NAMES:
+            key = key.replace(old, new)
+        renamed[key] = tensor
+    layer = 0
+    while f"encoder.layer.{layer}.attention.attention.query.weight" in tensors:
+        attention = f"encoder.layer.{layer}.attention.attention"
+        for kind in ("weight", "bias"):
+            parts = [tensors[f"{attention}.{name}.{kind}"] for name in ("query", "key", "value")]
+            renamed[f"blocks.{layer}.attn.qkv.{kind}"] = torch.cat(parts)
+        layer += 1
+    return renamed
+
+
+_TRANSFORMERS_NAMES = (
+    ("embeddings.cls_token", "cls_token"),
+    ("embeddings.mask_token", "mask_token"),
+    ("embeddings.register_tokens", "reg_token"),
+    ("embeddings.position_embeddings", "pos_embed"),
+    ("embeddings.patch_embeddings.projection.", "patch_embed.proj."),
+    ("encoder.layer.", "blocks."),
+    (".attention.output.dense.", ".attn.proj."),
+    (".layer_scale1.lambda1", ".ls1.gamma"),
+    (".layer_scale2.lambda1", ".ls2.gamma"),
+    (".mlp.weights_in.", ".mlp.fc1."),
+    (".mlp.weights_out.", ".mlp.fc2."),
+    ("layernorm.", "norm."),
+)

@@ -1,0 +1,84 @@
+"""Checks of evaluate.py's and sample.py's configuration that take no time: no torch, no model, only files looked at."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from zoomldm.errors import ConfigError, UserError, near_match
+from zoomldm.runs import Run, find_run, find_runs
+
+CONDITIONS = ("oracle", "generated")
+ROW_NAMES = ("halves", "held_out", "reconstructions", "oracle", "generated", "shuffled", "untrained")
+
+
+def check_evaluate(cfg: Any) -> None:
+    """Refuse what cannot be evaluated.
+
+    Raises:
+        UserError: no such run, row or magnification; senseless numbers.
+    """
+    find_run(cfg.paths.runs, "zoomldm", cfg.run)
+    for row in cfg.rows:
+        if row not in ROW_NAMES:
+            raise ConfigError(
+                f"rows: no row {row!r};{near_match(str(row), ROW_NAMES)} expected some of {', '.join(ROW_NAMES)}"
+            )
+    _check_numbers(cfg, {"num_per_magnification": 8, "batch_size": 1})
+
+
+def check_sample(cfg: Any) -> None:
+    """Refuse what cannot be sampled.
+
+    Raises:
+        UserError: no such run or conditions; senseless numbers.
+    """
+    run = find_run(cfg.paths.runs, "zoomldm", cfg.run)
+    if cfg.conditions not in CONDITIONS:
+        raise ConfigError(
+            f"conditions={cfg.conditions}:{near_match(str(cfg.conditions), CONDITIONS)} expected oracle or generated"
+        )
+    if cfg.split not in ("train", "test"):
+        raise ConfigError(f"split={cfg.split}: expected train or test")
+    _check_numbers(cfg, {"n": 1, "batch_size": 1})
+    if cfg.conditions == "generated":
+        find_edm(cfg.paths.runs, run.name, cfg.edm)
+
+
+def find_edm(runs: str | Path, zoomldm_run: str, name: str | None) -> Run:
+    """Return the named embedding diffusion model's run, or the newest that learnt the tokens of a ZoomLDM run.
+
+    Raises:
+        UserError: there is none; the named one learnt another run's tokens.
+    """
+    if name is not None:
+        run = find_run(runs, "edm", name)
+        if (learnt := run.config["zoomldm"]["run"]) != zoomldm_run:
+            raise UserError(f"edm={name}: learnt the tokens of run {learnt}, not of {zoomldm_run}; name another")
+        return run
+    belonging = list(_edms_of(runs, zoomldm_run))
+    if not belonging:
+        raise UserError(
+            f"no embedding diffusion model learnt the tokens of run {zoomldm_run}; train one: `python src/train.py "
+            f"model=edm zoomldm.run={zoomldm_run}` (demo: model=edm_tiny), or choose conditions=oracle"
+        )
+    return belonging[-1]
+
+
+def _edms_of(runs: str | Path, zoomldm_run: str) -> Iterator[Run]:
+    for run in find_runs(runs, "edm"):
+        try:
+            if run.config["zoomldm"]["run"] == zoomldm_run:
+                yield run
+        except (OSError, KeyError, TypeError):
+            continue
+
+
+def _check_numbers(cfg: Any, least: dict[str, int]) -> None:
+    for key, minimum in least.items():
+        value = cfg[key]
+        if value is not None and not (isinstance(value, int) and value >= minimum):
+            raise ConfigError(f"{key}={value}: expected a whole number of {minimum} or more")
+    for key in ("steps", "guidance_scale"):
+        value = cfg.sampling[key]
+        if value is not None and not value > 0:
+            raise ConfigError(f"sampling.{key}={value}: expected a number above 0")

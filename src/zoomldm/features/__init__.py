@@ -1,0 +1,1 @@
+"""Descriptors of patches for distances: ``inception`` (FID), ``texture`` and ``stats`` (no weights), any encoder."""

@@ -1,0 +1,1 @@
+"""The networks: autoencoder, U-Net, ZoomLDM and the embedding diffusion model."""

@@ -1,0 +1,195 @@
+"""EDM, the embedding diffusion model: a transformer that draws condition tokens for a magnification.
+
+It predicts clean tokens from noisy ones, with the magnification and the timestep as two further tokens. Tokens are
+standardised by channel; statistics are part of the weights.
+Legend: b batch, n condition tokens, d their width, e width of the transformer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zoomldm.cond.base import Conditioner
+from zoomldm.data.batch import Batch
+from zoomldm.diffusion.guidance import drop_condition, guided
+from zoomldm.diffusion.losses import x0_loss
+from zoomldm.diffusion.noise import keyed_dropout, keyed_normal, keyed_timesteps
+from zoomldm.diffusion.samplers import ddim, ddim_timesteps
+from zoomldm.diffusion.schedule import NoiseSchedule, linear
+from zoomldm.errors import ConfigError
+from zoomldm.training.trainable import Trainable
+
+
+class EDM(nn.Module):
+    """Predict the clean standardised tokens, and sample tokens.
+
+    Args:
+        num_tokens, token_dim: of the conditioner whose tokens are modelled.
+        width, depth, heads: e, number of layers and attention heads of the transformer.
+    """
+
+    token_mean: Tensor
+    token_std: Tensor
+
+    def __init__(
+        self,
+        *,
+        num_rungs: int,
+        num_tokens: int,
+        token_dim: int,
+        width: int = 768,
+        depth: int = 12,
+        heads: int = 12,
+        schedule: NoiseSchedule | None = None,
+    ) -> None:
+        super().__init__()
+        self.num_rungs = num_rungs
+        self.num_tokens = num_tokens
+        self.token_dim = token_dim
+        self.width = width
+        self.schedule = schedule if schedule is not None else linear()
+        self.register_buffer("token_mean", torch.zeros(token_dim))
+        self.register_buffer("token_std", torch.ones(token_dim))
+        self.input = nn.Linear(token_dim, width)
+        self.position = nn.Parameter(0.02 * torch.randn(num_tokens, width))
+        self.magnification = nn.Embedding(num_rungs + 1, width)
+        self.timestep = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
+        self.layers = nn.ModuleList(
+            [
+                nn.TransformerEncoderLayer(
+                    width, heads, 4 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+                )
+                for _ in range(depth)
+            ]
+        )
+        self.norm = nn.LayerNorm(width)
+        self.output = nn.Linear(width, token_dim)
+        nn.init.zeros_(self.output.weight)
+        nn.init.zeros_(self.output.bias)
+
+    @property
+    def null_rung(self) -> int:
+        """The rung that stands for a dropped magnification."""
+        return self.num_rungs
+
+    def predict_x0(self, x: Tensor, t: Tensor, rung: Tensor) -> Tensor:
+        """Give the clean standardised tokens `b n d` for noisy ones at timesteps t (b,) and rungs (b,)."""
+        context = torch.stack([self.magnification(rung), self.timestep(_sinusoids(t, self.width))], dim=1)
+        h = torch.cat([context, self.input(x) + self.position], dim=1)
+        for layer in self.layers:
+            h = layer(h)
+        return self.output(self.norm(h[:, 2:]))
+
+    def standardise(self, tokens: Tensor) -> Tensor:
+        """Bring tokens `b n d` to mean 0 and standard deviation 1 in each channel."""
+        return (tokens.float() - self.token_mean) / self.token_std
+
+    def unstandardise(self, tokens: Tensor) -> Tensor:
+        """Undo `standardise`."""
+        return tokens * self.token_std + self.token_mean
+
+    @torch.no_grad()
+    def fit_statistics(self, token_batches: Iterable[Tensor]) -> None:
+        """Set the statistics from batches of tokens `b n d`, in float64; a constant channel keeps its scale.
+
+        Every rank must be given the same batches.
+        """
+        count, total, squares = 0, 0.0, 0.0
+        for tokens in token_batches:
+            rows = tokens.detach().double().flatten(0, 1)
+            count, total, squares = count + len(rows), total + rows.sum(0), squares + rows.square().sum(0)
+        if count < 2:
+            raise ValueError("statistics of tokens need at least one batch")
+        mean = total / count
+        std = (squares / count - mean.square()).clamp(min=0).sqrt()
+        self.token_mean.copy_(mean)
+        self.token_std.copy_(torch.where(std > 1e-6, std, torch.ones_like(std)))
+
+    @torch.no_grad()
+    def sample(
+        self,
+        rung: Tensor,
+        sample_numbers: Tensor,
+        *,
+        seed: int,
+        num_steps: int = 50,
+        guidance_scale: float = 1.75,
+    ) -> Tensor:
+        """Draw tokens `b n d` for rungs (b,), as the conditioner would give them.
+
+        The initial noise of each sample is keyed by (seed, its number).
+        """
+        predict = guided(self.predict_x0, rung, torch.full_like(rung, self.null_rung), guidance_scale)
+        noise = keyed_normal(seed, sample_numbers, (self.num_tokens, self.token_dim), stream="token sampling")
+        timesteps = ddim_timesteps(num_steps, self.schedule.num_timesteps)
+        return self.unstandardise(ddim(predict, noise, self.schedule, timesteps, predicts="x0"))
+
+
+class EDMTrainable(Trainable):
+    """Train an EDM on the tokens that the frozen conditioner of a trained ZoomLDM makes of grids, on the fly.
+
+    Raises ConfigError for a conditioner without a grid: its tokens are fixed for each magnification, so there is no
+    distribution to learn.
+    """
+
+    kind = "edm"
+    columns = ("grid",)
+
+    def __init__(self, edm: EDM, conditioner: Conditioner, *, drop_probability: float = 0.1) -> None:
+        super().__init__()
+        if not conditioner.uses_grid:
+            raise ConfigError(
+                f"model=edm: {type(conditioner).__name__} reads no embedding grid, so its tokens are the same for "
+                "every patch of a magnification; expected a ZoomLDM run trained with cond=film, cnn or pool. "
+                "Sample that run as it is, no EDM is needed"
+            )
+        if (edm.num_tokens, edm.token_dim) != (conditioner.num_tokens, conditioner.token_dim):
+            raise ValueError(
+                f"EDM of {edm.num_tokens}x{edm.token_dim} tokens over a conditioner that makes "
+                f"{conditioner.num_tokens}x{conditioner.token_dim}"
+            )
+        self.edm = edm
+        self.conditioner = conditioner.requires_grad_(False).eval()
+        self.drop_probability = drop_probability
+
+    def train(self, mode: bool = True) -> EDMTrainable:
+        super().train(mode)
+        self.conditioner.eval()
+        return self
+
+    def forward(self, batch: Batch, seed: int) -> dict[str, Tensor]:
+        x0 = self.edm.standardise(self.tokens(batch))
+        noise = keyed_normal(seed, batch.sample_number, x0.shape[1:])
+        t = keyed_timesteps(seed, batch.sample_number, self.edm.schedule.num_timesteps)
+        dropped = keyed_dropout(seed, batch.sample_number, self.drop_probability)
+        rung = drop_condition(batch.rung, torch.full_like(batch.rung, self.edm.null_rung), dropped)
+        predicted = self.edm.predict_x0(self.edm.schedule.add_noise(x0, noise, t), t, rung)
+        return {"loss_per_sample": x0_loss(predicted, x0)}
+
+    @torch.no_grad()
+    def tokens(self, batch: Batch) -> Tensor:
+        """Give the frozen conditioner's tokens `b n d`."""
+        return self.conditioner(batch.grids, batch.rung)
+
+    def fit_statistics(self, batches: Iterable[Batch]) -> None:
+        """Set the token statistics from batches of the training mix; call once before training."""
+        self.edm.fit_statistics(self.tokens(batch) for batch in batches)
+
+    def sampling_model(self) -> EDM:
+        return self.edm
+
+    def extra_state(self) -> dict[str, Any]:
+        return {"num_tokens": self.edm.num_tokens, "token_dim": self.edm.token_dim, "num_rungs": self.edm.num_rungs}
+
+
+def _sinusoids(t: Tensor, width: int) -> Tensor:
+    """Embed timesteps (b,) by cosines and sines of geometrically spaced frequencies, float32 (b, width)."""
+    half = width // 2
+    frequencies = torch.exp(-math.log(10_000) * torch.arange(half, device=t.device) / half)
+    angles = t.float()[:, None] * frequencies
+    return torch.cat([angles.cos(), angles.sin()], dim=1)

@@ -1,0 +1,111 @@
+"""ZoomLDM: one U-Net for all magnifications, conditioned through cross-attention and trained with its conditioner.
+
+Legend: b batch, c h w latent, n condition tokens, d token width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zoomldm.cond.base import Conditioner
+from zoomldm.data.batch import Batch, GridGroup
+from zoomldm.diffusion.guidance import drop_condition, guided
+from zoomldm.diffusion.losses import eps_loss
+from zoomldm.diffusion.noise import keyed_dropout, keyed_normal, keyed_timesteps
+from zoomldm.diffusion.samplers import ddim, ddim_timesteps
+from zoomldm.diffusion.schedule import NoiseSchedule, scaled_linear
+from zoomldm.training.trainable import Trainable
+
+
+class ZoomLDM(Trainable):
+    """Predict the noise of scaled latents from tokens that the conditioner makes of grid and magnification.
+
+    Args:
+        conditioner: its token_dim must be the U-Net's context width.
+        unet: called as unet(x, t, encoder_hidden_states=tokens).sample (see zoomldm.model.unet).
+        latent_shape: (c, h, w).
+        latent_scale: factor from the autoencoder's latents to those that are diffused: 1 / std on train, or 1.0 for
+            the original autoencoder.
+        drop_probability: chance that a sample trains with the null tokens.
+    """
+
+    kind = "zoomldm"
+    compiled_parts = ("unet",)
+
+    def __init__(
+        self,
+        conditioner: Conditioner,
+        unet: nn.Module,
+        *,
+        latent_shape: Sequence[int],
+        latent_scale: float,
+        schedule: NoiseSchedule | None = None,
+        drop_probability: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.conditioner = conditioner
+        self.unet = unet
+        self.schedule = schedule if schedule is not None else scaled_linear()
+        self.latent_shape = tuple(latent_shape)
+        self.latent_scale = float(latent_scale)
+        self.drop_probability = drop_probability if conditioner.uses_condition else 0.0
+        self.columns = ("latent", "grid") if conditioner.uses_grid else ("latent",)
+
+    def forward(self, batch: Batch, seed: int) -> dict[str, Tensor]:
+        x0 = batch.latent.float() * self.latent_scale
+        noise = keyed_normal(seed, batch.sample_number, self.latent_shape)
+        t = keyed_timesteps(seed, batch.sample_number, self.schedule.num_timesteps)
+        tokens = self.tokens(batch.grids, batch.rung)
+        if self.drop_probability:
+            dropped = keyed_dropout(seed, batch.sample_number, self.drop_probability)
+            tokens = drop_condition(tokens, self.conditioner.null_tokens(len(tokens)), dropped)
+        return {"loss_per_sample": eps_loss(self.predict_eps(self.schedule.add_noise(x0, noise, t), t, tokens), noise)}
+
+    def measure_statistics(self, batch: Batch) -> None:
+        self.tokens(batch.grids, batch.rung)
+
+    def tokens(self, grids: Sequence[GridGroup] | None, rung: Tensor) -> Tensor:
+        """Give the condition tokens `b n d`."""
+        return self.conditioner(grids, rung)
+
+    def predict_eps(self, x: Tensor, t: Tensor, tokens: Tensor) -> Tensor:
+        """Give the noise in x `b c h w` at timesteps t (b,)."""
+        return self.unet(x, t, encoder_hidden_states=tokens).sample
+
+    @torch.no_grad()
+    def sample(
+        self,
+        tokens: Tensor,
+        sample_numbers: Tensor,
+        *,
+        seed: int,
+        num_steps: int = 50,
+        guidance_scale: float = 1.75,
+    ) -> Tensor:
+        """Draw latents `b c h w`, unscaled: what the autoencoder decodes.
+
+        The initial noise of each sample is keyed by (seed, its number), so that a sample does not depend on the batch
+        it is drawn in. Without a condition there is one pass a step and guidance_scale means nothing.
+        """
+        null = self.conditioner.null_tokens(len(tokens))
+        scale = guidance_scale if self.conditioner.uses_condition else 1.0
+        predict = guided(self.predict_eps, tokens, null.to(tokens.dtype), scale)
+        noise = keyed_normal(seed, sample_numbers, self.latent_shape, stream="sampling")
+        timesteps = ddim_timesteps(num_steps, self.schedule.num_timesteps)
+        return ddim(predict, noise, self.schedule, timesteps) / self.latent_scale
+
+    def extra_state(self) -> dict[str, Any]:
+        return {
+            "latent_scale": self.latent_scale,
+            "latent_shape": list(self.latent_shape),
+            "num_tokens": self.conditioner.num_tokens,
+            "token_dim": self.conditioner.token_dim,
+        }
+
+    def load_extra_state(self, state: dict[str, Any]) -> None:
+        super().load_extra_state(state)
+        self.latent_scale = float(state["latent_scale"])

@@ -1,0 +1,151 @@
+"""One job of train.py, from configuration to a finished run: data, model, loop, and (in a sweep) distances."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from zoomldm.build import curriculum_of, make_trainable, plain
+from zoomldm.data.manifest import Manifest
+from zoomldm.ladder import label
+from zoomldm.naming import default_run_name
+
+STATISTICS_SAMPLES = 2048
+"""Samples of the training mix by which the EDM's tokens are standardised."""
+
+
+def run_name_of(cfg: Any, overrides: list[str]) -> str:
+    """Return ``run_name`` if it is given, else the name that says what was chosen."""
+    if cfg.run_name:
+        return str(cfg.run_name)
+    stem = [cfg.model.name, cfg.data.name]
+    if cfg.model.kind != "autoencoder":
+        stem.append(cfg.cond.name)
+    if cfg.training.name == "single":
+        stem.append(f"single-{label(float(cfg.training.magnification))}")
+    return default_run_name(stem, overrides)
+
+
+def train(cfg: Any, overrides: list[str], command: list[str]) -> None:
+    """Train what the configuration says, going on where an earlier call stopped, and evaluate it where asked.
+
+    Args:
+        cfg: the job's resolved configuration.
+        overrides: the job's overrides as typed, for its name.
+        command: the command line that runs this job alone, for the processes of a multi-device run.
+    """
+    from zoomldm.training.launch import FabricSettings, connected, needs_supervisor, supervise
+
+    hardware = FabricSettings(**plain(cfg.fabric))
+    cfg.run_name = run_name_of(cfg, overrides)
+    if needs_supervisor(hardware):
+        supervise(hardware, command)
+    else:
+        with connected(hardware) as fabric:
+            finished = _fit(cfg, hardware, fabric)
+            if not finished or fabric.global_rank != 0:
+                return
+    if _evaluates_after(cfg):
+        from zoomldm.evaluation.job import evaluate_run
+
+        evaluate_run(cfg)
+
+
+def _evaluates_after(cfg: Any) -> bool:
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    from zoomldm.training.launch import is_worker
+
+    if cfg.model.kind == "autoencoder" or is_worker():
+        return False
+    if cfg.evaluation.after_training is not None:
+        return bool(cfg.evaluation.after_training)
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+
+
+def _fit(cfg: Any, hardware: Any, fabric: Any) -> bool:
+    """Run the loop; return whether it reached its last step."""
+    from zoomldm.data.reader import SampleSource
+    from zoomldm.tracking import make_tracker
+    from zoomldm.training.loop import LoopSettings, fit
+    from zoomldm.training.optim import OptimSettings
+
+    manifest = Manifest.load(cfg.data.root)
+    run = open_run(cfg, manifest)
+    curriculum = curriculum_of(cfg, manifest)
+    loop = LoopSettings(**plain(cfg.train))
+    done = run.described()
+    if done["status"] == "finished" and done["step"] >= loop.steps:
+        if fabric.global_rank == 0:
+            print(f"run {run.name}: finished at step {done['step']}; nothing to do (fresh=true starts anew)")
+        return True
+    fabric.seed_everything(cfg.seed, verbose=False)
+    trainable = make_trainable(cfg, manifest)
+    manifest.check_columns(trainable.columns)
+    source = SampleSource(manifest, split="train", columns=trainable.columns)
+    source.check_files()
+    validation = _validation_source(manifest, trainable.columns)
+    if cfg.model.kind == "edm":
+        _fit_token_statistics(trainable, source, curriculum, cfg, fabric)
+    tracker = make_tracker(cfg, run) if fabric.global_rank == 0 else None
+    result = fit(
+        trainable,
+        source=source,
+        validation=validation,
+        curriculum=curriculum,
+        seed=cfg.seed,
+        optim=OptimSettings(**plain(cfg.optim)),
+        loop=loop,
+        fabric=fabric,
+        hardware=hardware,
+        run=run,
+        tracker=tracker,
+        on_sample=None,
+    )
+    if result.finished and fabric.global_rank == 0:
+        run.update(status="finished", step=result.step)
+    return result.finished
+
+
+def open_run(cfg: Any, manifest: Manifest) -> Any:
+    """Create the job's run or go on with it; the data set's identity counts only the columns that the model reads."""
+    from zoomldm.runs import Run
+
+    columns = {"autoencoder": ("image",), "zoomldm": ("latent", "grid"), "edm": ("grid",)}[cfg.model.kind]
+    return Run.open(
+        cfg.paths.runs,
+        cfg.run_name,
+        plain(cfg),
+        kind=cfg.model.kind,
+        fresh=cfg.fresh,
+        manifest_sha256=manifest.identity(columns),
+    )
+
+
+def _validation_source(manifest: Manifest, columns: tuple[str, ...]):
+    """Return the held-out samples, None where the data set holds nothing out (``data.split.mode=paper``)."""
+    from zoomldm.data.reader import SampleSource
+
+    if not any(manifest.count("test", m) for m in manifest.ladder.magnifications):
+        return None
+    return SampleSource(manifest, split="test", columns=columns)
+
+
+def _fit_token_statistics(trainable: Any, source: Any, curriculum: Any, cfg: Any, fabric: Any) -> None:
+    """Standardise the EDM's tokens by the first samples of the training sequence, the same on every rank."""
+    import numpy as np
+
+    from zoomldm.data.sequence import GlobalSequence
+
+    sequence = GlobalSequence(
+        seed=cfg.seed, curriculum=curriculum, counts=source.counts, global_batch=cfg.optim.batch_size
+    )
+    size = min(64, cfg.optim.max_micro_batch)
+    trainable.to(fabric.device)
+
+    def batches():
+        for first in range(0, STATISTICS_SAMPLES, size):
+            draws = sequence.draws(np.arange(first, first + size))
+            yield source.read(draws.rung, draws.index, draws.sample_number).to(fabric.device)
+
+    trainable.fit_statistics(batches())

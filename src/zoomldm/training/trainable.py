@@ -1,0 +1,72 @@
+"""What the training loop asks of the thing it trains; the autoencoder, ZoomLDM and the EDM each are one.
+
+Legend: b batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from zoomldm.data.batch import Batch
+from zoomldm.errors import WeightsError
+
+
+class Trainable(nn.Module):
+    """A module whose forward is a training loss.
+
+    Attributes:
+        kind: name in run.json and checkpoints: autoencoder, zoomldm or edm.
+        columns: what batches must carry besides rung and sample number: some of image, latent, grid.
+        compiled_parts: names of the submodules that torch.compile may take, those whose inputs keep their shape.
+    """
+
+    kind: ClassVar[str]
+    columns: tuple[str, ...]
+    compiled_parts: ClassVar[tuple[str, ...]] = ()
+
+    def forward(self, batch: Batch, seed: int) -> dict[str, Tensor]:
+        """Give {"loss_per_sample": float32 (b,), ...}: differentiable, and further detached scalars to log.
+
+        Every random draw is keyed by (seed, batch.sample_number); the loop averages the loss over the global batch.
+        """
+        raise NotImplementedError
+
+    def sampling_model(self) -> nn.Module:
+        """Give the part that sampling needs; its (EMA) weights are the small file of a checkpoint."""
+        return self
+
+    def measure_statistics(self, batch: Batch) -> None:
+        """Pass a batch through whatever has batch norm, whose statistics are being measured; no loss is needed."""
+        self(batch, 0)
+
+    def trained_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Name the parameters that are optimised and averaged (EMA)."""
+        return ((name, parameter) for name, parameter in self.named_parameters() if parameter.requires_grad)
+
+    def param_groups(self) -> list[dict[str, Any]]:
+        """Split the trained parameters for the optimiser: weight decay is for matrices and kernels alone."""
+        decayed, plain = [], []
+        for _, parameter in self.trained_parameters():
+            (decayed if parameter.ndim >= 2 else plain).append(parameter)
+        groups = [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]
+        return [group for group in groups if group["params"]]
+
+    def extra_state(self) -> dict[str, Any]:
+        """Give the facts beside the weights that sampling needs, as JSON values."""
+        return {}
+
+    def load_extra_state(self, state: dict[str, Any]) -> None:
+        """Take the facts back.
+
+        Raises:
+            WeightsError: a fact that is part of this model's shape (a whole number, a name, a list) differs.
+        """
+        for name, expected in self.extra_state().items():
+            if name in state and not isinstance(expected, float) and state[name] != expected:
+                raise WeightsError(
+                    f"checkpoint of {self.kind}: {name} is {state[name]!r}, but this configuration makes {expected!r}; "
+                    "use the configuration of that run, or another run_name"
+                )

@@ -1,0 +1,82 @@
+"""The dimensions of U-Nets and autoencoders saved by diffusers, read off their keys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from zoomldm.weights.layout import Dims, Family, Row, first_shape, prefixed
+from zoomldm.weights.layout_unet import UNET, unet_rows
+from zoomldm.weights.layout_vq import VQ, vq_rows
+
+
+def infer_unet(shapes: Any) -> Dims | None:
+    """Read the dimensions of a U-Net off diffusers' keys; None where they are not there."""
+    first, last = shapes.get("conv_in.weight"), shapes.get("conv_out.weight")
+    cross = shapes.get("mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight")
+    if first is None or cross is None:
+        return None
+    widths, blocks = _levels(shapes, "down_blocks.{}.resnets.{}")
+    depth = 1
+    while f"mid_block.attentions.0.transformer_blocks.{depth}.norm1.weight" in shapes:
+        depth += 1
+    return {
+        "in_channels": first[1],
+        "out_channels": last[0] if last else first[1],
+        "model_channels": first[0],
+        "channel_mult": tuple(w // first[0] for w in widths),
+        "num_res_blocks": blocks,
+        "attention": tuple(f"down_blocks.{i}.attentions.0.norm.weight" in shapes for i in range(len(widths))),
+        "context_dim": cross[1],
+        "transformer_depth": depth,
+    }
+
+
+def infer_vq(shapes: Any) -> Dims | None:
+    """Read the dimensions of an autoencoder off diffusers' keys; None where they are not there."""
+    first, latent = shapes.get("encoder.conv_in.weight"), shapes.get("encoder.conv_out.weight")
+    codes = shapes.get("quantize.embedding.weight")
+    if first is None or latent is None or "encoder.down_blocks.0.resnets.0.conv1.weight" not in shapes:
+        return None
+    widths, blocks = _levels(shapes, "encoder.down_blocks.{}.resnets.{}")
+    return {
+        "image_channels": first[1],
+        "channels": first[0],
+        "channel_mult": tuple(w // first[0] for w in widths),
+        "num_res_blocks": blocks,
+        "latent_channels": latent[0],
+        "num_codes": codes[0] if codes else 0,
+        "code_dim": codes[1] if codes else latent[0],
+        "middle_attention": "encoder.mid_block.attentions.0.to_q.weight" in shapes,
+    }
+
+
+def _levels(shapes: Any, block: str) -> tuple[list[int], int]:
+    widths, blocks = [], 0
+    while (
+        shape := first_shape(shapes, *(block.format(len(widths), 0) + f".conv{i}.weight" for i in (2, 1)))
+    ) is not None:
+        widths.append(shape[0])
+    while block.format(0, blocks) + ".conv1.weight" in shapes:
+        blocks += 1
+    return widths, blocks
+
+
+def _native(rows: Callable[[Dims], list[Row]]) -> Callable[[Dims], list[Row]]:
+    return lambda dims: [Row(row.target, row.target, row.target_shape) for row in rows(dims)]
+
+
+DIFFUSERS_UNET = Family(
+    name=UNET.name,
+    variants=(prefixed(""), prefixed("unet.")),
+    infer=infer_unet,
+    rows=_native(unet_rows),
+    loads_into=UNET.loads_into,
+)
+DIFFUSERS_VQ = Family(
+    name=VQ.name,
+    variants=(prefixed(""), prefixed("vqvae."), prefixed("vq.")),
+    infer=infer_vq,
+    rows=_native(vq_rows),
+    loads_into=VQ.loads_into,
+)

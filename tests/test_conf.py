@@ -1,0 +1,123 @@
+"""Every option of every group and every experiment composes; combinations without sense are refused with a reason."""
+
+from itertools import product
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from zoomldm import cli
+from zoomldm.check import combination_faults
+from zoomldm.errors import ConfigError
+
+CONF = cli.CONF
+GROUPS = ("model", "data", "encoder", "cond", "curriculum", "training", "fabric", "tracking", "features")
+
+
+def options(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+@pytest.fixture(autouse=True)
+def project_root(monkeypatch):
+    monkeypatch.setenv("PROJECT_ROOT", str(cli.PROJECT_ROOT))
+
+
+def test_the_groups_of_the_readme_have_their_options():
+    expected = {
+        "model": {"zoomldm", "zoomldm_small", "zoomldm_tiny", "edm", "edm_tiny", "autoencoder", "autoencoder_tiny"},
+        "data": {"brca_8mag", "demo"},
+        "encoder": {"hipt", "ctranspath", "stats"},
+        "cond": {"film", "cnn", "mag", "pool", "none"},
+        "curriculum": {"uniform", "proportional", "tempered", "coarse_to_fine", "fine_to_coarse"},
+        "training": {"unified", "single"},
+        "fabric": {"auto", "cpu", "gpu", "ddp"},
+        "tracking": {"mlflow", "none"},
+        "features": {"inception", "texture", "stats"},
+    }
+    for group, names in expected.items():
+        assert names <= set(options(group)), group
+
+
+@pytest.mark.parametrize(("group", "option"), [(g, o) for g in GROUPS for o in options(g)])
+def test_every_option_composes_and_names_itself(group, option):
+    (cfg,) = cli.compose_jobs("train", [f"{group}={option}"])
+    if group != "paths":
+        assert cfg[group].name == option
+
+
+@pytest.mark.parametrize("primary", [p.stem for p in CONF.glob("*.yaml")])
+def test_every_entry_composes(primary):
+    (cfg,) = cli.compose_jobs(primary, [])
+    OmegaConf.to_container(cfg, resolve=False)
+
+
+def experiment_files() -> list[Path]:
+    return sorted((cli.PROJECT_ROOT / "experiments").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("file", experiment_files(), ids=lambda p: p.stem)
+def test_every_experiment_composes_into_jobs_that_make_sense(file):
+    jobs = cli.compose_jobs("train", [f"experiments={file.stem}"])
+    assert len(jobs) >= 2, "an experiment carries its sweep"
+    for cfg in jobs:
+        assert not combination_faults(cfg)
+    assert (file.parent / file.stem / "README.md").is_file()
+
+
+def test_table1_has_the_rows_of_the_paper():
+    jobs = cli.compose_jobs("train", ["experiments=table1"])
+    assert [(j.model.kind, j.training.name, j.training.get("magnification")) for j in jobs] == [
+        ("zoomldm", "unified", None),
+        ("edm", "unified", None),
+        ("zoomldm", "single", 0.625),
+        ("zoomldm", "single", 0.3125),
+        ("zoomldm", "single", 0.15625),
+    ]
+
+
+def test_the_papers_configuration():
+    (cfg,) = cli.compose_jobs("train", ["model=zoomldm", "data=brca_8mag"])
+    assert (cfg.encoder.name, cfg.features.name, cfg.cond.name) == ("hipt", "inception", "film")
+    assert (cfg.optim.lr, cfg.optim.warmup_steps, cfg.optim.batch_size) == (1e-4, 1000, 600)
+    assert OmegaConf.missing_keys(cfg) >= {"autoencoder.weights", "unet.init"}
+    assert (cfg.sampling.steps, cfg.sampling.guidance_scale) == (50, 1.75)
+    assert (cfg.data.ladder.patch_px, cfg.data.ladder.num_rungs) == (256, 8)
+
+
+def test_any_combination_composes_and_is_sensible_or_refused():
+    wanted = product(options("model"), options("data"), ["film", "none"], ["unified", "single"])
+    for model, data, cond, training in wanted:
+        words = [f"model={model}", f"data={data}", f"cond={cond}", f"training={training}"]
+        (cfg,) = cli.compose_jobs("train", words)
+        faults = combination_faults(cfg)
+        assert all("\n" not in fault and len(fault) > 30 for fault in faults)
+        if (model.endswith("tiny")) != (data == "demo"):
+            assert any("px" in fault for fault in faults), words
+        if training == "single":
+            assert any("training.magnification" in fault for fault in faults), words
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["model=zoomldm"], "patches of 256 px"),
+        (["model=edm_tiny", "cond=none"], "cond=none makes none"),
+        (["training=single", "training.magnification=3"], "not on this ladder"),
+        (["training=single"], "needs a magnification"),
+    ],
+)
+def test_senseless_combinations_are_refused_with_a_reason(words, reason):
+    (cfg,) = cli.compose_jobs("train", words)
+    assert reason in " ".join(combination_faults(cfg))
+
+
+def test_the_papers_run_names_everything_that_is_missing(tmp_path):
+    from zoomldm.check import check_train
+
+    (cfg,) = cli.compose_jobs("train", ["model=zoomldm", "data=brca_8mag", f"paths.root={tmp_path}"])
+    with pytest.raises(ConfigError) as caught:
+        check_train(cfg)
+    message = str(caught.value)
+    for wanted in ("autoencoder.weights", "unet.init", "features.weights", str(tmp_path), "prepare.py data=brca_8mag"):
+        assert wanted in message

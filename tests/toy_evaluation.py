@@ -1,0 +1,101 @@
+"""Toy patches and stand-ins for the models, so that the evaluation's laws are tested in seconds."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+from scipy.ndimage import gaussian_filter, zoom
+
+from zoomldm.data.batch import Batch, GridGroup
+from zoomldm.ladder import Ladder
+
+LADDER = Ladder(patch_px=32, num_rungs=3)
+
+
+def toy_patches(num: int, seed: int = 0) -> np.ndarray:
+    """Draw pink-violet patches with structure at several scales, uint8 (num, 32, 32, 3)."""
+    rng = np.random.default_rng(seed)
+    noise = rng.normal(size=(num, 32, 32))
+    fields = sum(w * gaussian_filter(noise, (0, s, s)) * s for s, w in ((0.6, 0.5), (2, 0.8), (5, 1.0)))
+    contrast = rng.uniform(0.5, 1.5, (num, 1, 1))
+    stain = np.array([55.0, 75.0, 35.0]) * rng.uniform(0.8, 1.2, (num, 1, 1, 3))
+    base = np.array([190.0, 140.0, 190.0]) + rng.normal(0, 12, (num, 1, 1, 3))
+    return np.clip(base - (fields * contrast)[..., None] * stain, 0, 255).round().astype(np.uint8)
+
+
+def blurred(patches: np.ndarray, sigma: float) -> np.ndarray:
+    return gaussian_filter(patches.astype(np.float32), (0, sigma, sigma, 0)).round().astype(np.uint8)
+
+
+class ToySource:
+    """Patches of 3 magnifications; a patch's grid is the patch itself. Counts every read."""
+
+    def __init__(self, num_train: int = 400, num_test: int = 120, num_patients: int = 6) -> None:
+        self.sets = {
+            (split, k): toy_patches(n, seed=10 * k + (split == "test"))
+            for k in range(3)
+            for split, n in (("train", num_train), ("test", num_test))
+        }
+        self.num_patients = num_patients
+
+    def count(self, split: str, magnification: float) -> int:
+        return len(self.sets[split, LADDER.rung_of(magnification).index])
+
+    def batches(self, *, split, magnification, num, seed, columns, batch_size, skip=0):
+        k = LADDER.rung_of(magnification).index
+        chosen = self.sets[split, k][skip : skip + num]
+        for start in range(0, num, batch_size):
+            part = chosen[start : start + batch_size]
+            pixels = torch.from_numpy(part.copy()).permute(0, 3, 1, 2)
+            places = range(start, start + len(part))
+            yield Batch(
+                sample_number=torch.arange(len(part)),
+                rung=torch.full((len(part),), k),
+                keys=[f"slide{place}" for place in places],
+                image=pixels if "image" in columns else None,
+                grids=[GridGroup(torch.arange(len(part)), pixels.float())] if "grid" in columns else None,
+                meta=[SimpleNamespace(patient=f"patient{place % self.num_patients}") for place in places],
+            )
+
+
+class ToyAutoencoder(torch.nn.Module):
+    """Latents are the picture at half its side, a little blurred by coming back."""
+
+    def encode(self, images):
+        return torch.nn.functional.avg_pool2d(images, 2)
+
+    def decode(self, latents):
+        return torch.nn.functional.interpolate(latents, scale_factor=2, mode="bilinear")
+
+
+class ToyModel(torch.nn.Module):
+    """Return the latents of the condition with noise of its own number; ``noise`` above 5 ignores the condition."""
+
+    def __init__(self, noise: float, columns=("latent", "grid")) -> None:
+        super().__init__()
+        self.noise, self.columns, self.num_calls = noise, columns, 0
+
+    def tokens(self, grids, rung):
+        if grids is None:
+            return torch.zeros(len(rung), 3, 16, 16)
+        return torch.nn.functional.avg_pool2d(grids[0].values / 127.5 - 1, 2)
+
+    def sample(self, tokens, sample_numbers, *, seed, num_steps, guidance_scale):
+        self.num_calls += 1
+        draws = [torch.Generator().manual_seed(seed + int(number)) for number in sample_numbers]
+        noise = torch.stack([torch.randn(3, 16, 16, generator=draw) for draw in draws])
+        return noise if self.noise > 5 else tokens + self.noise * noise
+
+
+class ToyEDM(torch.nn.Module):
+    """Return latents of patches that nobody trained on."""
+
+    def sample(self, rung, sample_numbers, *, seed, num_steps, guidance_scale):
+        pixels = torch.from_numpy(toy_patches(len(rung), seed=999)).permute(0, 3, 1, 2).float()
+        return torch.nn.functional.avg_pool2d(pixels / 127.5 - 1, 2)
+
+
+def interpolated(patches: np.ndarray) -> np.ndarray:
+    """Halve and enlarge again: what a poor autoencoder does."""
+    small = patches.reshape(len(patches), 16, 2, 16, 2, 3).mean((2, 4))
+    return zoom(small, (1, 2, 2, 1), order=1).clip(0, 255).astype(np.uint8)

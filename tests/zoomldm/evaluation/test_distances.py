@@ -1,0 +1,116 @@
+"""Distances agree with closed forms; their errors cover what another draw would give."""
+
+import numpy as np
+import pytest
+
+from zoomldm.evaluation import distances
+from zoomldm.evaluation.distances import Measure
+
+
+def draws(seed: int, n: int = 400, d: int = 4, shift: float = 0.0, scale: float = 1.0) -> np.ndarray:
+    return (np.random.default_rng(seed).normal(size=(n, d)) * scale + shift).astype(np.float32)
+
+
+def exactly(mean: np.ndarray, covariance: np.ndarray, seed: int = 0, n: int = 200) -> np.ndarray:
+    """Draw vectors whose sample mean and covariance are the given ones."""
+    x = np.random.default_rng(seed).normal(size=(n, len(mean)))
+    x -= x.mean(0)
+    white = x @ np.linalg.inv(np.linalg.cholesky(np.atleast_2d(np.cov(x, rowvar=False)))).T
+    return white @ np.linalg.cholesky(covariance).T + mean
+
+
+def test_of_a_set_to_itself_is_zero():
+    a = draws(0)
+    assert distances.frechet(a, a) == pytest.approx(0, abs=1e-6)
+
+
+def test_closed_form_for_commuting_gaussians():
+    a = exactly(np.zeros(3), np.diag([1.0, 4.0, 9.0]))
+    b = exactly(np.array([1.0, 0.0, 2.0]), np.diag([4.0, 4.0, 1.0]), seed=1)
+    assert distances.frechet(a, b) == pytest.approx(5 + (1 - 2) ** 2 + 0 + (3 - 1) ** 2, rel=1e-6)
+
+
+def test_symmetric_and_unmoved_by_a_rotation():
+    a, b = draws(0), draws(1, shift=0.5, scale=1.5)
+    turn = np.linalg.qr(draws(2, n=4))[0]
+    assert distances.frechet(a, b) == pytest.approx(distances.frechet(b, a), rel=1e-6)
+    assert distances.frechet(a @ turn, b @ turn) == pytest.approx(distances.frechet(a, b), rel=1e-4)
+
+
+def test_one_dimension_works():
+    assert distances.frechet(exactly(np.zeros(1), np.eye(1)), exactly(np.ones(1), np.eye(1), 1)) == pytest.approx(1)
+
+
+def test_paired_is_never_below_the_set_distance():
+    a, b = draws(0), draws(1, shift=0.3)
+    assert distances.paired(a, b) >= distances.frechet(a, b)
+    assert distances.paired(a, a + 2) == pytest.approx(16, rel=1e-6)
+
+
+@pytest.mark.parametrize(("a", "b", "dim", "judged"), [(80, 80, 20, True), (79, 500, 20, False), (500, 79, 20, False)])
+def test_judged_from_four_samples_a_dimension_on_both_sides(a, b, dim, judged):
+    assert distances.is_judged(a, b, dim) is judged
+
+
+def test_jackknife_error_of_a_mean_is_the_textbook_one():
+    a = draws(0, d=1)
+    measure = distances.jackknife(lambda x, y: float(x.mean()), a, a)
+    assert measure.error == pytest.approx(float(a.std(ddof=1) / np.sqrt(len(a))), rel=0.35)
+    assert len(measure.replicates) == distances.GROUPS
+
+
+def test_jackknife_error_is_about_the_spread_over_draws():
+    b = draws(999, n=2000)
+    values = [distances.frechet(draws(seed, shift=0.6), b) for seed in range(30)]
+    error = distances.jackknife(distances.frechet, draws(0, shift=0.6), b).error
+    assert 0.5 < error / np.std(values) < 2
+
+
+def test_few_samples_have_no_error():
+    assert distances.jackknife(distances.frechet, draws(0, n=50), draws(1, n=50)).error is None
+
+
+def test_common_samples_cancel_in_a_difference():
+    a, reference = draws(0), draws(1)
+    low = distances.jackknife(distances.frechet, a + 0.5, reference)
+    high = distances.jackknife(distances.frechet, a + 0.6, reference)
+    together, apart = distances.difference(high, low), distances.difference(high, low, same_samples=False)
+    assert together.value == apart.value == pytest.approx(high.value - low.value)
+    assert together.error < apart.error
+
+
+def test_difference_without_errors_has_none():
+    assert distances.difference(Measure(2.0), Measure(1.0, 0.1)) == Measure(1.0)
+
+
+def test_kid_is_about_zero_for_the_same_source_and_grows():
+    near, far = distances.kid(draws(0), draws(1)), distances.kid(draws(0), draws(1, shift=1))
+    assert abs(near.value) < 3 * near.error
+    assert far.value > near.value + 3 * near.error
+
+
+def test_precision_and_recall_tell_invention_from_omission():
+    wide, narrow = draws(0, d=2, scale=3), draws(1, d=2, scale=0.5)
+    precision, recall = distances.precision_recall(narrow, wide)
+    assert precision > 0.95
+    assert recall < 0.4
+    assert distances.precision_recall(wide, narrow)[0] < 0.4
+
+
+def test_nearest_equals_brute_force():
+    a, b = draws(0, n=30), draws(1, n=40)
+    brute = np.linalg.norm(a[:, None] - b[None], axis=2).min(1)
+    assert np.allclose(distances.nearest(a, b, block=7), brute, atol=1e-5)
+
+
+def test_copies_are_found_and_fresh_draws_are_not():
+    train, held_out = draws(0), draws(1)
+    copied = distances.memorisation(train[:50] + 1e-3, train, held_out)
+    fresh = distances.memorisation(draws(2), train, held_out)
+    assert copied.closer_share == 1
+    assert fresh.closer_share < 0.15
+    assert fresh.median == pytest.approx(fresh.held_out_median, rel=0.15)
+
+
+def test_cosine_of_zero_rows_is_zero():
+    assert distances.cosine(np.array([[1.0, 0], [0, 0]]), np.array([[2.0, 0], [1, 1]])).tolist() == [1, 0]

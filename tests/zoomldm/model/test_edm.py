@@ -1,0 +1,122 @@
+"""EDM: statistics, keyed draws, guidance on magnification, a frozen conditioner."""
+
+import pytest
+import torch
+
+from zoomldm.cond.film import FiLMConditioner
+from zoomldm.cond.mag import MagnificationConditioner
+from zoomldm.cond.none import NoConditioner
+from zoomldm.data.batch import Batch, GridGroup
+from zoomldm.errors import ConfigError
+from zoomldm.model.edm import EDM, EDMTrainable
+
+SIZES = {"resolution": 32, "token_dim": 8}
+
+
+def build_edm(**more):
+    torch.manual_seed(0)
+    edm = EDM(num_rungs=3, num_tokens=4, token_dim=8, width=16, depth=2, heads=2, **more)
+    torch.nn.init.normal_(edm.output.weight, std=0.1)
+    return edm
+
+
+def build():
+    torch.manual_seed(0)
+    cond = FiLMConditioner(num_rungs=3, grid_dim=5, widths=(4, 4, 4, 8), **SIZES)
+    return EDMTrainable(build_edm(), cond)
+
+
+def make_batch(num_samples=9):
+    generator = torch.Generator().manual_seed(1)
+    rung = torch.arange(num_samples) % 3
+    groups = []
+    for k in range(3):
+        index = torch.where(rung == k)[0]
+        groups.append(GridGroup(index, torch.randn(len(index), 2**k, 2**k, 5, generator=generator).half()))
+    return Batch(sample_number=10 + torch.arange(num_samples), rung=rung, grids=groups)
+
+
+def test_standardisation_round_trip():
+    edm, generator = build_edm(), torch.Generator().manual_seed(0)
+    tokens = 3 + torch.linspace(0.1, 5, 8) * torch.randn(500, 4, 8, generator=generator)
+    tokens[..., 2] = 1.5
+    edm.fit_statistics(tokens.split(100))
+    standard = edm.standardise(tokens)
+    kept = [0, 1, 3, 4, 5, 6, 7]
+    assert standard[..., kept].mean((0, 1)).abs().max() < 1e-5
+    assert standard[..., kept].std((0, 1), unbiased=False).sub(1).abs().max() < 1e-4
+    assert standard[..., 2].abs().max() < 1e-5
+    assert torch.allclose(edm.unstandardise(standard), tokens, atol=1e-5)
+
+
+def test_statistics_are_part_of_the_weights():
+    edm, other = build_edm(), build_edm()
+    edm.fit_statistics([5 + torch.randn(50, 4, 8)])
+    other.load_state_dict(edm.state_dict())
+    assert torch.equal(other.token_mean, edm.token_mean)
+
+
+def test_the_conditioner_stays_frozen_and_in_evaluation_mode():
+    trainable = build().train()
+    before = {key: value.clone() for key, value in trainable.conditioner.state_dict().items()}
+    trainable(make_batch(), seed=0)["loss_per_sample"].mean().backward()
+    assert all(torch.equal(value, before[key]) for key, value in trainable.conditioner.state_dict().items())
+    assert not any(name.startswith("conditioner") for name, _ in trainable.trained_parameters())
+    assert all(p.grad is not None for _, p in trainable.trained_parameters())
+    assert trainable.edm.training
+    assert not trainable.conditioner.training
+
+
+def test_loss_of_a_sample_does_not_depend_on_its_batch():
+    trainable, batch = build(), make_batch()
+    trainable.fit_statistics([batch])
+    whole = trainable(batch, seed=0)["loss_per_sample"]
+    part = trainable(batch.select(torch.tensor([7, 2])), seed=0)["loss_per_sample"]
+    assert torch.allclose(part, whole[[7, 2]], atol=1e-5)
+
+
+def test_a_model_that_knows_the_tokens_has_no_loss_and_samples_them():
+    trainable, batch = build(), make_batch()
+    trainable.fit_statistics([batch])
+    tokens = trainable.tokens(batch)
+    standard = trainable.edm.standardise(tokens)
+    trainable.edm.predict_x0 = lambda x, t, rung: standard
+    assert trainable(batch, seed=0)["loss_per_sample"].max() < 1e-8
+    out = trainable.edm.sample(batch.rung, batch.sample_number, seed=0, guidance_scale=1)
+    assert torch.allclose(out, tokens, atol=0.15)
+
+
+def test_magnification_is_dropped_to_its_null_with_its_probability():
+    trainable = build()
+    rungs = []
+    trainable.edm.predict_x0 = lambda x, t, rung: rungs.append(rung) or x
+    batch = make_batch(3000)
+    trainable(batch, seed=0)
+    is_null = rungs[0] == trainable.edm.null_rung
+    assert is_null.float().mean().item() == pytest.approx(0.1, abs=0.02)
+    assert torch.equal(rungs[0][~is_null], batch.rung[~is_null])
+
+
+def test_samples_do_not_depend_on_their_batch_and_follow_the_magnification():
+    edm = build_edm().eval()
+    rung, numbers = torch.tensor([0, 1, 2, 0]), torch.arange(4)
+    options = {"seed": 3, "num_steps": 5}
+    whole = edm.sample(rung, numbers, **options)
+    assert whole.shape == (4, 4, 8)
+    assert torch.allclose(edm.sample(rung[2:], numbers[2:], **options), whole[2:], atol=1e-5)
+    assert not torch.allclose(edm.sample(torch.tensor([1, 1, 2, 0]), numbers, **options)[0], whole[0], atol=1e-3)
+    plain = edm.sample(rung, numbers, guidance_scale=1, **options)
+    assert not torch.allclose(plain, whole, atol=1e-4)
+
+
+def test_attention_mixes_all_tokens():
+    edm = build_edm().eval()
+    x = torch.randn(1, 4, 8, requires_grad=True)
+    edm.predict_x0(x, torch.tensor([5]), torch.tensor([0]))[0, 0].sum().backward()
+    assert (x.grad.abs().sum((0, 2)) > 0).all()
+
+
+@pytest.mark.parametrize("cond", [MagnificationConditioner(num_rungs=3, **SIZES), NoConditioner(**SIZES)])
+def test_conditioners_without_a_grid_are_refused(cond):
+    with pytest.raises(ConfigError, match="reads no embedding grid"):
+        EDMTrainable(build_edm(), cond)
