@@ -4,6 +4,7 @@ A job is a picklable argument of a module-level function. A process that dies in
 (``Died``), and the rest goes on in a fresh process.
 """
 
+import contextlib
 import multiprocessing
 import os
 import time
@@ -62,7 +63,10 @@ class LocalExecutor:
                     if worker.pipe in ready or worker.process.sentinel in ready:
                         position, result = worker.take()
                     elif self.timeout_s and time.monotonic() - worker.began > self.timeout_s:
-                        position, result = worker.position, Died(f"took longer than {self.timeout_s:g} s and was stopped")
+                        position, result = (
+                            worker.position,
+                            Died(f"took longer than {self.timeout_s:g} s"),
+                        )
                     else:
                         continue
                     if isinstance(result, Died) or not waiting:
@@ -97,10 +101,8 @@ class _Worker:
 
     def give(self, job: tuple[int, Any]) -> None:
         self.position, self.began = job[0], time.monotonic()
-        try:
+        with contextlib.suppress(OSError):  # it has died; `take` says so
             self.pipe.send(job[1])
-        except (BrokenPipeError, OSError):
-            pass  # it has died; `take` says so
 
     def take(self) -> tuple[int, Any]:
         try:
@@ -110,10 +112,8 @@ class _Worker:
             return self.position, Died(f"its process ended with code {self.process.exitcode}")
 
     def stop(self, at_once: bool) -> None:
-        try:
+        with contextlib.suppress(OSError):
             self.pipe.send(None)
-        except (BrokenPipeError, OSError):
-            pass
         if at_once:
             self.process.kill()
         self.process.join(10)

@@ -1,4 +1,4 @@
-"""The latent column: every patch through an autoencoder once, as one more tar a shard; with the scale of the latents."""
+"""The latent column: every patch through an autoencoder once, as one more tar a shard; and the latents' scale."""
 
 import json
 import math
@@ -46,7 +46,9 @@ def add_latents(
         return manifest
     if facts:  # no manifest may speak of a column that is being replaced
         manifest = replace(manifest, columns={k: v for k, v in manifest.columns.items() if k != "latent"})
-        manifest.shards = [replace(s, columns={k: v for k, v in s.columns.items() if k != "latent"}) for s in manifest.shards]
+        manifest.shards = [
+            replace(s, columns={k: v for k, v in s.columns.items() if k != "latent"}) for s in manifest.shards
+        ]
         manifest.save(root)
     records = []
     total = sum(shard.num_samples for shard in manifest.shards)
@@ -59,7 +61,9 @@ def add_latents(
             bar.update(shard.num_samples)
     shapes = {tuple(record["shape"]) for record in records}
     if len(shapes) != 1:
-        raise DataError(f"{root}: latents of unequal shapes {sorted(shapes)}; delete shards/*/*/*.latent.* and run again")
+        raise DataError(
+            f"{root}: latents of unequal shapes {sorted(shapes)}; delete shards/*/*/*.latent.* and run again"
+        )
     std = _std([r for r, shard in zip(records, manifest.shards, strict=True) if shard.split == "train"])
     manifest.shards = [
         replace(shard, columns=shard.columns | {"latent": {"bytes": record["bytes"], "sha256": record["sha256"]}})

@@ -70,7 +70,11 @@ class SlideWork:
             self.rows = np.load(folder / "rows.npy", mmap_mode="r")
             self.images = open(folder / "images.bin", "rb")  # noqa: SIM115 - closed with the object
         except (OSError, ValueError, KeyError) as error:
-            raise DataError(f"{folder}: the slide's work is damaged ({error}); delete the folder and prepare again") from error
+            raise DataError(
+                f"{folder}: the slide's work is damaged ({error}); delete the folder and prepare again"
+            ) from error
+
+        self._standardised: np.ndarray | None = None
 
     def image(self, offset: int, size: int) -> bytes:
         self.images.seek(offset)
@@ -79,17 +83,20 @@ class SlideWork:
     def grid(self, y: int, x: int, side: int, statistics: dict[str, Any] | None) -> dict[str, bytes]:
         """Return a region's grid: rows number cells from 1 on in the order of their tiles, row 0 is glass."""
         crop = crop_cells(self.samples["cells"], y, x, side)
-        used, cells = np.unique(crop, return_inverse=True)
-        if not len(used) or used[0] != 0:
-            used, cells = np.concatenate([[0], used]), cells + 1
-        rows = np.asarray(self.rows[used], np.float32)
-        return encode_grid(cells.reshape(side, side), standardise(rows, statistics))
+        is_used = np.zeros(len(self.rows), bool)
+        is_used[0] = True
+        is_used[crop] = True
+        number = np.cumsum(is_used, dtype=np.int32) - 1
+        return encode_grid(number[crop], self._final_rows(statistics)[is_used])
 
-
-def standardise(rows: np.ndarray, statistics: dict[str, Any] | None) -> np.ndarray:
-    if statistics is None:
-        return rows
-    return (rows - np.asarray(statistics["mean"], np.float32)) / np.asarray(statistics["std"], np.float32)
+    def _final_rows(self, statistics: dict[str, Any] | None) -> np.ndarray:
+        """Return all rows as they go into grids, float16; the standardised ones are kept in memory."""
+        if statistics is None:
+            return self.rows
+        if self._standardised is None:
+            mean, std = (np.asarray(statistics[name], np.float32) for name in ("mean", "std"))
+            self._standardised = ((np.asarray(self.rows, np.float32) - mean) / std).astype(np.float16)
+        return self._standardised
 
 
 @lru_cache(maxsize=64)
@@ -253,7 +260,12 @@ def _places(job: ShardJob) -> Iterator[tuple[PackedSlide, SlideWork, int, str]]:
     for number, position in zip(job.slide_of.tolist(), job.position.tolist()):
         slide = job.slides[number]
         work = _work(job.root, slide.name)
-        yield slide, work, position, make_key(slide.name, job.rung.grid_side, *work.samples[f"{k}.px0"][position].tolist())
+        yield (
+            slide,
+            work,
+            position,
+            make_key(slide.name, job.rung.grid_side, *work.samples[f"{k}.px0"][position].tolist()),
+        )
 
 
 def _images(job: ShardJob, first: int, extension: str) -> Iterator[tuple[str, dict[str, bytes]]]:
@@ -291,7 +303,9 @@ def _metas(job: ShardJob) -> Iterator[tuple[str, dict[str, bytes]]]:
         yield key, {"json": meta.encode()}
 
 
-def inputs_hash(states: list[dict[str, Any]], specs: dict[str, SlideSpec], split: Split, settings: PrepareSettings) -> str:
+def inputs_hash(
+    states: list[dict[str, Any]], specs: dict[str, SlideSpec], split: Split, settings: PrepareSettings
+) -> str:
     """Return a hash of everything that decides the shards' bytes: settings, slides, patients, labels, code version."""
     lines = [
         [s["slide"], s["patient"], s["status"], s.get("file", {}).get("quick_hash"), specs[s["slide"]].labels]
@@ -306,6 +320,7 @@ def pack(
     root: Path,
     *,
     states: list[dict[str, Any]],
+    faults: list[dict[str, Any]],
     specs: dict[str, SlideSpec],
     split: Split,
     settings: PrepareSettings,
@@ -313,7 +328,7 @@ def pack(
     executor: Executor,
     git_revision: str | None,
 ) -> Manifest:
-    """Write the shards and the manifest of the slides that are done.
+    """Write the shards and the manifest of the slides that are done; ``faults`` are listed beside them.
 
     Raises:
         DataError: no magnification has enough samples.
@@ -343,10 +358,16 @@ def pack(
                 raise UserError(f"{jobs[position].path}: {line.reason}; run the same command again")
             lines[position] = line
             bar.update()
-    patients = {name: sorted({s["patient"] for s in done if split.of_patient[s["patient"]] == name}) for name in (TRAIN, TEST)}
+    patients = {
+        name: sorted({s["patient"] for s in done if split.of_patient[s["patient"]] == name}) for name in (TRAIN, TEST)
+    }
     if split.held_out == AREA:
         patients[TEST] = patients[TRAIN]
-    columns: dict[str, dict[str, Any]] = {"image": {"format": settings.image_format}, "grid": {"dim": encoder["dim"]}, "meta": {}}
+    columns: dict[str, dict[str, Any]] = {
+        "image": {"format": settings.image_format},
+        "grid": {"dim": encoder["dim"]},
+        "meta": {},
+    }
     if any("reference" in line["columns"] for line in lines.values()):
         columns["reference"] = {"format": "png", "fraction": settings.reference}
     manifest = Manifest(
@@ -359,7 +380,7 @@ def pack(
         patients=patients,
         held_out=split.held_out,
         dropped=dropped,
-        slides=[_slide_line(state, split) for state in sorted(states, key=lambda s: s["slide"])],
+        slides=[_slide_line(state, split) for state in sorted(states + faults, key=lambda s: s["slide"])],
         glass={s["slide"]: s["glass"] for s in done},
         config=config,
         code_version=__version__,

@@ -120,9 +120,7 @@ def run(
     began = time.perf_counter()
     root.mkdir(parents=True, exist_ok=True)
     check_settings(root, settings)
-    split = split_patients(
-        specs, mode=settings.split_mode, test_fraction=settings.test_fraction, seed=settings.seed
-    )
+    split = split_patients(specs, mode=settings.split_mode, test_fraction=settings.test_fraction, seed=settings.seed)
     for spec in specs:
         if is_frozen(spec.name):
             print(f"warning: {spec.name}: a frozen section by its barcode; diagnostic slides (-DX) are usually meant")
@@ -145,13 +143,14 @@ def run(
     split = split_of_done(specs, done, settings)
     by_name = {spec.name: spec for spec in specs}
     manifest = finished(root, states, by_name, split, settings)
-    if manifest is not None and not todo and len(manifest.slides) == len(states) + len(fault_states):
+    if manifest is not None:
         print(f"{root}: nothing to do, the shards are complete (data.name=… or another data.root makes a second set)")
         return manifest
     try:
         manifest = pack(
             root,
-            states=states + fault_states,
+            states=states,
+            faults=fault_states,
             specs=by_name,
             split=split,
             settings=settings,
@@ -255,11 +254,13 @@ def report(root: Path, manifest: Manifest, states: list[dict[str, Any]], split: 
         else:
             counts = [manifest.counts[name].get(label, 0) for name in ("train", "test")]
             print(f"{label:>14}  {counts[0]:>10,}  {counts[1]:>10,}")
-    kinds = Counter("failed" if s["status"] == FAILED else "ok" if any(s["counts"].values()) else "empty" for s in states)
+    kinds = Counter(
+        "failed" if s["status"] == FAILED else "ok" if any(s["counts"].values()) else "empty" for s in states
+    )
     total = sum(c["bytes"] for shard in manifest.shards for c in shard.columns.values())
     print(
-        f"{kinds['ok']} slides with samples, {kinds['empty']} without, {kinds['failed']} failed; {len(manifest.shards)} "
-        f"shards, {total / 1e6:,.0f} MB in {root}; look at {page}; {elapsed_s:.1f} s"
+        f"{kinds['ok']} slides with samples, {kinds['empty']} without, {kinds['failed']} failed; "
+        f"{len(manifest.shards)} shards, {total / 1e6:,.0f} MB in {root}; look at {page}; {elapsed_s:.1f} s"
     )
 
 
@@ -267,7 +268,12 @@ def git_revision() -> str | None:
     """Return the commit of this checkout, None outside of git."""
     try:
         done = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10, check=False
+            ["git", "rev-parse", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
         )
     except (OSError, subprocess.SubprocessError):
         return None

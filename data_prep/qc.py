@@ -1,4 +1,4 @@
-"""What a person looks at: every slide's thumbnail with its mask and kept tiles, counts, status and reason, on one page."""
+"""What a person looks at: one page with every slide's thumbnail, mask, kept tiles, counts, status and reason."""
 
 import html
 import io
@@ -18,7 +18,7 @@ EDGE, KEPT, REGION = (0, 150, 60), (40, 90, 220), (230, 120, 0)
 
 
 def overlay(tissue: TissueMask, kept: np.ndarray, regions: list[RungRegions], ladder: Ladder) -> bytes:
-    """Return a JPEG: the thumbnail, encoded tiles tinted, the mask's outline, and the regions of the lowest magnification."""
+    """Return a JPEG: thumbnail, encoded tiles tinted, outline of the mask, some regions of the lowest magnification."""
     mask = tissue.mask
     height, width = mask.shape
     image = tissue.thumbnail.copy()
@@ -38,11 +38,22 @@ def overlay(tissue: TissueMask, kept: np.ndarray, regions: list[RungRegions], la
         draw = ImageDraw.Draw(picture)
         scale = cells * factor
         side = lowest.rung.grid_side * scale
-        for y, x in list(zip(lowest.y, lowest.x))[:200]:
+        for y, x in _apart(lowest):
             draw.rectangle([x * scale, y * scale, x * scale + side, y * scale + side], outline=REGION)
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=85)
     return buffer.getvalue()
+
+
+def _apart(chosen: RungRegions) -> list[tuple[int, int]]:
+    """Return corners of regions that do not overlap, greedily by tissue, so that the picture stays readable."""
+    kept: list[tuple[int, int]] = []
+    side = chosen.rung.grid_side
+    for row in np.argsort(-chosen.tissue, kind="stable").tolist():
+        y, x = int(chosen.y[row]), int(chosen.x[row])
+        if all(abs(y - b) >= side or abs(x - a) >= side for b, a in kept):
+            kept.append((y, x))
+    return kept
 
 
 def _outline(mask: np.ndarray) -> np.ndarray:
@@ -87,14 +98,16 @@ def write_page(
     )
     bad = sum(_kind(s) == "failed" for s in states)
     empty = sum(_kind(s) == "empty" for s in states)
-    body = f"""<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(title)}</title><style>{STYLE}</style>
+    heads = "".join(f"<th>{split}</th>" for split in counts)
+    body = f"""<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(title)}</title>
+<style>{STYLE}</style>
 <h1>{html.escape(title)}</h1>
 <p>{len(states)} slides: {len(states) - bad - empty} with samples,
 <b class={"bad" if bad else "ok"}>{bad} failed</b>, <b class={"odd" if empty else "ok"}>{empty} without a sample</b>.
 Green line: edge of the tissue mask. Blue tint: tiles that were encoded. Orange: regions of the lowest magnification
-that the slide has.</p>
+that the slide has, without those that overlap them.</p>
 {"".join(f"<p><b class=odd>{html.escape(note)}</b></p>" for note in notes)}
-<table><tr><th>magnification</th>{"".join(f"<th>{split}</th>" for split in counts)}<th class=l>note</th></tr>{rows}</table>
+<table><tr><th>magnification</th>{heads}<th class=l>note</th></tr>{rows}</table>
 <div class=slides>{"".join(_card(root, folder, state) for _, _, state in cards)}</div></html>
 """
     write_atomically(folder / "index.html", body)

@@ -71,7 +71,12 @@ class Fold:
     """
 
     def __init__(
-        self, read_boxes: ReadBoxes, ladder: Ladder, shape: tuple[int, int], regions: list[RungRegions], encode: np.ndarray
+        self,
+        read_boxes: ReadBoxes,
+        ladder: Ladder,
+        shape: tuple[int, int],
+        regions: list[RungRegions],
+        encode: np.ndarray,
     ) -> None:
         self.read_boxes, self.ladder, self.shape, self.encode = read_boxes, ladder, shape, encode
         self.regions = regions
@@ -85,7 +90,9 @@ class Fold:
             side = chosen.rung.grid_side
             for row, (y, x) in enumerate(zip(chosen.y.tolist(), chosen.x.tolist())):
                 spans = [range(v // self.tiles, -(-(v + side) // self.tiles)) for v in (y, x)]
-                touched = [(by, bx) for by in spans[0] for bx in spans[1] if by < self.blocks[0] and bx < self.blocks[1]]
+                touched = [
+                    (by, bx) for by in spans[0] for bx in spans[1] if by < self.blocks[0] and bx < self.blocks[1]
+                ]
                 self._missing[rung_index, row] = len(touched)
                 for block in touched:
                     self._of_block.setdefault(block, []).append((rung_index, row))
@@ -125,7 +132,9 @@ class Fold:
             pixels, factor = self._read(block, result)
             result.num_blocks += 1
             if len(result.unreadable) > most_unreadable:
-                raise UnreadableError(f"{len(result.unreadable)} tiles cannot be decoded: more than a fifth of the slide")
+                raise UnreadableError(
+                    f"{len(result.unreadable)} tiles cannot be decoded: more than a fifth of the slide"
+                )
             self._fold_block(block, pixels, factor, emit, on_tiles, glass, result)
         return result
 

@@ -75,7 +75,9 @@ def from_config(cfg: Any) -> PrepareSettings:
     from omegaconf import OmegaConf
 
     data = OmegaConf.to_container(cfg.data, resolve=True) if OmegaConf.is_config(cfg.data) else dict(cfg.data)
-    encoder = OmegaConf.to_container(cfg.encoder, resolve=True) if OmegaConf.is_config(cfg.encoder) else dict(cfg.encoder)
+    encoder = (
+        OmegaConf.to_container(cfg.encoder, resolve=True) if OmegaConf.is_config(cfg.encoder) else dict(cfg.encoder)
+    )
     ladder = Ladder(**data["ladder"])
     tissue = _tissue(data.get("tissue") or {})
     regions = RegionSettings(
@@ -120,7 +122,9 @@ def _tissue(values: Mapping[str, Any]) -> TissueSettings:
     known = TissueSettings.__dataclass_fields__
     for name in values:
         if name not in known:
-            raise ConfigError(f"data.tissue.{name}: no such parameter;{near_match(name, known)} expected {', '.join(known)}")
+            raise ConfigError(
+                f"data.tissue.{name}: no such parameter;{near_match(name, known)} expected {', '.join(known)}"
+            )
     settings = TissueSettings(**values)
     if settings.cells_per_tile < 1:
         raise ConfigError(f"data.tissue.cells_per_tile={settings.cells_per_tile}: expected 1 or more")

@@ -192,7 +192,9 @@ class Slide:
                 return None
             raise DataError(f"{self.path}: not a slide that OpenSlide knows; check the file") from error
         except (openslide.OpenSlideError, OSError) as error:
-            raise DataError(f"{self.path}: OpenSlide cannot open it ({error}); check the file or copy it again") from error
+            raise DataError(
+                f"{self.path}: OpenSlide cannot open it ({error}); check the file or copy it again"
+            ) from error
 
     def _open_flat(self, base_mpp: float) -> None:
         pixels, icc, mpp = read_flat(self.path)
@@ -269,9 +271,7 @@ class Slide:
         x, y = (x_px, x_px + width), (y_px, y_px + height)
         left, right = area_span(*x, ratio, self.w_level)
         top, bottom = area_span(*y, ratio, self.h_level)
-        pixels = self.read_level(
-            self.scale.level, self.x_level + left, self.y_level + top, right - left, bottom - top
-        )
+        pixels = self.read_level(self.scale.level, self.x_level + left, self.y_level + top, right - left, bottom - top)
         mean = area_resample(pixels, x, y, (ratio, ratio), (left, top))
         out[:height, :width] = (mean + 0.5).astype(np.uint8)
         return out
@@ -420,7 +420,7 @@ def _ome_mpp(description: str | None) -> float | None:
 def _check_flat_size(path: Path, width: int, height: int) -> None:
     if width * height > MAX_FLAT_PX or width * height == 0:
         raise DataError(
-            f"{path}: {width}x{height} px without tiles, expected 1 to {MAX_FLAT_PX:,} px in all; convert it to a tiled TIFF"
+            f"{path}: {width}x{height} px without tiles, expected {MAX_FLAT_PX:,} px at most; make it a tiled TIFF"
         )
 
 

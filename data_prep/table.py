@@ -55,7 +55,9 @@ def find_slides(slides: str, mpp: float | None = None) -> tuple[list[SlideSpec],
         specs, faults = _named(_paths(slides, path), mpp), []
     specs, doubles = _without_doubles(sorted(specs, key=lambda spec: (spec.name, str(spec.path))))
     if not specs and not faults:
-        raise ConfigError(f"slides={slides}: no slide in it; expected files that end in {', '.join(sorted(SLIDE_SUFFIXES))}")
+        raise ConfigError(
+            f"slides={slides}: no slide in it; expected files that end in {', '.join(sorted(SLIDE_SUFFIXES))}"
+        )
     return specs, faults + doubles
 
 
@@ -64,7 +66,8 @@ def _paths(slides: str, path: Path) -> list[Path]:
         found = [
             p
             for p in path.rglob("*")
-            if p.suffix.lower() in SLIDE_SUFFIXES and not any(part.startswith(".") for part in p.relative_to(path).parts)
+            if p.suffix.lower() in SLIDE_SUFFIXES
+            and not any(part.startswith(".") for part in p.relative_to(path).parts)
         ]
         return _one_of_each_dicom_folder([p for p in found if not p.is_dir()])
     if path.is_file():
@@ -108,7 +111,9 @@ def _from_csv(path: Path, mpp: float | None) -> tuple[list[SlideSpec], list[Slid
         try:
             specs.append(_spec_of(path, line, mpp))
         except DataError as error:
-            faults.append(SlideFault(line["path"], line.get("slide") or f"line {number}", f"{path}, line {number}: {error}"))
+            faults.append(
+                SlideFault(line["path"], line.get("slide") or f"line {number}", f"{path}, line {number}: {error}")
+            )
     return specs, faults
 
 
@@ -138,6 +143,8 @@ def _without_doubles(specs: list[SlideSpec]) -> tuple[list[SlideSpec], list[Slid
     for spec in specs:
         first = kept.setdefault(slide_key(spec.name), spec)
         if first is not spec:
-            reason = f"{spec.path}: the same slide name as {first.path}; rename it, or name both in a CSV (slide column)"
+            reason = (
+                f"{spec.path}: the same slide name as {first.path}; rename it, or name both in a CSV (slide column)"
+            )
             faults.append(SlideFault(str(spec.path), spec.name, reason))
     return list(kept.values()), faults

@@ -27,15 +27,15 @@ class TissueSettings:
         pen: leave pen marks out.
         pen_margin_um: how far around them.
         min_tile: tissue fraction from which a 20x tile is encoded (others are glass in every grid).
-        regions: folder of GeoJSON files by slide name; where a slide has one, tissue outside of its polygons is left out.
+        regions: folder of GeoJSON files by slide name; where a slide has one, only its polygons count.
     """
 
     cells_per_tile: int = 16
     chroma_floor: float = 0.03
-    chroma_ceiling: float = 0.10
+    chroma_ceiling: float = 0.04
     smooth_um: float = 8.0
     min_object_um2: float = 40_000.0
-    max_hole_um2: float = 20_000.0
+    max_hole_um2: float = 40_000.0
     pen: bool = True
     pen_margin_um: float = 60.0
     min_tile: float = 0.1

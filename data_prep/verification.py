@@ -13,21 +13,29 @@ from zoomldm.files import progress, sha256_of
 
 
 def verify(manifest: Manifest) -> list[str]:
-    """Check counts, checksums, keys across columns, grids' sides and that no patient is in both splits; return faults."""
+    """Check counts, checksums, keys across columns, and that no patient is in both splits; return the faults."""
     root = Path(manifest.root)
-    faults = [fault for shard in progress(manifest.shards, label="verify", unit="shard") for fault in _shard(root, manifest, shard)]
+    faults = [
+        fault
+        for shard in progress(manifest.shards, label="verify", unit="shard")
+        for fault in _shard(root, manifest, shard)
+    ]
     counted: dict[str, Counter] = {"train": Counter(), "test": Counter()}
     for shard in manifest.shards:
         counted[shard.split][f"{shard.magnification:.10g}x"] += shard.num_samples
     for split, counts in counted.items():
         if dict(counts) != manifest.counts.get(split, {}):
-            faults.append(f"manifest.json: {split} counts {manifest.counts.get(split)}, its shards add up to {dict(counts)}")
+            faults.append(
+                f"manifest.json: {split} counts {manifest.counts.get(split)}, its shards add up to {dict(counts)}"
+            )
     if manifest.held_out == "patients":
         both = set(manifest.patients["train"]) & set(manifest.patients["test"])
         faults += [f"manifest.json: patient {patient} is in train and in test" for patient in sorted(both)]
     known = {column_path(root / shard.path, column) for shard in manifest.shards for column in shard.columns}
     faults += [
-        f"{tar.relative_to(root)}: not in the manifest" for tar in sorted((root / "shards").rglob("*.tar")) if tar not in known
+        f"{tar.relative_to(root)}: not in the manifest"
+        for tar in sorted((root / "shards").rglob("*.tar"))
+        if tar not in known
     ]
     return faults
 
@@ -57,14 +65,18 @@ def _shard(root: Path, manifest: Manifest, shard: ShardInfo) -> list[str]:
     whole = {column: k for column, k in keys.items() if column != "reference"}
     for column, found in whole.items():
         if len(found) != shard.num_samples:
-            faults.append(f"{shard.path}: column {column} holds {len(found)} samples, the manifest says {shard.num_samples}")
+            faults.append(
+                f"{shard.path}: column {column} holds {len(found)} samples, the manifest says {shard.num_samples}"
+            )
         if found != next(iter(whole.values())):
             faults.append(f"{shard.path}: the keys of column {column} are not those of {next(iter(whole))}")
     if "reference" in keys and "image" in keys:
         fractions = manifest.columns["reference"]["fraction"]
         fraction = fractions[f"{shard.magnification:.10g}x"]
         if keys["reference"] != [key for key in keys["image"] if is_reference(key, fraction)]:
-            faults.append(f"{shard.path}: column reference does not hold the samples that its fraction {fraction} chooses")
+            faults.append(
+                f"{shard.path}: column reference does not hold the samples that its fraction {fraction} chooses"
+            )
     if "meta" in keys and not faults:
         faults += _metas(root, shard, keys["meta"])
     return faults

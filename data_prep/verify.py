@@ -20,7 +20,8 @@ def verify_data(cfg: Any) -> None:
     if faults:
         raise DataError(f"{cfg.data.root}: {len(faults)} faults; prepare the data again, or restore these files")
     samples = sum(shard.num_samples for shard in manifest.shards)
-    print(f"{cfg.data.root}: {len(manifest.shards)} shards, {samples:,} samples, columns {', '.join(manifest.columns)}: all right")
+    columns = ", ".join(manifest.columns)
+    print(f"{cfg.data.root}: {len(manifest.shards)} shards, {samples:,} samples, columns {columns}: all right")
 
 
 def main() -> None:

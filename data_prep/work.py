@@ -1,11 +1,11 @@
 """One slide from file to its folder of work: written aside, renamed when whole, with a state that tells the truth.
 
-    slides/<slide>/state.json           done or failed with the reason; scale, counts, what could not be read
-    slides/<slide>/samples.npz          for each rung: place y, x (tiles), px0 x, y, tissue, offset and size of the image in images.bin,
-                                        the same for the lossless copy; cells: row number of every tile, 0 is glass
-    slides/<slide>/images.bin           the encoded patches one after the other
-    slides/<slide>/rows.npy             (1 + n, D) float32, row 0 is glass
-    slides/<slide>/qc.jpg               thumbnail, mask, kept tiles
+slides/<slide>/state.json   done or failed with the reason; scale, counts, what could not be read
+slides/<slide>/samples.npz  for each rung: place y, x (tiles), px0 x, y, tissue, spans (offset and size in images.bin of
+                            the image and its lossless copy, -1: none); cells: row number of every tile, 0 is glass
+slides/<slide>/images.bin   the encoded patches one after the other
+slides/<slide>/rows.npy     (1 + n, D), row 0 is glass; float16, of `stats` float32 and not yet standardised
+slides/<slide>/qc.jpg       thumbnail, mask, kept tiles
 """
 
 import json
@@ -27,7 +27,7 @@ from data_prep.slide import Slide, SlideSpec, quick_hash
 from data_prep.tissue import TissueMask, find_tissue
 from zoomldm.data.schema import encode_image, is_reference, make_key, slide_key
 from zoomldm.encoder.base import Encoder
-from zoomldm.errors import DataError, UserError
+from zoomldm.errors import DataError
 from zoomldm.files import raise_if_disk_fault, write_json
 
 DONE, FAILED = "done", "failed"
@@ -196,7 +196,7 @@ def _prepare(job: SlideJob, encoder: Encoder, aside: Path) -> dict[str, Any]:
         writer = ImageWriter(aside / "images.bin", job.spec.name, slide, settings, regions)
         cells, rows, result, encode_s = _fold(slide, settings, tissue, regions, encode, encoder, writer)
         slide.check_unchanged()
-        np.save(aside / "rows.npy", rows)
+        np.save(aside / "rows.npy", rows if encoder.name == "stats" else rows.astype(np.float16))
         np.savez(aside / "samples.npz", cells=cells, **writer.arrays())
         (aside / "qc.jpg").write_bytes(overlay(tissue, cells > 0, regions, ladder))
         counts = {chosen.rung.label: writer.count(k) for k, chosen in enumerate(regions)}
@@ -228,9 +228,9 @@ def _prepare(job: SlideJob, encoder: Encoder, aside: Path) -> dict[str, Any]:
             "num_tiles_encoded": len(rows) - 1,
             "encoder": encoder.describe(),
             "unreadable_tiles": len(result.unreadable),
-            "unreadable_px0": [list(slide.to_px0(x * ladder.patch_px, y * ladder.patch_px)) for y, x in result.unreadable][
-                :MAX_LISTED
-            ],
+            "unreadable_px0": [
+                list(slide.to_px0(x * ladder.patch_px, y * ladder.patch_px)) for y, x in result.unreadable
+            ][:MAX_LISTED],
             "regions_skipped": result.num_regions_skipped,
             "reader": "tifffile" if native else "openslide",
             "decodes": {"native_tiles": len(native.touched), "decoded": native.num_decoded} if native else None,
@@ -251,7 +251,7 @@ def _fold(
     encoder: Encoder,
     writer: "ImageWriter",
 ) -> tuple[np.ndarray, np.ndarray, FoldResult, float]:
-    """Read the slide once: write its patches; return row numbers (tiles_y, tiles_x), rows (1 + n, D), faults, seconds."""
+    """Read the slide once, writing its patches; return row numbers (tiles_y, tiles_x), rows, faults, seconds."""
     p = settings.ladder.patch_px
     queue = TileQueue(encoder)
     queue.add(np.broadcast_to(tissue.glass, (1, p, p, 3)))

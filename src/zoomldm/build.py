@@ -114,7 +114,10 @@ def _none(cond: dict, num_rungs: int, grid_dim: int) -> Conditioner:
 def _vit(cond: dict, num_rungs: int, grid_dim: int) -> Conditioner:
     from zoomldm.cond.vit import ViTConditioner
 
-    return ViTConditioner(num_rungs=num_rungs, grid_dim=grid_dim, token_dim=cond["sizes"]["dim"])
+    keys = ("side", "depth", "heads", "standardise", "position_embedding")
+    return ViTConditioner(
+        num_rungs=num_rungs, grid_dim=grid_dim, token_dim=cond["sizes"]["dim"], **{key: cond[key] for key in keys}
+    )
 
 
 def _sizes(cond: dict) -> dict[str, Any]:
@@ -161,21 +164,25 @@ def make_zoomldm(cfg: Any, *, num_rungs: int, grid_dim: int, latent_scale: float
 
 
 def make_edm(cfg: Any, *, num_rungs: int, num_tokens: int, token_dim: int) -> EDM:
-    """Build an untrained embedding diffusion model for the tokens of a conditioner."""
-    from zoomldm.diffusion.schedule import linear
+    """Build an untrained embedding diffusion model (``model.arch``: transformer or dit) for a conditioner's tokens."""
+    from zoomldm.diffusion.schedule import linear, squared_cosine
+    from zoomldm.model.dit import DiT
     from zoomldm.model.edm import EDM
 
-    return EDM(
-        num_rungs=num_rungs,
-        num_tokens=num_tokens,
-        token_dim=token_dim,
-        width=cfg.model.width,
-        depth=cfg.model.depth,
-        heads=cfg.model.num_heads,
-        schedule=linear(
-            cfg.diffusion.num_timesteps, beta_start=cfg.diffusion.beta_start, beta_end=cfg.diffusion.beta_end
-        ),
-    )
+    sizes = {
+        "num_rungs": num_rungs,
+        "num_tokens": num_tokens,
+        "token_dim": token_dim,
+        "width": cfg.model.width,
+        "depth": cfg.model.depth,
+        "heads": cfg.model.num_heads,
+    }
+    if cfg.model.arch == "dit":
+        return DiT(**sizes, schedule=squared_cosine(cfg.diffusion.num_timesteps))
+    if cfg.model.arch != "transformer":
+        raise ConfigError(f"model.arch={cfg.model.arch}: expected transformer or dit")
+    schedule = linear(cfg.diffusion.num_timesteps, beta_start=cfg.diffusion.beta_start, beta_end=cfg.diffusion.beta_end)
+    return EDM(**sizes, schedule=schedule)
 
 
 # --- trained models, from runs and published files --------------------------------------------------------------------
@@ -236,6 +243,7 @@ def original_autoencoder(path: Path) -> Autoencoder:
         num_res_blocks=dims["num_res_blocks"],
         latent_channels=dims["latent_channels"],
         num_codes=dims["num_codes"],
+        attention=dims["middle_attention"],
     )
     print(load_vq(module.vq, path, tensors=tensors))
     return module
@@ -347,9 +355,10 @@ def _zoomldm_trainable(cfg: Any, manifest: Manifest) -> Trainable:
         cfg, num_rungs=len(manifest.ladder), grid_dim=manifest.encoder.dim, latent_scale=latent["scale"]
     )
     if cfg.unet.init:
-        from zoomldm.weights.load import init_unet
+        from zoomldm.weights.published import init_zoomldm
 
-        print(init_unet(model.unet, Path(cfg.unet.init).expanduser()))
+        for report in init_zoomldm(model, Path(cfg.unet.init).expanduser()):
+            print(report)
     return model
 
 
@@ -363,6 +372,10 @@ def _edm_trainable(cfg: Any, manifest: Manifest) -> Trainable:
     edm = make_edm(
         cfg, num_rungs=len(manifest.ladder), num_tokens=conditioner.num_tokens, token_dim=conditioner.token_dim
     )
+    if cfg.model.init:
+        from zoomldm.weights.published import load_edm_file
+
+        print(load_edm_file(edm, Path(cfg.model.init).expanduser()))
     return EDMTrainable(edm, conditioner, drop_probability=cfg.diffusion.dropout_p)
 
 

@@ -92,7 +92,7 @@ def compose_jobs(config_name: str, argv: Sequence[str]) -> list:
         typed = {o.key_or_group for o in overrides}
         swept_here = _parse([f"{key}={value}" for key, value in sweep_params.items() if key not in typed])
         axes = [_job_strings(o) for o in [*overrides, *(swept_here if multirun else [])]]
-        return [_compose(compose, config_name, list(words_of_job)) for words_of_job in product(*axes)]
+        return [_without_hydra(_compose(compose, config_name, list(job_words))) for job_words in product(*axes)]
 
 
 def _parse(words: Sequence[str]) -> list:
@@ -123,6 +123,15 @@ def _compose(compose: Callable, config_name: str, words: list[str]):
     except (HydraException, OmegaConfBaseException) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"{' '.join(words) or config_name}: does not compose: {reason}") from error
+
+
+def _without_hydra(cfg):
+    """Drop Hydra's own section, of which some values exist only while a job runs."""
+    from omegaconf import open_dict
+
+    with open_dict(cfg):
+        cfg.pop("hydra", None)
+    return cfg
 
 
 def _group_names(loader, config_name: str) -> list[str]:

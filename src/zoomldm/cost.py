@@ -139,3 +139,35 @@ def summary() -> str:
     lines = [f"{'model':20} {'forward pass':28} {'parameters (M)':>15} {'GMACs':>9}"]
     lines += [f"{c.name:20} {c.what:28} {c.parameters / 1e6:15.2f} {c.macs / 1e9:9.2f}" for c in all_costs()]
     return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes of a batch: `input_bytes` of its grids in float16, `activation_bytes` kept for the backward pass."""
+
+    input_bytes: int
+    activation_bytes: int
+
+
+def summarizer_memory(
+    *, batch_size: int = 200, grid_side: int = 128, widths: tuple[int, ...] = (64, 128, 256, 512)
+) -> Memory:
+    """Count what the FiLM summarizer keeps for the backward pass under bfloat16 autocast, each tensor once."""
+    with torch.device("meta"):
+        module = FiLMConditioner(num_rungs=NUM_RUNGS, grid_dim=GRID_DIM, widths=widths, token_dim=TOKEN_DIM)
+        grids = torch.empty(batch_size, grid_side, grid_side, GRID_DIM, dtype=torch.float16)
+        embedding = torch.empty(batch_size, module.embedding_dim)
+        parameters = {id(p) for p in module.parameters()}
+        kept: dict[int, Tensor] = {}
+
+        def keep(tensor: Tensor) -> Tensor:
+            if id(tensor) not in parameters and tensor is not grids:
+                kept[id(tensor)] = tensor
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x), torch.autocast("cpu", torch.bfloat16):
+            x = module.resize(module.project(grids))
+            for block in module.blocks:
+                x = block(x, embedding)
+            module.out(x)
+    return Memory(grids.nbytes, sum(tensor.nbytes for tensor in kept.values()))

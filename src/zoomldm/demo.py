@@ -46,6 +46,53 @@ def stages(name: str = "demo", *, slides: str | None = None, mpp: float | None =
     ]
 
 
+def say_defaults(jobs: list) -> None:
+    """Say, on the first line, that the demo's model and data were meant where nobody named others."""
+    words = [word.split("=")[0] for word in sys.argv[1:]]
+    if not {"model", "data"} & set(words) and jobs:
+        cfg = jobs[0]
+        print(
+            f"model={cfg.model.name} data={cfg.data.name}: the defaults, at the scale of minutes; "
+            "the paper's are model=zoomldm data=brca_8mag"
+        )
+
+
+def make_what_is_missing(jobs: list) -> None:
+    """Run the stages of the demo that jobs on ``data=demo`` stand on and that are not done.
+
+    Only for the demo's own data under its default names: what a user prepared is never made behind their back.
+    """
+    needed = 0
+    for cfg in jobs:
+        if cfg.data.name == "demo" and cfg.data.slides is None:
+            of_default_runs = cfg.model.kind != "zoomldm" or cfg.autoencoder.run == "autoencoder_tiny-demo"
+            depth = {"autoencoder": 1, "zoomldm": 3, "edm": 4}[cfg.model.kind]
+            edm_ready = cfg.model.kind != "edm" or cfg.zoomldm.run == "zoomldm_tiny-demo-film"
+            own_job = any(job.model.kind == "zoomldm" for job in jobs)
+            if of_default_runs:
+                needed = max(needed, depth if edm_ready and not own_job else min(depth, 3))
+    if not needed:
+        return
+    cfg = jobs[0]
+    for stage, done in zip(stages()[:needed], _done(Path(cfg.data.root), Path(cfg.paths.runs))):
+        if not done():
+            print(f"missing: {stage.title}; making it first\n$ {stage.command}", flush=True)
+            run_stage(stage)
+
+
+def _done(root: Path, runs: Path) -> list:
+    """Return, for each stage that a training can stand on, a question whether it is done."""
+    from zoomldm.data.manifest import MANIFEST_NAME, Manifest
+    from zoomldm.runs import Run
+
+    return [
+        lambda: (root / MANIFEST_NAME).is_file(),
+        lambda: Run(runs / "autoencoder_tiny-demo").finished,
+        lambda: "latent" in Manifest.load(root).columns,
+        lambda: Run(runs / "zoomldm_tiny-demo-film").finished,
+    ]
+
+
 def run_demo(cfg) -> None:
     """Run every stage and print what each took; stop at the first that fails.
 

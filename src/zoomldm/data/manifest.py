@@ -71,7 +71,9 @@ class Manifest:
             DataError: there is none, it cannot be read, or another version of this code made it.
         """
         path = Path(root) / MANIFEST_NAME
-        advice = f"data.root says where the data set lies; `python data_prep/prepare.py data={Path(root).name}` makes it"
+        advice = (
+            f"data.root says where the data set lies; `python data_prep/prepare.py data={Path(root).name}` makes it"
+        )
         if not path.is_file():
             raise DataError(f"{root}: no data set there (no {MANIFEST_NAME}); {advice}")
         try:
@@ -174,7 +176,7 @@ class Manifest:
                 )
 
     def excluded(self) -> frozenset[str]:
-        """Return the patients and slides of ``exclude.txt`` (one a line, # starts a comment), empty without the file."""
+        """Return the patients and slides of ``exclude.txt`` (one a line, # comments), empty without the file."""
         path = (self.root or Path()) / EXCLUDE_NAME
         if self.root is None or not path.is_file():
             return frozenset()

@@ -74,7 +74,7 @@ class SampleMeta:
 
 
 def slide_key(slide: str) -> str:
-    """Return a slide's name as it stands in keys: no dot (webdataset splits there), no separators, at most 64 characters.
+    """Return a slide's name as it stands in keys: no dot (webdataset splits there), no separator, 64 characters.
 
     A longer name, or one of which anything but dots had to be replaced, ends in eight digits of its SHA-256, so that
     two slides do not meet.

@@ -35,15 +35,20 @@ def write_column(tar: str | os.PathLike, samples: Iterable[tuple[str, dict[str, 
     """
     from webdataset import TarWriter
 
-    tar = Path(tar)
+    spans: list[list[tuple[int, int]]] = []
+    position = 0
     with open_atomically(tar, "wb") as stream:
         with TarWriter(stream, user=TAR_OWNER, group=TAR_OWNER, mode=0o444, mtime=0, encoder=False) as writer:
             for key, fields in samples:
                 writer.write({"__key__": key, **fields})
-        stream.flush()
-        index = build_index(stream.name)
-        write_index(tar, index)
-    return len(index)
+                spans.append([])
+                for name in sorted(fields):  # a member is one block of header, then its bytes in whole blocks
+                    size = len(fields[name])
+                    spans[-1].append((position + tarfile.BLOCKSIZE, size))
+                    position += tarfile.BLOCKSIZE * (1 + -(-size // tarfile.BLOCKSIZE))
+        num_fields = len(spans[0]) if spans else 1
+        write_index(tar, np.array(spans, dtype=np.int64).reshape(-1, num_fields, 2))
+    return len(spans)
 
 
 def write_index(tar: str | os.PathLike, index: np.ndarray) -> None:
@@ -111,7 +116,9 @@ class ColumnReader:
         except (OSError, ValueError, EOFError):
             self.index = build_index(self.tar)
         if self.index.ndim != 3 or (len(self.index) and self.index.shape[1:] != (len(fields), 2)):
-            raise DataError(f"{path}: shape {self.index.shape}, expected (n, {len(fields)}, 2); delete it to rebuild it")
+            raise DataError(
+                f"{path}: shape {self.index.shape}, expected (n, {len(fields)}, 2); delete it to rebuild it"
+            )
         if len(self.index) and os.fstat(self._fd).st_size < int(self.index.sum(-1).max()):
             raise DataError(f"shard {self.tar}: shorter than its index says; prepare the data again")
 

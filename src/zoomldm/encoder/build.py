@@ -16,7 +16,8 @@ def build_encoder(config: Mapping[str, Any], *, statistics: dict[str, Any] | Non
     """Build the encoder that a configuration names.
 
     Args:
-        config: name, weights (a file or folder; none for ``stats``), batch_size, device, and what the encoder adds.
+        config: name, weights (a file or folder; none for ``stats``), batch_size, device, what the encoder adds, and
+            ``tiles`` (px, mpp), which are compared with what the encoder was trained on.
         statistics: of ``stats``, as the manifest keeps them.
 
     Raises:
@@ -35,6 +36,16 @@ def build_encoder(config: Mapping[str, Any], *, statistics: dict[str, Any] | Non
         return StatsEncoder(statistics)
     if "weights" not in keywords:
         raise ConfigError(f"encoder={name} needs encoder.weights=PATH; docs/weights.md says where they are published")
+    from zoomldm.encoder.vision import warn_of_mismatch
+
+    tiles = keywords.pop("tiles", None)
+    encoder = _with_weights(name, keywords)
+    if tiles:
+        warn_of_mismatch(encoder, tile_px=tiles["px"], mpp=tiles["mpp"])
+    return encoder
+
+
+def _with_weights(name: str, keywords: dict[str, Any]) -> Encoder:
     if name == "hipt":
         from zoomldm.encoder.hipt import HIPTEncoder
 

@@ -107,8 +107,9 @@ class HubEncoder(VisionEncoder):
         if name not in RECIPES:
             raise WeightsError(f"encoder={name}: no such recipe;{near_match(name, RECIPES)}")
         recipe = RECIPES[name]
-        vit = build_vit(recipe, architecture)
         file = weight_file(weights)
+        with torch.device("meta"):  # a billion parameters are read, not drawn first
+            vit = build_vit(recipe, architecture)
         load_vit(vit, file)
         network = Pooled(vit, recipe.pooling)
         super().__init__(
@@ -183,7 +184,7 @@ def load_vit(vit: nn.Module, file: Path) -> None:
             f"{file}: holds {len(extra)} tensors that this encoder has no place for ({', '.join(extra[:3])}); "
             "check that encoder= names the model in that folder"
         )
-    vit.load_state_dict({key: tensors[key] for key in state})
+    vit.load_state_dict({key: tensors[key].float() for key in state}, assign=True)
 
 
 _UNUSED = frozenset({"mask_token"})

@@ -50,7 +50,7 @@ class Decoder(Protocol):
 class PatchGenerator:
     """Turn conditions into uint8 patches by DDIM, guidance and the autoencoder.
 
-    The same seed and sample numbers give the same patches, whatever the batches are.
+    The same seed and sample numbers give the same patches; batches of another size change no more than rounding does.
     """
 
     def __init__(

@@ -131,7 +131,7 @@ def evaluate_run(cfg: Any) -> Evaluation:
     settings = Settings(
         edm=edm,
         features=cfg.features,
-        rows=list(cfg.evaluation.rows),
+        rows=[*cfg.evaluation.rows, *(["generated"] if edm and "generated" not in cfg.evaluation.rows else [])],
         num_per_magnification=cfg.evaluation.num_per_magnification,
         magnifications=[cfg.training.magnification] if cfg.training.name == "single" else None,
     )
@@ -259,11 +259,9 @@ def compare_runs(
     Raises:
         UserError: none of the runs was evaluated.
     """
-    found = []
-    for name in names:
-        evaluations = stored_evaluations(Path(runs) / name, distance_name)
-        if evaluations:
-            found.append(max(evaluations, key=lambda one: one.judge.distance_name == "FID"))
+    stored = [evaluations for name in names if (evaluations := stored_evaluations(Path(runs) / name, distance_name))]
+    judge = _shared_judge(stored)
+    found = [next(one for one in evaluations if one.judge.distance_name == judge) for evaluations in stored]
     shown = display_names(found)
     below = [("film", "mag"), ("film", "none"), ("unified", "single")]
     comparison = compare(list(zip(shown, found)), below=below)
@@ -273,6 +271,23 @@ def compare_runs(
     }
     comparison.write(folder, title=title, examples=examples if len(examples) == len(found) else None)
     return comparison
+
+
+def _shared_judge(stored: Sequence[Sequence[Evaluation]]) -> str | None:
+    """Return the distance that judged every run, FID before fd_texture before others; None where there are no runs.
+
+    Raises:
+        UserError: no distance judged all of them.
+    """
+    if not stored:
+        return None
+    shared = set.intersection(*({one.judge.distance_name for one in evaluations} for evaluations in stored))
+    if not shared:
+        names = ", ".join(sorted({one.judge.distance_name for evaluations in stored for one in evaluations}))
+        raise UserError(
+            f"comparison: no one distance judged all runs (there are {names}); evaluate them with one features="
+        )
+    return min(shared, key=lambda name: (name != "FID", name != "fd_texture", name))
 
 
 def display_names(evaluations: Sequence[Evaluation]) -> list[str]:

@@ -151,6 +151,8 @@ class AutoencoderTrainable(Trainable):
     Args:
         mse_weight: of the squared error beside the absolute error, both in units of [-1, 1].
         edge_weight: of the absolute error of the differences between neighbouring pixels, which resists blur.
+        contrast_weight: of the absolute error of the local standard deviation (4 x 4 px). Pixel errors alone are least
+            where detail that the latent cannot hold is left out; this asks for as much of it as there was.
         codebook_weight: of the vector-quantisation loss.
         commitment: weight of the encoder's part of it, beside 1 for the codebook's part.
         start_steps: None keeps the weights as they are, codebook included, to go on from a trained autoencoder.
@@ -165,6 +167,7 @@ class AutoencoderTrainable(Trainable):
         *,
         mse_weight: float = 0.0,
         edge_weight: float = 0.0,
+        contrast_weight: float = 0.0,
         codebook_weight: float = 1.0,
         commitment: float = 0.25,
         start_steps: int | None = 200,
@@ -175,6 +178,7 @@ class AutoencoderTrainable(Trainable):
         self.autoencoder = autoencoder
         self.mse_weight = mse_weight
         self.edge_weight = edge_weight
+        self.contrast_weight = contrast_weight
         self.codebook_weight = codebook_weight
         self.commitment = commitment
         self.start_steps = start_steps
@@ -202,12 +206,16 @@ class AutoencoderTrainable(Trainable):
         else:
             quantisation = commitment = latents.new_zeros(len(latents))
             passed = latents + 0 * self.autoencoder.codebook.sum()
-        difference = self.autoencoder.decode_quantised(passed).float() - images
+        reconstruction = self.autoencoder.decode_quantised(passed).float()
+        difference = reconstruction - images
         absolute, squared = difference.abs().flatten(1).mean(1), difference.square().flatten(1).mean(1)
         loss = absolute + self.mse_weight * squared
         loss = loss + self.codebook_weight * (quantisation + self.commitment * commitment)
         if self.edge_weight:
             loss = loss + self.edge_weight * sum(difference.diff(dim=axis).abs().flatten(1).mean(1) for axis in (2, 3))
+        if self.contrast_weight:
+            contrast_error = _contrast(reconstruction) - _contrast(images)
+            loss = loss + self.contrast_weight * contrast_error.abs().flatten(1).mean(1)
         return {
             "loss_per_sample": loss,
             "absolute_error": absolute.mean().detach(),
@@ -246,6 +254,13 @@ class AutoencoderTrainable(Trainable):
 
     def _count(self, codes: Tensor) -> None:
         self.code_uses += torch.bincount(codes.flatten(), minlength=len(self.code_uses))
+
+
+def _contrast(images: Tensor) -> Tensor:
+    """Give the standard deviation of each channel in overlapping windows of 4 x 4 px."""
+    mean = functional.avg_pool2d(images, 4, 2)
+    variance = functional.avg_pool2d(images.square(), 4, 2) - mean.square()
+    return (variance.clamp(min=0) + 1e-4).sqrt()
 
 
 @torch.no_grad()

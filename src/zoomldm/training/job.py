@@ -67,13 +67,13 @@ def _fit(cfg: Any, hardware: Any, fabric: Any) -> bool:
     """Run the loop; return whether it reached its last step."""
     from zoomldm.data.reader import SampleSource
     from zoomldm.tracking import make_tracker
-    from zoomldm.training.loop import LoopSettings, fit
+    from zoomldm.training.loop import fit
     from zoomldm.training.optim import OptimSettings
 
     manifest = Manifest.load(cfg.data.root)
     run = open_run(cfg, manifest)
     curriculum = curriculum_of(cfg, manifest)
-    loop = LoopSettings(**plain(cfg.train))
+    loop = loop_settings(cfg, curriculum, manifest)
     done = run.described()
     if done["status"] == "finished" and done["step"] >= loop.steps:
         if fabric.global_rank == 0:
@@ -87,7 +87,14 @@ def _fit(cfg: Any, hardware: Any, fabric: Any) -> bool:
     validation = _validation_source(manifest, trainable.columns)
     if cfg.model.kind == "edm":
         _fit_token_statistics(trainable, source, curriculum, cfg, fabric)
-    tracker = make_tracker(cfg, run) if fabric.global_rank == 0 else None
+    tracker = make_tracker(
+        cfg.tracking.name,
+        run,
+        uri=cfg.tracking.uri,
+        experiment=cfg.tracking.experiment,
+        is_first=fabric.global_rank == 0,
+    )
+    announce(cfg, run, trainable)
     result = fit(
         trainable,
         source=source,
@@ -107,6 +114,22 @@ def _fit(cfg: Any, hardware: Any, fabric: Any) -> bool:
     return result.finished
 
 
+def loop_settings(cfg: Any, curriculum: Any, manifest: Manifest) -> Any:
+    """Return the loop's settings; a single run matched by samples takes fewer or more steps than ``train.steps``."""
+    from zoomldm.curriculum import make_curriculum, steps_matched_by_samples
+    from zoomldm.training.loop import LoopSettings
+
+    settings = plain(cfg.train)
+    if cfg.training.name == "single" and cfg.training.match == "samples":
+        parameters = {k: v for k, v in plain(cfg.curriculum).items() if k != "name"}
+        unified = make_curriculum(
+            cfg.curriculum.name, counts=curriculum.counts, ladder=manifest.ladder, **parameters
+        )
+        rung = manifest.ladder.rung_of(cfg.training.magnification).index
+        settings["steps"] = steps_matched_by_samples(unified, settings["steps"], rung)
+    return LoopSettings(**settings)
+
+
 def open_run(cfg: Any, manifest: Manifest) -> Any:
     """Create the job's run or go on with it; the data set's identity counts only the columns that the model reads."""
     from zoomldm.runs import Run
@@ -120,6 +143,17 @@ def open_run(cfg: Any, manifest: Manifest) -> Any:
         fresh=cfg.fresh,
         manifest_sha256=manifest.identity(columns),
     )
+
+
+def announce(cfg: Any, run: Any, trainable: Any) -> None:
+    """Say in a few lines what is about to be trained."""
+    from zoomldm.cli import is_first_process
+
+    if not is_first_process():
+        return
+    num_parameters = sum(parameter.numel() for _, parameter in trainable.trained_parameters())
+    scope = "all magnifications" if cfg.training.name == "unified" else f"{cfg.training.magnification:g}x alone"
+    print(f"run {run.name} in {run.folder}: {cfg.model.name}, {num_parameters / 1e6:.1f}M parameters, {scope}")
 
 
 def _validation_source(manifest: Manifest, columns: tuple[str, ...]):

@@ -52,7 +52,7 @@ SUMMARIZER = Family(
     variants=(prefixed("cond_stage_model."), prefixed("")),
     infer=infer_summarizer,
     rows=summarizer_rows,
-    loads_into="summarizer of cond=vit (with its U-Net: init=PATH, or python src/sample.py weights=PATH)",
+    loads_into="cond=vit, with its U-Net: unet.init=PATH to fine-tune, python src/sample.py weights=PATH to sample",
 )
 
 
@@ -103,7 +103,7 @@ DIT = Family(
     ),
     infer=infer_dit,
     rows=dit_rows,
-    loads_into="model=edm arch=dit init=PATH, or python src/sample.py edm_weights=PATH",
+    loads_into="model=edm model.arch=dit model.init=PATH; python src/sample.py weights=… edm_weights=PATH",
 )
 
 

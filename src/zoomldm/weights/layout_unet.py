@@ -145,5 +145,5 @@ UNET = Family(
     variants=(UNET_EMA, UNET_RAW, prefixed("diffusion_model."), prefixed("")),
     infer=infer_unet,
     rows=unet_rows,
-    loads_into="U-Net of model=zoomldm (start from it: init=PATH)",
+    loads_into="the U-Net of model=zoomldm: unet.init=PATH",
 )

@@ -100,5 +100,5 @@ VQ = Family(
     variants=(prefixed("first_stage_model."), prefixed("")),
     infer=infer_vq,
     rows=vq_rows,
-    loads_into="autoencoder (model.autoencoder.weights=PATH); its latents are scaled by 1.0",
+    loads_into="autoencoder.weights=PATH; its latents are scaled by 1.0",
 )

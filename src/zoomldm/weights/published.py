@@ -13,7 +13,7 @@ import torch
 
 from zoomldm.cond.base import Conditioner
 from zoomldm.cond.vit import ViTConditioner
-from zoomldm.errors import WeightsError
+from zoomldm.errors import ConfigError, WeightsError
 from zoomldm.model.autoencoder import Autoencoder
 from zoomldm.model.dit import DiT
 from zoomldm.model.unet import build_unet
@@ -44,7 +44,7 @@ SUMMARIZER_HEADS = 8
 
 @dataclass(frozen=True)
 class Published:
-    """An official ZoomLDM, in evaluation mode: `model` (U-Net and summarizer), `autoencoder`, and `edm` if it was given.
+    """An official ZoomLDM, in evaluation mode: `model` (U-Net and summarizer), `autoencoder`, and `edm` if given.
 
     `encoder` names what the grids must be made with.
     """
@@ -60,8 +60,8 @@ def init_zoomldm(model: ZoomLDM, path: str | Path) -> list[LoadReport]:
     """Start a ZoomLDM from published weights: cin256-v2, an official ZoomLDM, or a diffusers U-Net.
 
     The U-Net is loaded (tensors whose size depends on the tokens' width may stay fresh, by name). A summarizer in the
-    file goes into ``cond=vit``. The class embedding of cin256-v2 has no place as such; its last row, which stood for "no
-    class", starts the null tokens where their width is the same, so that guidance starts from what the U-Net knows.
+    file goes into ``cond=vit``. The class embedding of cin256-v2 has no place as such; its last row, which stood for
+    "no class", starts the null tokens where their width is the same, so guidance starts from what the U-Net knows.
 
     Raises:
         WeightsError: the file holds no U-Net of this size, or a summarizer that does not fit.
@@ -123,6 +123,17 @@ def load_dit(dit: DiT, path: str | Path, *, tensors: Tensors | None = None) -> L
         "frequencies": dit.t_embedder.mlp[0].in_features,
     }
     return load_family(dit, DIT, dims, path, tensors=tensors)
+
+
+def load_edm_file(edm: torch.nn.Module, path: str | Path) -> LoadReport:
+    """Start an embedding diffusion model from the official condition model, which only ``model.arch=dit`` can.
+
+    Raises:
+        ConfigError: another architecture. WeightsError: another file, or of other sizes.
+    """
+    if not isinstance(edm, DiT):
+        raise ConfigError(f"model.init={path}: published condition models are DiTs; add model.arch=dit")
+    return load_dit(edm, path)
 
 
 def dit_of_file(path: str | Path) -> tuple[DiT, LoadReport]:

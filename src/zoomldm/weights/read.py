@@ -145,22 +145,24 @@ def _read_pickle(path: Path) -> Any:
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True, mmap=True if is_zip else None)
     except pickle.UnpicklingError as error:
-        raise WeightsError(f"{path}: not read, because it is not only weights: {_reason(error)}") from error
+        name = _forbidden_name(str(error))
+        if name:
+            raise WeightsError(
+                f"{path}: not read: its pickle asks for {name}, which could run code. If you trust the file, read it "
+                "where it was made and save its state dict as .safetensors"
+            ) from error
+        reason = str(error).rpartition("WeightsUnpickler error:")[2].strip().splitlines()
+        raise WeightsError(f"{path}: not a PyTorch weight file, or damaged ({reason[0] if reason else ''})") from error
     except _SIGNS_OF_DAMAGE as error:
         raise WeightsError(f"{path}: not a PyTorch weight file, or damaged ({_first_line(error)})") from error
 
 
-def _reason(error: Exception) -> str:
-    """Say which name stopped the reading, without torch's advice to switch safety off."""
-    text = str(error)
+def _forbidden_name(message: str) -> str | None:
+    """Return the name that torch refused to look up or to call, None where that was not the reason."""
     for mark in ("GLOBAL ", "unrecognized function "):
-        if mark in text:
-            name = text.split(mark, 1)[1].split()[0].strip("`'\".,")
-            return (
-                f"its pickle asks for {name}, which could run code. If you trust the file, read it where it was made "
-                "and save its state dict as .safetensors"
-            )
-    return _first_line(error)
+        if mark in message:
+            return message.split(mark, 1)[1].split()[0].strip("`'\".,")
+    return None
 
 
 def _first_line(error: Exception) -> str:

@@ -1,0 +1,115 @@
+"""Published models as a whole: fine-tuning starts from them, and an official checkpoint samples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.zoomldm.weights.originals import (
+    SUMMARIZER_DIMS,
+    UNET_DIMS,
+    dit_file,
+    official_file,
+    unet_file,
+)
+from zoomldm.cond.mag import MagnificationConditioner
+from zoomldm.cond.vit import ViTConditioner
+from zoomldm.data.batch import GridGroup
+from zoomldm.errors import WeightsError
+from zoomldm.model.unet import build_unet
+from zoomldm.model.zoomldm import ZoomLDM
+from zoomldm.weights.published import dit_of_file, init_zoomldm, load_published
+
+
+def saved(content: dict, path: Path) -> Path:
+    torch.save(content, path)
+    return path
+
+
+def model_of(conditioner) -> ZoomLDM:
+    unet = build_unet(sample_size=8, **(UNET_DIMS | {"context_dim": conditioner.token_dim}))
+    return ZoomLDM(conditioner, unet, latent_shape=(3, 8, 8), latent_scale=1.0)
+
+
+def small_vit(**change) -> ViTConditioner:
+    sizes = {"num_rungs": 8, "grid_dim": 24, "token_dim": 64, "depth": 2, "heads": 8, "mlp_dim": 96}
+    return ViTConditioner(**(sizes | change))
+
+
+def test_official_checkpoint_samples_with_given_and_generated_conditions(tmp_path: Path) -> None:
+    published = load_published(
+        saved({"state_dict": official_file()}, tmp_path / "weights.ckpt"),
+        edm_path=saved(dit_file(), tmp_path / "cdm.pt"),
+        latent_px=8,
+    )
+    model, rung = published.model, torch.tensor([0, 3])
+    assert len(published.reports) == 4
+    assert not model.training
+    assert model.conditioner.num_tokens == SUMMARIZER_DIMS["num_tokens"]
+    assert torch.equal(model.unet.conv_out.weight, official_file()["model_ema.diffusion_modelout2weight"])
+    grids = [
+        GridGroup(torch.tensor([0]), torch.randn(1, 1, 1, 24)),
+        GridGroup(torch.tensor([1]), torch.randn(1, 8, 8, 24)),
+    ]
+    numbers = torch.arange(2)
+    given = model.tokens(grids, rung)
+    generated = published.edm.sample(rung, numbers, seed=0, num_steps=3)
+    for tokens in (given, generated):
+        latents = model.sample(tokens, numbers, seed=0, num_steps=2)
+        images = published.autoencoder.decode(latents)
+        assert images.shape == (2, 3, 16, 16)
+        assert torch.isfinite(images).all()
+
+
+def test_condition_model_of_another_release_is_refused(tmp_path: Path) -> None:
+    other = dit_file()
+    other["ema"] |= {"pos_embed": torch.zeros(1, 17, 384)}
+    path = saved({"state_dict": official_file()}, tmp_path / "weights.ckpt")
+    with pytest.raises(WeightsError, match=r"makes 17×64 tokens, the summarizer of .* 65×64"):
+        load_published(path, edm_path=saved(other, tmp_path / "cdm.pt"), latent_px=8)
+
+
+def test_missing_part_is_named(tmp_path: Path) -> None:
+    tensors = {key: value for key, value in official_file().items() if not key.startswith("first_stage_model.")}
+    with pytest.raises(WeightsError, match="holds no VQ autoencoder"):
+        load_published(saved(tensors, tmp_path / "x.ckpt"), latent_px=8)
+
+
+def test_condition_model_prefers_its_average(tmp_path: Path) -> None:
+    dit, report = dit_of_file(saved(dit_file(), tmp_path / "cdm.pt"))
+    assert report.variant.startswith("ema")
+    assert torch.equal(dit.x_embedder.weight, dit_file()["ema"]["x_embedder.weight"])
+    flat = saved(dit_file()["ema"], tmp_path / "flat.pt")
+    assert torch.equal(dit_of_file(flat)[0].x_embedder.weight, dit.x_embedder.weight)
+
+
+def test_init_takes_unet_and_summarizer_of_an_official_file(tmp_path: Path) -> None:
+    model = model_of(small_vit())
+    reports = init_zoomldm(model, saved({"state_dict": official_file()}, tmp_path / "x.ckpt"))
+    assert [report.initialised for report in reports] == [{}, {}]
+    assert torch.equal(model.conditioner.pad_token, official_file()["cond_stage_model.pad_token"])
+    assert torch.equal(model.conditioner.null_tokens(1), torch.zeros(1, 65, 64))
+
+
+def test_init_of_a_summarizer_for_other_grids_is_refused(tmp_path: Path) -> None:
+    path = saved({"state_dict": official_file()}, tmp_path / "x.ckpt")
+    with pytest.raises(WeightsError, match="grid_dim: 24 in the file, 48 in the model"):
+        init_zoomldm(model_of(small_vit(grid_dim=48)), path)
+
+
+def test_cin256_starts_unet_and_null_tokens(tmp_path: Path) -> None:
+    classes = torch.randn(1001, 64)
+    path = saved(unet_file() | {"cond_stage_model.embedding.weight": classes}, tmp_path / "cin.ckpt")
+    same, wider = (
+        model_of(MagnificationConditioner(num_rungs=8, resolution=64, token_dim=width)) for width in (64, 96)
+    )
+    unet_report, null_report = init_zoomldm(same, path)
+    assert unet_report.initialised == null_report.initialised == {}
+    assert torch.equal(same.conditioner.null.data, classes[-1].expand(same.conditioner.num_tokens, 64))
+    before = wider.conditioner.null.detach().clone()
+    unet_report, null_report = init_zoomldm(wider, path)
+    assert len(unet_report.initialised) == 2 * 4
+    assert "width 64, the tokens 96" in null_report.initialised["null"]
+    assert torch.equal(wider.conditioner.null, before)
