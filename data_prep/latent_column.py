@@ -136,9 +136,10 @@ def _latents(
     for start in range(0, len(reader), batch_size):
         positions = list(range(start, min(start + batch_size, len(reader))))
         images = np.stack([decode_image(reader.read(i)["image"][extension]) for i in positions])
-        if len(images) < batch_size <= len(reader):
+        if len(images) < batch_size:
             images = np.concatenate([images, np.repeat(images[-1:], batch_size - len(images), axis=0)])
-        latents = encode(images)[: len(positions)].astype(np.float16)
+        with np.errstate(over="ignore"):  # said below
+            latents = encode(images)[: len(positions)].astype(np.float16)
         if not np.isfinite(latents).all():
             raise DataError(f"{shard}: the autoencoder gives numbers beyond float16; it is not trained, or damaged")
         wide = latents.astype(np.float64)
@@ -168,7 +169,7 @@ def encoder_of(module: Any, device: str) -> Encode:
     """Return ``encode`` over a torch autoencoder whose ``encode`` takes images in [-1, 1], (n, 3, p, p) float32."""
     import torch
 
-    module = module.to(device).eval()
+    module = module.to(device, memory_format=torch.channels_last).eval()
 
     @torch.no_grad()
     def encode(images: np.ndarray) -> np.ndarray:

@@ -8,10 +8,12 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -26,6 +28,7 @@ from zoomldm import __version__
 from zoomldm.data.manifest import MANIFEST_NAME, EncoderInfo, Manifest, ShardInfo
 from zoomldm.data.schema import IMAGE_EXTENSIONS, SampleMeta, encode_grid, make_key
 from zoomldm.data.shards import column_path, write_column
+from zoomldm.encoder.stats import standardise
 from zoomldm.errors import DataError, UserError
 from zoomldm.files import progress, raise_if_disk_fault, sha256_of, write_json
 from zoomldm.ladder import Rung
@@ -60,29 +63,45 @@ class ShardJob:
 
 
 class SlideWork:
-    """The work of one slide, opened for packing."""
+    """The work of one slide, for packing; holds no file open, since a shard draws on hundreds of slides."""
 
     def __init__(self, root: Path, slide: str) -> None:
-        folder = slide_folder(root, slide)
+        self.folder = slide_folder(root, slide)
+        self._arrays: dict[str, np.ndarray] = {}
+        self._standardised: np.ndarray | None = None
+        with self._said_if_damaged():
+            self.rows = np.load(self.folder / "rows.npy", mmap_mode="r")
+
+    @contextmanager
+    def _said_if_damaged(self) -> Iterator[None]:
         try:
-            with np.load(folder / "samples.npz") as samples:
-                self.samples = {name: samples[name] for name in samples.files}
-            self.rows = np.load(folder / "rows.npy", mmap_mode="r")
-            self.images = open(folder / "images.bin", "rb")  # noqa: SIM115 - closed with the object
-        except (OSError, ValueError, KeyError) as error:
+            yield
+        except (OSError, ValueError, KeyError, BadZipFile) as error:
             raise DataError(
-                f"{folder}: the slide's work is damaged ({error}); delete the folder and prepare again"
+                f"{self.folder}: the slide's work is damaged ({error}); delete the folder and prepare again"
             ) from error
 
-        self._standardised: np.ndarray | None = None
+    def array(self, name: str) -> np.ndarray:
+        """Return an array of ``samples.npz``: ``cells``, or ``<rung>.place``, ``.px0``, ``.tissue``, ``.spans``."""
+        if name not in self._arrays:
+            with self._said_if_damaged(), np.load(self.folder / "samples.npz") as samples:
+                self._arrays[name] = samples[name]
+        return self._arrays[name]
 
     def image(self, offset: int, size: int) -> bytes:
-        self.images.seek(offset)
-        return self.images.read(size)
+        with self._said_if_damaged(), open(self.folder / "images.bin", "rb", buffering=0) as stream:
+            stream.seek(offset)
+            content = stream.read(size)
+            if len(content) != size:
+                raise ValueError("images.bin is cut short")
+            return content
 
     def grid(self, y: int, x: int, side: int, statistics: dict[str, Any] | None) -> dict[str, bytes]:
         """Return a region's grid: rows number cells from 1 on in the order of their tiles, row 0 is glass."""
-        crop = crop_cells(self.samples["cells"], y, x, side)
+        crop = crop_cells(self.array("cells"), y, x, side)
+        if crop.size <= 64:
+            used = np.unique(np.append(crop, 0))
+            return encode_grid(np.searchsorted(used, crop), self._final_rows(statistics)[used])
         is_used = np.zeros(len(self.rows), bool)
         is_used[0] = True
         is_used[crop] = True
@@ -94,13 +113,19 @@ class SlideWork:
         if statistics is None:
             return self.rows
         if self._standardised is None:
-            mean, std = (np.asarray(statistics[name], np.float32) for name in ("mean", "std"))
-            self._standardised = ((np.asarray(self.rows, np.float32) - mean) / std).astype(np.float16)
+            rows = standardise(np.asarray(self.rows), statistics["mean"], statistics["std"])
+            self._standardised = rows.astype(np.float16)
         return self._standardised
 
 
+def _open_work(root: Path, slide: str) -> SlideWork:
+    """Return a slide's work, kept open from shard to shard as long as it is the same file."""
+    stat = (slide_folder(root, slide) / "rows.npy").stat()
+    return _cached_work(root, slide, (stat.st_ino, stat.st_mtime_ns))
+
+
 @lru_cache(maxsize=64)
-def _work(root: Path, slide: str) -> SlideWork:
+def _cached_work(root: Path, slide: str, stamp: tuple[int, int]) -> SlideWork:
     return SlideWork(root, slide)
 
 
@@ -112,6 +137,21 @@ def split_of_samples(state: dict[str, Any], place: np.ndarray, side: int, split:
     return np.array([area.split_of(int(y), int(x), side) or "" for y, x in place], dtype="U5").reshape(len(place))
 
 
+def one_encoder(root: Path, states: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return what the slides' encoder says of itself.
+
+    Raises:
+        DataError: no slide is done, or they were encoded with different weights.
+    """
+    encoders = {json.dumps(state["encoder"], sort_keys=True): state["slide"] for state in states}
+    if not encoders:
+        raise DataError(f"{root}: no slide could be prepared; see qc/index.html")
+    if len(encoders) > 1:
+        named = "; ".join(f"{slide}: {encoder}" for encoder, slide in encoders.items())
+        raise DataError(f"{root}: its slides were encoded with different weights ({named}); choose another data.root")
+    return json.loads(next(iter(encoders)))
+
+
 def train_statistics(root: Path, states: list[dict[str, Any]], split: Split) -> dict[str, Any]:
     """Return mean and standard deviation of every channel over the tiles of the training part."""
     count, total, squares = 0, 0.0, 0.0
@@ -119,7 +159,7 @@ def train_statistics(root: Path, states: list[dict[str, Any]], split: Split) -> 
         if split.of_patient[state["patient"]] != TRAIN:
             continue
         work = SlideWork(root, state["slide"])
-        cells = work.samples["cells"]
+        cells = work.array("cells")
         if split.held_out == AREA:
             area = Area(**state["area"])
             cells = cells[: area.cut] if area.axis == 0 else cells[:, : area.cut]
@@ -140,9 +180,9 @@ def gather(
     """Return for each (split, rung) the slide and the position of every sample, slides by name."""
     found: dict[tuple[str, int], list[tuple[np.ndarray, np.ndarray]]] = {}
     for number, state in enumerate(states):
-        samples = SlideWork(root, state["slide"]).samples
+        work = SlideWork(root, state["slide"])
         for rung in settings.ladder.rungs:
-            place = samples[f"{rung.index}.place"]
+            place = work.array(f"{rung.index}.place")
             splits = split_of_samples(state, place, rung.grid_side, split)
             for name in (TRAIN, TEST):
                 positions = np.flatnonzero(splits == name)
@@ -229,7 +269,7 @@ def write_shard(job: ShardJob) -> dict[str, Any]:
     try:
         columns = {
             "image": _images(job, 0, IMAGE_EXTENSIONS[job.settings.image_format]),
-            "grid": _grids(job),
+            "grid": grids_of(job),
             "meta": _metas(job),
         }
         if job.settings.reference.get(job.rung.label):
@@ -257,35 +297,39 @@ def write_shard(job: ShardJob) -> dict[str, Any]:
 
 def _places(job: ShardJob) -> Iterator[tuple[PackedSlide, SlideWork, int, str]]:
     k = job.rung.index
+    works: dict[int, SlideWork] = {}
     for number, position in zip(job.slide_of.tolist(), job.position.tolist()):
         slide = job.slides[number]
-        work = _work(job.root, slide.name)
+        if number not in works:
+            works[number] = _open_work(job.root, slide.name)
+        work = works[number]
         yield (
             slide,
             work,
             position,
-            make_key(slide.name, job.rung.grid_side, *work.samples[f"{k}.px0"][position].tolist()),
+            make_key(slide.name, job.rung.grid_side, *work.array(f"{k}.px0")[position].tolist()),
         )
 
 
 def _images(job: ShardJob, first: int, extension: str) -> Iterator[tuple[str, dict[str, bytes]]]:
     """Yield the images (``first`` 0) or the lossless copies of those that have one (``first`` 2)."""
     for _, work, position, key in _places(job):
-        offset, size = work.samples[f"{job.rung.index}.spans"][position, first : first + 2].tolist()
+        offset, size = work.array(f"{job.rung.index}.spans")[position, first : first + 2].tolist()
         if offset >= 0:
             yield key, {extension: work.image(offset, size)}
 
 
-def _grids(job: ShardJob) -> Iterator[tuple[str, dict[str, bytes]]]:
+def grids_of(job: ShardJob) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """Yield the grids of a shard in order."""
     for _, work, position, key in _places(job):
-        y, x = work.samples[f"{job.rung.index}.place"][position].tolist()
+        y, x = work.array(f"{job.rung.index}.place")[position].tolist()
         yield key, work.grid(y, x, job.rung.grid_side, job.statistics)
 
 
 def _metas(job: ShardJob) -> Iterator[tuple[str, dict[str, bytes]]]:
     rung = job.rung
     for slide, work, position, key in _places(job):
-        x_px0, y_px0 = work.samples[f"{rung.index}.px0"][position].tolist()
+        x_px0, y_px0 = work.array(f"{rung.index}.px0")[position].tolist()
         meta = SampleMeta(
             key=key,
             magnification=rung.magnification,
@@ -297,7 +341,7 @@ def _metas(job: ShardJob) -> Iterator[tuple[str, dict[str, bytes]]]:
             region_px0=round(rung.region_px * slide.pitch_px0),
             mpp_nominal=rung.mpp,
             mpp_true=rung.mpp * slide.mpp_ratio,
-            tissue=round(float(work.samples[f"{rung.index}.tissue"][position]), 6),
+            tissue=round(float(work.array(f"{rung.index}.tissue")[position]), 6),
             labels=slide.labels,
         )
         yield key, {"json": meta.encode()}
@@ -343,8 +387,8 @@ def pack(
         shutil.rmtree(shards, ignore_errors=True)
         write_json(plan_path, {"inputs_sha256": plan})
     statistics = None
-    encoder = dict(done[0]["encoder"]) if done else {}
-    if done and encoder["name"] == "stats":
+    encoder = one_encoder(root, done)
+    if encoder["name"] == "stats":
         statistics = train_statistics(root, done, split)
         encoder["statistics"] = statistics
     jobs, counts, dropped = make_jobs(root, done, specs, split, settings, statistics)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.executor import Died, Executor, make_executor
-from data_prep.pack import inputs_hash, pack
+from data_prep.pack import PLAN_NAME, inputs_hash, pack
 from data_prep.qc import write_page
 from data_prep.settings import PrepareSettings, differences, from_config
 from data_prep.slide import SlideSpec
@@ -50,12 +50,16 @@ def prepare(cfg: Any) -> Manifest | None:
         slides = _demo_slides(cfg)
     specs, faults = find_slides(str(slides), settings.mpp)
     root = Path(cfg.data.root)
+    if cfg.get("add") not in (None, "grid"):
+        raise ConfigError(f"add={cfg.add}: expected grid (latents are added by data_prep/latents.py)")
     executor = make_executor(cfg.get("executor", "local"), cfg.get("workers"), cfg.get("timeout_s"))
     if cfg.get("plan"):
         from data_prep.plan import print_plan
 
         print_plan(specs, faults, settings, executor)
         return None
+    if cfg.get("add"):
+        return replace_grids(root, specs=specs, settings=settings, executor=executor)
     config = OmegaConf.to_container(cfg.data, resolve=True) if OmegaConf.is_config(cfg.data) else dict(cfg.data)
     return run(
         root,
@@ -134,14 +138,13 @@ def run(
     if part is not None:
         print(f"part {part[0]}/{part[1]} is done; when all are, run the same command without part= to pack the shards")
         return None
-    states = [state for spec in specs if (state := read_state(root, spec.name))]
-    states = [s | {"patient": spec.patient} for s in states for spec in specs if spec.name == s["slide"]]
+    by_name = {spec.name: spec for spec in specs}
+    states = patients_of([state for spec in specs if (state := read_state(root, spec.name))], by_name)
     fault_states = [
         {"status": FAILED, "reason": f.reason, "slide": f.name, "patient": "", "path": f.path} for f in faults
     ]
     done = [state for state in states if state["status"] == DONE]
     split = split_of_done(specs, done, settings)
-    by_name = {spec.name: spec for spec in specs}
     manifest = finished(root, states, by_name, split, settings)
     if manifest is not None:
         print(f"{root}: nothing to do, the shards are complete (data.name=… or another data.root makes a second set)")
@@ -165,8 +168,33 @@ def run(
     return manifest
 
 
-def check_settings(root: Path, settings: PrepareSettings) -> None:
-    """Refuse a folder with the work of other settings; note these in a new one.
+def replace_grids(root: Path, *, specs: list[SlideSpec], settings: PrepareSettings, executor: Executor) -> Manifest:
+    """Give finished shards the grids of another encoder, and the folder its settings and plan.
+
+    Raises:
+        ConfigError: the folder was made with other settings than these.
+        DataError: there are no shards, or slides are gone.
+    """
+    from data_prep.add_grid import add_grid
+
+    check_settings(root, settings, but="encoder")
+    states = [state for spec in specs if (state := read_state(root, spec.name))]
+    split = split_of_done(specs, [state for state in states if state["status"] == DONE], settings)
+    manifest = add_grid(root, specs, settings, split, executor)
+    write_json(root / "slides" / SETTINGS_NAME, json.loads(json.dumps(settings.to_dict(), default=str)))
+    by_name = {spec.name: spec for spec in specs}
+    plan = inputs_hash(patients_of(states, by_name), by_name, split, settings)
+    write_json(root / "shards" / PLAN_NAME, {"inputs_sha256": plan})
+    return manifest
+
+
+def patients_of(states: list[dict[str, Any]], specs: dict[str, SlideSpec]) -> list[dict[str, Any]]:
+    """Return the states with the patients that the slide table gives now."""
+    return [state | {"patient": specs[state["slide"]].patient} for state in states]
+
+
+def check_settings(root: Path, settings: PrepareSettings, *, but: str | None = None) -> None:
+    """Refuse a folder with the work of other settings, in keys other than ``but``; note these in a new one.
 
     Raises:
         ConfigError: names the differing keys.
@@ -174,7 +202,7 @@ def check_settings(root: Path, settings: PrepareSettings) -> None:
     path = root / "slides" / SETTINGS_NAME
     new = json.loads(json.dumps(settings.to_dict(), default=str))
     if path.is_file():
-        found = differences(json.loads(path.read_bytes()), new)
+        found = [d for d in differences(json.loads(path.read_bytes()), new) if not (but and d.startswith(but))]
         if found:
             raise ConfigError(
                 f"{root}: holds the work of another configuration ({'; '.join(found)}); choose another data.name or "
@@ -226,7 +254,7 @@ def finished(
     root: Path, states: list[dict[str, Any]], specs: dict[str, SlideSpec], split: Split, settings: PrepareSettings
 ) -> Manifest | None:
     """Return the manifest if it was made of exactly these slides and settings."""
-    plan = root / "shards" / "plan.json"
+    plan = root / "shards" / PLAN_NAME
     if not plan.is_file() or not (root / MANIFEST_NAME).is_file():
         return None
     if json.loads(plan.read_bytes())["inputs_sha256"] != inputs_hash(states, specs, split, settings):

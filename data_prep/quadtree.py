@@ -34,7 +34,7 @@ class FoldResult:
     num_regions_skipped: int = 0
 
 
-def block_tiles(ladder: Ladder, block_px: int = BLOCK_PX) -> int:
+def block_tiles(ladder: Ladder, block_px: int) -> int:
     """Return a block's side in tiles: a power of two, at least ``block_px``, whole pixels at the coarsest rung."""
     tiles = 1
     while tiles * ladder.patch_px < block_px or (tiles * ladder.patch_px) % 2 ** (ladder.num_rungs - 1):
@@ -68,6 +68,7 @@ class Fold:
         shape: (tiles_y, tiles_x) of the slide.
         regions: for each rung which regions to emit.
         encode: (tiles_y, tiles_x) bool, which tiles are given to ``on_tiles``.
+        block_px: least side of a block in base pixels; what comes out does not depend on it.
     """
 
     def __init__(
@@ -77,10 +78,11 @@ class Fold:
         shape: tuple[int, int],
         regions: list[RungRegions],
         encode: np.ndarray,
+        block_px: int = BLOCK_PX,
     ) -> None:
         self.read_boxes, self.ladder, self.shape, self.encode = read_boxes, ladder, shape, encode
         self.regions = regions
-        self.tiles = block_tiles(ladder)
+        self.tiles = block_tiles(ladder, block_px)
         self.blocks = tuple(-(-n // self.tiles) for n in shape)
         self.unreadable = np.zeros(shape, bool)
         self._of_block: dict[tuple[int, int], list[tuple[int, int]]] = {}

@@ -14,7 +14,6 @@ import tifffile
 
 CACHE_BYTES = 96 << 20
 NUM_PROBES = 3
-OPENSLIDE_STRIP_PX = 1 << 24
 
 
 class UnreadableError(Exception):
@@ -47,6 +46,9 @@ class OpenSlideReader:
         alpha = rgba[..., 3:].astype(np.float32) / 255
         blend = rgba[..., :3] * alpha + np.asarray(self.fill, np.float32) * (1 - alpha)
         return (blend + 0.5).astype(np.uint8)
+
+    def downsample(self, level: int) -> float:
+        return self._slide.level_downsamples[level]
 
     def close(self) -> None:
         self._slide.close()
@@ -155,11 +157,17 @@ def native_pages(path: Path, dimensions: list[tuple[int, int]]) -> dict[int, tif
 
 
 def is_identical(reader: NativeTileReader, openslide_reader: OpenSlideReader, level: int) -> bool:
-    """Read a few whole native tiles both ways and say whether every pixel is the same."""
+    """Read a few whole native tiles both ways and say whether every pixel is the same.
+
+    Where the level's downsample is no integer, OpenSlide interpolates between pixels everywhere but at the origin (a
+    corner in level-0 pixels lies between the level's): only the first tile can be compared.
+    """
     down = -(-reader.height // reader.tile_h)
-    for probe in range(NUM_PROBES):
-        row = (2 * probe + 1) * down // (2 * NUM_PROBES)
-        column = (2 * (NUM_PROBES - 1 - probe) + 1) * reader.across // (2 * NUM_PROBES)
+    places = [
+        ((2 * i + 1) * down // (2 * NUM_PROBES), (2 * (NUM_PROBES - 1 - i) + 1) * reader.across // (2 * NUM_PROBES))
+        for i in range(NUM_PROBES)
+    ]
+    for row, column in places if openslide_reader.downsample(level).is_integer() else [(0, 0)]:
         x, y = column * reader.tile_w, row * reader.tile_h
         width, height = min(reader.tile_w, reader.width - x), min(reader.tile_h, reader.height - y)
         try:
@@ -169,6 +177,10 @@ def is_identical(reader: NativeTileReader, openslide_reader: OpenSlideReader, le
         except UnreadableError:
             continue
     return True
+
+
+def _coding(page: tifffile.TiffPage) -> tuple[object, ...]:
+    return page.compression, page.photometric, page.subsampling, page.jpegtables is None
 
 
 class LevelReader:
@@ -187,14 +199,21 @@ class LevelReader:
     def native(self, level: int) -> NativeTileReader | None:
         """Return the level's native reader if its pixels have been seen to equal OpenSlide's, else None."""
         if level not in self._native:
-            reader = None
-            if level in self._pages:
-                reader = NativeTileReader(self.path, self._pages[level], self.openslide, level)
-                if not is_identical(reader, self.openslide, level):
-                    reader.close()
-                    reader = None
-            self._native[level] = reader
+            self._native[level] = self._checked(level)
         return self._native[level]
+
+    def _checked(self, level: int) -> NativeTileReader | None:
+        page = self._pages.get(level)
+        if page is None:
+            return None
+        alone = level and not self.openslide.downsample(level).is_integer()  # one tile alone says little:
+        if alone and (self.native(0) is None or _coding(page) != _coding(self._pages[0])):  # let level 0 speak as well
+            return None
+        reader = NativeTileReader(self.path, page, self.openslide, level)
+        if is_identical(reader, self.openslide, level):
+            return reader
+        reader.close()
+        return None
 
     def read(self, level: int, x: int, y: int, width: int, height: int) -> np.ndarray:
         native = self.native(level)

@@ -4,12 +4,12 @@ A region of rung k is a square of 2^k x 2^k tiles; its tissue is the mean of its
 stride is a whole number of tiles; below the region's side they overlap.
 """
 
+import hashlib
 import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from zoomldm.data.schema import hash_fraction
 from zoomldm.ladder import Ladder, Rung
 
 TRAIN, TEST = "train", "test"
@@ -22,7 +22,7 @@ class RegionSettings:
     Attributes:
         min_tissue: least tissue fraction of a region.
         stride: step between regions as a part of their side; 1 is side by side, 0.25 overlaps by three quarters.
-        max_per_slide: at most so many a slide, chosen by a seeded hash; None for all.
+        max_per_slide: at most so many a slide, chosen at random by the seed; None for all.
     """
 
     min_tissue: dict[str, float]
@@ -112,17 +112,20 @@ def find_regions(
         y, x, tissue = y[keep], x[keep], tissue[keep]
         most = settings.max_per_slide.get(rung.label)
         splits = np.array([area.split_of(a, b, side) or "" for a, b in zip(y, x)] if area else [TRAIN] * len(y), str)
-        rows = np.concatenate(
-            [_choose(np.flatnonzero(splits == s), y, x, most, f"{seed}:{slide}:{rung.label}") for s in (TRAIN, TEST)]
-        )
+        rank = _ranks(len(keep), f"{seed}:{slide}:{rung.label}")[keep]
+        rows = np.concatenate([_choose(np.flatnonzero(splits == name), rank, most) for name in (TRAIN, TEST)])
         rows.sort()
         chosen.append(RungRegions(rung=rung, stride=stride, y=y[rows], x=x[rows], tissue=tissue[rows]))
     return chosen
 
 
-def _choose(rows: np.ndarray, y: np.ndarray, x: np.ndarray, most: int | None, salt: str) -> np.ndarray:
-    """Return at most ``most`` rows: those of the smallest hash, so that a smaller choice is part of a larger one."""
+def _ranks(count: int, salt: str) -> np.ndarray:
+    """Return a random number for every place of a grid of regions, whether it has tissue or not; seeded by ``salt``."""
+    return np.random.default_rng(list(hashlib.sha256(salt.encode()).digest())).random(count)
+
+
+def _choose(rows: np.ndarray, rank: np.ndarray, most: int | None) -> np.ndarray:
+    """Return at most ``most`` rows: those of the smallest rank, so that a smaller choice is part of a larger one."""
     if most is None or len(rows) <= most:
-        return rows.astype(np.int64)
-    order = sorted(rows, key=lambda row: hash_fraction(f"{y[row]},{x[row]}", salt))
-    return np.array(order[:most], np.int64)
+        return rows
+    return rows[np.argsort(rank[rows], kind="stable")[:most]]

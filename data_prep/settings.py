@@ -39,7 +39,8 @@ class PrepareSettings:
     seed: int = 0
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """Return what must be equal for two runs to share a folder; of the encoder its name (slides keep its hash)."""
+        return asdict(self) | {"encoder": {"name": self.encoder["name"]}}
 
 
 def by_label(values: Any, ladder: Ladder, key: str, default: Any) -> dict[str, Any]:

@@ -28,6 +28,7 @@ SLIDE_SUFFIXES = {
     *FLAT_SUFFIXES,
 }
 MAX_FLAT_PX = 1 << 29
+STRIP_PX = 1 << 22  # of a level, read at once for the thumbnail
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -294,7 +295,7 @@ class Slide:
         columns = min(size[0], int(np.ceil(width / ratio)))
         total_rows = min(size[1], int(np.ceil(height / ratio)))
         out = np.full((size[1], size[0], 3), 255, np.uint8)
-        rows_a_strip = max(1, int((1 << 24) / (max(1, width) * ratio)))
+        rows_a_strip = max(1, int(STRIP_PX / (max(1, width) * ratio)))
         for start in range(0, total_rows, rows_a_strip):
             stop = min(total_rows, start + rows_a_strip)
             first, last = area_span(start, stop, ratio, height)

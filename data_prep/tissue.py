@@ -62,8 +62,19 @@ class TissueMask:
 
 
 def optical_density(pixels: np.ndarray, white: np.ndarray) -> np.ndarray:
-    """Return -log10 of the transmitted light, (..., 3) float32, zero where a pixel is brighter than ``white``."""
-    return np.maximum(-np.log10((pixels.astype(np.float32) + 1) / (white.astype(np.float32) + 1)), 0)
+    """Return -log10 of the transmitted light as planes, (h, w, 3) uint8 -> (3, h, w) float32.
+
+    Zero where a pixel is brighter than ``white``.
+    """
+    values = np.log10(np.arange(256, dtype=np.float32) + 1)
+    tables = np.maximum(np.log10(white.astype(np.float32) + 1)[:, None] - values, 0).astype(np.float32)
+    return np.stack([tables[channel][pixels[..., channel]] for channel in range(3)])
+
+
+def chroma_of(planes: np.ndarray) -> np.ndarray:
+    """Return largest less smallest of three planes, (3, h, w) -> (h, w)."""
+    first, second, third = planes
+    return np.maximum(np.maximum(first, second), third) - np.minimum(np.minimum(first, second), third)
 
 
 def white_of(thumbnail: np.ndarray) -> np.ndarray:
@@ -71,26 +82,25 @@ def white_of(thumbnail: np.ndarray) -> np.ndarray:
 
     Pure 255 is left out where other bright pixels exist: scanners fill what they did not scan with it.
     """
-    flat = thumbnail.reshape(-1, 3)
-    low = flat.min(1)
-    bright = flat[(low >= 200) & (low < 255)]
-    if len(bright) < 0.01 * len(flat):
-        bright = flat[low >= 200]
+    low = np.minimum(np.minimum(thumbnail[..., 0], thumbnail[..., 1]), thumbnail[..., 2])
+    bright = thumbnail[(low >= 200) & (low < 255)]
+    if len(bright) < 0.01 * low.size:
+        bright = thumbnail[low >= 200]
     if len(bright) < 16:
         return np.array([255, 255, 255], np.float32)
-    chroma = bright.max(1).astype(np.int16) - bright.min(1)
-    return np.median(bright[chroma <= np.percentile(chroma, 50)], axis=0).astype(np.float32)
+    chroma = chroma_of(bright.T)
+    return np.median(bright[chroma <= np.median(chroma)], axis=0).astype(np.float32)
 
 
 def pen_of(density: np.ndarray) -> np.ndarray:
-    """Return where the optical density, (h, w, 3), is ink: (h, w) bool.
+    """Return where the optical density, (3, h, w), is ink: (h, w) bool.
 
     Haematoxylin absorbs green at least as much as red; blue and green inks absorb red most, black ink all alike and
     much, red ink green and blue alike and almost no red.
     """
-    red, green, blue = density[..., 0], density[..., 1], density[..., 2]
+    red, green, blue = density
     cold = (red > 0.25) & (red > 1.25 * green)
-    black = (density.min(-1) > 0.6) & (density.max(-1) - density.min(-1) < 0.15 * density.mean(-1))
+    black = (np.minimum(np.minimum(red, green), blue) > 0.6) & (chroma_of(density) < 0.05 * (red + green + blue))
     warm = (green > 0.7) & (blue > 0.8 * green) & (red < 0.08 * green)
     return cold | black | warm
 
@@ -115,12 +125,12 @@ def drop_small(mask: np.ndarray, min_px: float) -> np.ndarray:
 def tissue_of(thumbnail: np.ndarray, um_per_px: float, settings: TissueSettings) -> tuple[np.ndarray, np.ndarray]:
     """Return the masks of tissue and of pen of a thumbnail, (h, w) bool each."""
     density = optical_density(thumbnail, white_of(thumbnail))
-    pen = np.zeros(density.shape[:2], bool)
+    pen = np.zeros(density.shape[1:], bool)
     if settings.pen:
         pen = drop_small(ndimage.binary_opening(pen_of(density)), settings.min_object_um2 / 4 / um_per_px**2)
         if pen.any():
             pen = ndimage.binary_dilation(pen, iterations=max(1, round(settings.pen_margin_um / um_per_px)))
-    chroma = density.max(-1) - density.min(-1)
+    chroma = chroma_of(density)
     chroma[pen] = 0
     chroma = ndimage.gaussian_filter(chroma, settings.smooth_um / um_per_px)
     mask = chroma > chroma_threshold(chroma, settings)
@@ -186,7 +196,7 @@ def find_tissue(slide: Slide, patch_px: int, base_mpp: float, settings: TissueSe
         if path.is_file():
             mask &= polygons_mask(path, slide, pitch_px, mask.shape)
     background = thumbnail[inside & ~mask & ~pen]
-    bright = background[background.min(1) >= 180] if len(background) else background
+    bright = background[background.min(1) >= 180][:: max(1, len(background) // 200_000)]
     glass = np.median(bright, axis=0) if len(bright) else white_of(thumbnail)
     fraction = mask.reshape(tiles_y, cells, tiles_x, cells).mean((1, 3), dtype=np.float32)
     return TissueMask(

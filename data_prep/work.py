@@ -33,6 +33,7 @@ from zoomldm.files import raise_if_disk_fault, write_json
 DONE, FAILED = "done", "failed"
 STATE_NAME = "state.json"
 MAX_LISTED = 50
+QUEUE_BYTES = 8 << 20
 _encoders: dict[str, Encoder] = {}
 
 
@@ -105,7 +106,7 @@ class TileQueue:
         self.elapsed_s = 0.0
 
     def add(self, tiles: np.ndarray) -> None:
-        size = self.encoder.batch_size or 2048
+        size = self.encoder.batch_size or max(1, QUEUE_BYTES // tiles[0].nbytes)
         self._waiting.append(tiles)
         self._num_waiting += len(tiles)
         if self._num_waiting >= size:
@@ -132,6 +133,11 @@ class TileQueue:
                 self._encode(batch)
         self._waiting, self._num_waiting = [], 0
         return np.concatenate(self.rows) if self.rows else np.zeros((0, self.encoder.dim), np.float32)
+
+
+def stored_rows(rows: np.ndarray, encoder: Encoder) -> np.ndarray:
+    """Return rows as a slide's folder keeps them: float16, but for ``stats`` float32 until they are standardised."""
+    return rows if encoder.name == "stats" else rows.astype(np.float16)
 
 
 def prepare_slide(job: SlideJob) -> dict[str, Any]:
@@ -196,7 +202,7 @@ def _prepare(job: SlideJob, encoder: Encoder, aside: Path) -> dict[str, Any]:
         writer = ImageWriter(aside / "images.bin", job.spec.name, slide, settings, regions)
         cells, rows, result, encode_s = _fold(slide, settings, tissue, regions, encode, encoder, writer)
         slide.check_unchanged()
-        np.save(aside / "rows.npy", rows if encoder.name == "stats" else rows.astype(np.float16))
+        np.save(aside / "rows.npy", stored_rows(rows, encoder))
         np.savez(aside / "samples.npz", cells=cells, **writer.arrays())
         (aside / "qc.jpg").write_bytes(overlay(tissue, cells > 0, regions, ladder))
         counts = {chosen.rung.label: writer.count(k) for k, chosen in enumerate(regions)}

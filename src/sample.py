@@ -1,6 +1,7 @@
 """Synthetic patches from a trained ZoomLDM.
 
     python src/sample.py run=NAME magnification=5 n=16 [conditions=generated]
+    python src/sample.py weights=PATH edm_weights=PATH conditions=generated      from an official ZoomLDM
 
 Writes PNGs and a contact sheet; the same seed gives the same images.
 """
@@ -15,8 +16,10 @@ def check(cfg) -> None:
 
 
 def run(cfg) -> None:
-    from zoomldm.evaluation.job import sample
-
+    if cfg.weights:
+        from zoomldm.evaluation.published import sample
+    else:
+        from zoomldm.evaluation.job import sample
     sample(cfg)
 
 

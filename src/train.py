@@ -1,7 +1,7 @@
 """Train the autoencoder, ZoomLDM or the embedding diffusion model; sweeps with -m.
 
-    python src/train.py model=zoomldm data=brca_8mag
-    python src/train.py -m cond=film,none
+python src/train.py model=zoomldm data=brca_8mag
+python src/train.py -m cond=film,none
 """
 
 from zoomldm.check import check_train
@@ -15,6 +15,12 @@ def before(jobs: list) -> None:
     make_what_is_missing(jobs)
 
 
+def after_sweep(jobs: list, folder) -> None:
+    from zoomldm.training.sweep import compare_jobs
+
+    compare_jobs(jobs, folder)
+
+
 def run(cfg) -> None:
     from hydra.core.hydra_config import HydraConfig
 
@@ -26,4 +32,4 @@ def run(cfg) -> None:
 
 
 if __name__ == "__main__":
-    main("train", run, check=check_train, before=before)
+    main("train", run, check=check_train, before=before, after_sweep=after_sweep)

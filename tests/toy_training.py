@@ -16,7 +16,7 @@ from zoomldm.data.reader import SampleSource
 from zoomldm.diffusion.noise import keyed_normal
 from zoomldm.runs import Run
 from zoomldm.training import launch
-from zoomldm.training.loop import FitResult, LoopSettings, fit
+from zoomldm.training.loop import FitResult, LoopSettings, OnSample, fit
 from zoomldm.training.optim import OptimSettings
 from zoomldm.training.trainable import Trainable
 
@@ -37,7 +37,7 @@ class ToyTrainable(Trainable):
         self.fail_above, self.nan_at = fail_above, nan_at
 
     def forward(self, batch: Batch, seed: int) -> dict[str, Tensor]:
-        if self.fail_above and len(batch) > self.fail_above:
+        if self.fail_above is not None and len(batch) > self.fail_above:
             raise torch.OutOfMemoryError("made up")
         noise = keyed_normal(seed, batch.sample_number, batch.latent.shape[1:])
         means = torch.cat([group.values.float().mean((1, 2)) for group in batch.grids])
@@ -64,6 +64,7 @@ def train(
     checkpoint_every: int = 5,
     dropout: float = 0.1,
     model: ToyTrainable | None = None,
+    on_sample: OnSample | None = None,
     **loop: int,
 ) -> FitResult:
     """Train the toy with the loop."""
@@ -90,6 +91,7 @@ def train(
             fabric=fabric,
             hardware=hardware,
             run=run,
+            on_sample=on_sample,
         )
 
 
@@ -99,8 +101,7 @@ def forked(*arguments: object, env: dict[str, str] | None = None, **options: obj
     def run() -> None:
         os.environ.update(env or {})
         torch.set_num_threads(1)
-        result = train(*arguments, **options)
-        sys.exit(0 if result.finished else launch.EXIT_PREEMPTED)
+        train(*arguments, **options)
 
     process = multiprocessing.get_context("fork").Process(target=run)
     process.start()
@@ -122,15 +123,16 @@ def forked_ranks(count: int, *arguments: object, **options: object) -> list[mult
 
 def main() -> None:
     data, runs, *words = sys.argv[1:]
-    options = {key: value if key == "name" else float(value) if "." in value else int(value)
-               for key, value in (word.split("=") for word in words)}
+    options = {
+        key: value if key == "name" else float(value) if "." in value else int(value)
+        for key, value in (word.split("=") for word in words)
+    }
     hardware = launch.FabricSettings(accelerator="cpu", devices=options.get("devices", 1))
     if launch.needs_supervisor(hardware):
         launch.supervise(hardware, [sys.executable, *sys.argv])
         return
     torch.set_num_threads(1)
-    result = train(Path(data), Path(runs), **options)
-    sys.exit(0 if result.finished else launch.EXIT_PREEMPTED)
+    train(Path(data), Path(runs), **options)
 
 
 if __name__ == "__main__":

@@ -58,6 +58,7 @@ def make_autoencoder(model: Any) -> Autoencoder:
         latent_channels=model.latent_channels,
         num_codes=model.num_codes,
         attention=model.middle_attention,
+        norm_groups=model.norm_groups,
     )
 
 
@@ -141,6 +142,7 @@ def make_unet(cfg: Any, *, context_dim: int):
         num_res_blocks=cfg.unet.num_res_blocks,
         attention=tuple(level in cfg.unet.attention_levels for level in range(num_levels)),
         num_heads=cfg.unet.num_heads,
+        norm_groups=cfg.unet.norm_groups,
         context_dim=context_dim,
     )
 

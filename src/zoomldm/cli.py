@@ -6,7 +6,9 @@ job of a sweep is composed, and the entry's own ``check`` may refuse it. Nothing
 
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -16,31 +18,60 @@ from zoomldm.errors import ConfigError, UserError, near_match
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 CONF = PROJECT_ROOT / "conf"
 EXIT_USER_ERROR = 2
+FLAGS_WITH_A_VALUE = frozenset({"--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn"}) | {
+    "--config-dir", "-cd", "--experimental-rerun",
+}  # fmt: skip
+SHOWING_FLAGS = frozenset({"--cfg", "-c", "--resolve"})
 INSPECTING_FLAGS = frozenset({"--version", "-sc", "--shell-completion", "--hydra-help", "--help", "-h", "--info", "-i"})
 
 
-def main(config_name: str, run: Callable, *, check: Callable | None = None, before: Callable | None = None) -> None:
+@dataclass(frozen=True)
+class Job:
+    """One job of a command: its composed configuration and its overrides as typed."""
+
+    cfg: Any
+    words: tuple[str, ...]
+
+
+def main(
+    config_name: str,
+    run: Callable,
+    *,
+    check: Callable | None = None,
+    before: Callable | None = None,
+    after_sweep: Callable | None = None,
+) -> None:
     """Compose ``conf/<config_name>.yaml`` with the command line's overrides and call ``run(cfg)`` for each job.
 
     Args:
         config_name: the primary configuration.
         run: does the work; takes the composed ``DictConfig``.
         check: raises ``ConfigError`` for a configuration that makes no sense; called for every job before the first.
-        before: called once, in the parent process, with the list of all jobs' configurations when they have passed.
+        before: called once, in the parent process, with all jobs when they have passed.
+        after_sweep: called at the end of a sweep, also when a job failed, with all jobs and the sweep's folder.
     """
     os.environ.setdefault("PROJECT_ROOT", str(PROJECT_ROOT))
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # on a shared machine a waiting OpenMP thread leaves the core
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that exceptions reach us and not Hydra's printer
     flags = {word for word in sys.argv[1:] if word.startswith("-")}
     with user_errors():
+        jobs, sweep_folder = [], None
         if is_first_process() and not flags & INSPECTING_FLAGS:
-            jobs = compose_jobs(config_name, sys.argv[1:])
-            for cfg in jobs if check else []:
-                check(cfg)
-            if before is not None:
+            jobs, is_sweep = plan_jobs(config_name, sys.argv[1:])
+            for job in jobs if check else []:
+                check(job.cfg)
+            if before is not None and not flags & SHOWING_FLAGS:
                 before(jobs)
+            if is_sweep and after_sweep is not None:
+                sweep_folder = Path(jobs[0].cfg.paths.runs) / "sweeps" / time.strftime("%Y-%m-%d_%H-%M-%S")
+                sys.argv.append(f"hydra.sweep.dir='{sweep_folder}'")
         import hydra
 
-        hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(run)()
+        try:
+            hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(run)()
+        finally:
+            if sweep_folder is not None and not flags & SHOWING_FLAGS:
+                after_sweep(jobs, sweep_folder)
 
 
 def is_first_process() -> bool:
@@ -64,7 +95,12 @@ class user_errors:  # noqa: N801 - reads as a statement
 
 
 def compose_jobs(config_name: str, argv: Sequence[str]) -> list:
-    """Return the configuration of every job that ``argv`` asks for (one, or a sweep's product), fully checked.
+    """Return the configuration of every job that ``argv`` asks for; see ``plan_jobs``."""
+    return [job.cfg for job in plan_jobs(config_name, argv)[0]]
+
+
+def plan_jobs(config_name: str, argv: Sequence[str]) -> tuple[list[Job], bool]:
+    """Return every job that ``argv`` asks for (one, or a sweep's product), fully checked, and whether it is a sweep.
 
     Raises:
         ConfigError: an option, key or value that does not exist, with the nearest that does.
@@ -72,7 +108,7 @@ def compose_jobs(config_name: str, argv: Sequence[str]) -> list:
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
-    words = [word for word in argv if not word.startswith("-")]
+    words = _overrides_among(argv)
     multirun = bool({"-m", "--multirun"} & set(argv))
     GlobalHydra.instance().clear()
     with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
@@ -92,7 +128,19 @@ def compose_jobs(config_name: str, argv: Sequence[str]) -> list:
         typed = {o.key_or_group for o in overrides}
         swept_here = _parse([f"{key}={value}" for key, value in sweep_params.items() if key not in typed])
         axes = [_job_strings(o) for o in [*overrides, *(swept_here if multirun else [])]]
-        return [_without_hydra(_compose(compose, config_name, list(job_words))) for job_words in product(*axes)]
+        all_words = list(product(*axes))
+        jobs = [Job(_without_hydra(_compose(compose, config_name, list(words))), words) for words in all_words]
+        return jobs, multirun
+
+
+def _overrides_among(argv: Sequence[str]) -> list[str]:
+    """Leave out flags and what belongs to them (``--cfg job``, ``-p optim``)."""
+    words, flag = [], ""
+    for word in argv:
+        if not word.startswith("-") and flag not in FLAGS_WITH_A_VALUE:
+            words.append(word)
+        flag = word
+    return words
 
 
 def _parse(words: Sequence[str]) -> list:

@@ -50,7 +50,7 @@ def say_defaults(jobs: list) -> None:
     """Say, on the first line, that the demo's model and data were meant where nobody named others."""
     words = [word.split("=")[0] for word in sys.argv[1:]]
     if not {"model", "data"} & set(words) and jobs:
-        cfg = jobs[0]
+        cfg = jobs[0].cfg
         print(
             f"model={cfg.model.name} data={cfg.data.name}: the defaults, at the scale of minutes; "
             "the paper's are model=zoomldm data=brca_8mag"
@@ -63,17 +63,17 @@ def make_what_is_missing(jobs: list) -> None:
     Only for the demo's own data under its default names: what a user prepared is never made behind their back.
     """
     needed = 0
-    for cfg in jobs:
+    for cfg in (job.cfg for job in jobs):
         if cfg.data.name == "demo" and cfg.data.slides is None:
             of_default_runs = cfg.model.kind != "zoomldm" or cfg.autoencoder.run == "autoencoder_tiny-demo"
             depth = {"autoencoder": 1, "zoomldm": 3, "edm": 4}[cfg.model.kind]
             edm_ready = cfg.model.kind != "edm" or cfg.zoomldm.run == "zoomldm_tiny-demo-film"
-            own_job = any(job.model.kind == "zoomldm" for job in jobs)
+            own_job = any(job.cfg.model.kind == "zoomldm" for job in jobs)
             if of_default_runs:
                 needed = max(needed, depth if edm_ready and not own_job else min(depth, 3))
     if not needed:
         return
-    cfg = jobs[0]
+    cfg = jobs[0].cfg
     for stage, done in zip(stages()[:needed], _done(Path(cfg.data.root), Path(cfg.paths.runs))):
         if not done():
             print(f"missing: {stage.title}; making it first\n$ {stage.command}", flush=True)

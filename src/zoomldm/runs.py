@@ -147,7 +147,7 @@ class Run:
             self.update(status="running")
         try:
             yield
-        except BaseException:
+        except Exception:
             if is_first:
                 self.update(status="failed")
             raise

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 PARENT_VARIABLE = "ZOOMLDM_PARENT_RUN"
 """Names the MLflow run of the sweep that this process is a job of."""
 
-STATE_NAME = "tracking.json"
+STATE_NAME, SWEEP_NAME = "tracking.json", "sweep.json"
 METRICS_A_CALL, PARAMS_A_CALL = 1000, 100
 INTERVAL_S, PATIENCE_S, RETRY_S = 5.0, 20.0, 120.0
 MLFLOW_STATUS = {"running": "RUNNING", "finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
@@ -214,6 +214,7 @@ class SweepCallback(Callback):
             return
         self.parent, self.uri = made[0], config.tracking.uri
         os.environ[PARENT_VARIABLE] = self.parent
+        write_json(Path(config.hydra.sweep.dir) / SWEEP_NAME, {"mlflow_run_id": self.parent, "uri": self.uri})
         atexit.register(self._close, "FAILED")
 
     def on_job_end(self, config: Any, job_return: Any, **_: Any) -> None:
@@ -235,6 +236,20 @@ class SweepCallback(Callback):
         os.environ.pop(PARENT_VARIABLE, None)
         with _never_hanging():
             _client(self.uri).set_terminated(parent, status=status)
+
+
+def add_to_sweep(sweep_folder: Path, *, metrics: dict[str, float]) -> None:
+    """Copy what a sweep's comparison found, files and metrics, to the sweep's parent run, if it has one."""
+    path = sweep_folder / SWEEP_NAME
+    if not path.is_file():
+        return
+    parent = json.loads(path.read_bytes())
+    with _never_hanging():
+        client = _client(parent["uri"])
+        for name, value in metrics.items():
+            client.log_metric(parent["mlflow_run_id"], name, value)
+        for file in sorted(sweep_folder.glob("comparison.*")):
+            client.log_artifact(parent["mlflow_run_id"], str(file))
 
 
 @contextmanager

@@ -91,3 +91,18 @@ def test_other_errors_keep_their_traceback():
 def test_only_the_first_process_checks(monkeypatch, variable, value, first):
     monkeypatch.setenv(variable, value)
     assert cli.is_first_process() is first
+
+
+def test_what_belongs_to_a_flag_is_no_override(conf):
+    (job,) = compose("--cfg", "job", "-p", "optim", "cond=none")
+    assert job.cond.name == "none"
+
+
+def test_jobs_carry_their_words_and_tell_a_sweep(conf):
+    jobs, is_sweep = cli.plan_jobs("train", ["experiments=sweep", "optim.lr=1"])
+    assert is_sweep
+    assert [job.words for job in jobs] == [
+        ("experiments=sweep", "optim.lr=1", "cond=film"),
+        ("experiments=sweep", "optim.lr=1", "cond=none"),
+    ]
+    assert not cli.plan_jobs("train", [])[1]

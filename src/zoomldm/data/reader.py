@@ -165,7 +165,7 @@ class SampleSource:
 
     def _read_latents(self, places: list[tuple[str, int]]) -> Tensor:
         first = self._column(places[0][0], "latent")
-        latents = _empty((len(places), *decode_npy(first.member(places[0][1], 0)).shape), torch.float16)
+        latents = _empty((len(places), *first.shape(places[0][1], 0)), torch.float16)
         into = latents.numpy()
         for i, (path, position) in enumerate(places):
             self._column(path, "latent").array_into(position, 0, into[i])
@@ -240,6 +240,13 @@ class _Column(ColumnReader):
             raise self.damaged(position, f"cut short ({len(content):,} of {size:,} bytes)")
         return content
 
+    def shape(self, position: int, field: int) -> tuple[int, ...]:
+        """Return the shape of a .npy member."""
+        try:
+            return decode_npy(self.member(position, field)).shape
+        except ValueError as error:
+            raise self.damaged(position, f"{self.fields[field]} is no array ({error})") from error
+
     def array_into(self, position: int, field: int, into: np.ndarray) -> None:
         """Read a .npy member into `into`, of the same shape and type."""
         offset, size = self._span(position, field)
@@ -268,7 +275,7 @@ class _Column(ColumnReader):
         _, size = self._span(position, 1)
         num_rows, rest = divmod(size - _NPY_HEADER, 2 * width)
         if rest or num_rows < 1:
-            shape = decode_npy(self.member(position, 1)).shape
+            shape = self.shape(position, 1)
             raise self.damaged(position, f"its grid has rows of shape {shape}, the manifest's encoder makes {width}")
         return num_rows
 

@@ -116,7 +116,7 @@ def is_reference(key: str, fraction: float) -> bool:
 def encode_npy(array: np.ndarray) -> bytes:
     """Return an array as .npy bytes, C order."""
     buffer = io.BytesIO()
-    np.save(buffer, np.ascontiguousarray(array), allow_pickle=False)
+    np.save(buffer, np.asarray(array, order="C"), allow_pickle=False)
     return buffer.getvalue()
 
 
@@ -157,16 +157,17 @@ def decode_grid(fields: dict[str, bytes]) -> np.ndarray:
 
 def encode_image(pixels: np.ndarray, image_format: str = "png") -> bytes:
     """Return (p, p, 3) uint8 as PNG (lossless) or as JPEG, quality 95, 4:4:4."""
+    pixels = np.ascontiguousarray(pixels)
+    if image_format == "jpeg":
+        import imagecodecs
+
+        return bytes(imagecodecs.jpeg8_encode(pixels, level=JPEG_QUALITY, subsampling="444"))
+    if image_format != "png":
+        raise ValueError(f"image format {image_format!r}: expected png or jpeg")
     from PIL import Image
 
     buffer = io.BytesIO()
-    image = Image.fromarray(np.ascontiguousarray(pixels))
-    if image_format == "png":
-        image.save(buffer, "PNG", compress_level=1)
-    elif image_format == "jpeg":
-        image.save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
-    else:
-        raise ValueError(f"image format {image_format!r}: expected png or jpeg")
+    Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
 
 

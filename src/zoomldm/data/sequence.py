@@ -19,6 +19,8 @@ from typing import Protocol
 
 import numpy as np
 
+from zoomldm.errors import ConfigError
+
 POINT_BITS = 48  # the points are multiples of 2^-48; the sequence repeats after 2^48 samples
 _SCALE = 1 << POINT_BITS
 _FEISTEL_ROUNDS = 6
@@ -57,12 +59,22 @@ class GlobalSequence:
         self._epoch_keys = np.array([_stream_key(seed, f"rung {k}") for k in range(len(self.counts))], np.uint64)
         self._starts = np.asarray(curriculum.changes, dtype=np.int64)
         pieces = [_thresholds(curriculum.probabilities(int(start))) for start in self._starts]
+        self._refuse_empty(curriculum)
         self._thresholds = np.stack(pieces)  # (pieces, K + 1), from 0 to 2^48
         self._residues = _residues(self._thresholds, shift)  # (pieces, K + 1, bits)
         before = self._drawn_before(self._starts * global_batch)
         until = self._drawn_before(np.append(self._starts[1:], self._starts[-1]) * global_batch)
         drawn = np.cumsum(until - before, axis=0)
         self._stream_start = np.vstack([np.zeros_like(drawn[:1]), drawn[:-1]]) - before  # (pieces, K)
+
+    def _refuse_empty(self, curriculum: HasProbabilities) -> None:
+        for start in self._starts.tolist():
+            empty = np.flatnonzero((curriculum.probabilities(start) > 0) & (self.counts == 0))
+            if len(empty):
+                raise ConfigError(
+                    f"curriculum: from step {start} on it draws rungs {empty.tolist()} of the ladder, which have no "
+                    "sample (after exclude.txt); give it the counts of the samples that are left"
+                )
 
     def step(self, step: int) -> Draws:
         """Return the samples of one global batch, in their order."""

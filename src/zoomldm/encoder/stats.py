@@ -31,10 +31,11 @@ FEATURE_NAMES = (
 )
 CHUNK_PX = 1 << 16  # pixels worked on at once: a stain's plane stays in the processor's cache
 EPS = 1e-6
+CLIP = 12.0
 
 
 class StatsEncoder(Encoder):
-    """Encode tiles of any side that 8 divides to 24 numbers, standardised once ``fit`` has been called.
+    """Encode tiles of any side that 16 divides to 24 numbers, standardised once ``fit`` has been called.
 
     Args:
         statistics: {"mean": [...], "std": [...]} as the manifest keeps them; None for raw descriptors.
@@ -48,7 +49,8 @@ class StatsEncoder(Encoder):
         density = -np.log10((np.arange(256) + 1.0) / 256.0)
         self._density = density.astype(np.float32)
         unit = STAIN_VECTORS / np.linalg.norm(STAIN_VECTORS, axis=1, keepdims=True)
-        self._unmix = np.ascontiguousarray(np.linalg.inv(unit).T.astype(np.float32))  # (stain, rgb)
+        unmix = np.concatenate([np.linalg.inv(unit).T, np.ones((1, 3))])
+        self._unmix = np.ascontiguousarray(unmix.astype(np.float32))  # (h e residual and the sum of densities, rgb)
         self.mean = np.zeros(self.dim, np.float32)
         self.std = np.ones(self.dim, np.float32)
         self.fitted = False
@@ -67,20 +69,21 @@ class StatsEncoder(Encoder):
 
     def __call__(self, tiles: np.ndarray) -> np.ndarray:
         n, height, width = tiles.shape[:3]
-        if height % 8 or width % 8:
-            raise ValueError(f"tiles of {height}x{width} px: expected sides that 8 divides")
+        if height % 16 or width % 16:
+            raise ValueError(f"tiles of {height}x{width} px: expected sides that 16 divides")
         rows = np.empty((n, self.dim), np.float32)
         step = max(1, CHUNK_PX // (height * width))
         for start in range(0, n, step):
             chunk = tiles[start : start + step]
             rows[start : start + step] = self._describe(chunk)
-        return (rows - self.mean) / self.std
+        return standardise(rows, self.mean, self.std) if self.fitted else rows
 
     def _describe(self, tiles: np.ndarray) -> np.ndarray:
         n, height, width = tiles.shape[:3]
-        density = np.take(self._density, tiles.reshape(-1, 3))
-        stains = (self._unmix @ density.T).reshape(3, n, height * width)
-        mean = stains.mean(-1)
+        density = np.take(self._density, tiles.reshape(-1, 3), mode="clip")
+        planes = (self._unmix @ density.T).reshape(4, n, height * width)
+        stains, total = planes[:3], planes[3]
+        mean = stains @ np.full(height * width, 1 / (height * width), np.float32)
         centred = stains - mean[..., None]
         variance = np.einsum("snp,snp->sn", centred, centred) / (height * width)
         std = np.sqrt(variance + EPS)
@@ -100,7 +103,6 @@ class StatsEncoder(Encoder):
             layout.append(plane[:, :, half_w:].mean((1, 2)) - plane[:, :, :half_w].mean((1, 2)))
             layout.append(plane[:, half_h:].mean((1, 2)) - plane[:, :half_h].mean((1, 2)))
         stain_h, stain_e = stains[0], stains[1]
-        total = density.reshape(n, -1, 3).sum(-1)
         columns += [
             (stain_h > 0.25).mean(-1),
             (stain_h > 0.5).mean(-1),
@@ -108,6 +110,12 @@ class StatsEncoder(Encoder):
             (stain_e > 0.4).mean(-1),
         ]
         return np.stack([*columns, *local, *layout], axis=1)
+
+
+def standardise(rows: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+    """Return (rows - mean) / std, held within +-CLIP: a channel that hardly varies on train must not explode."""
+    mean, std = np.asarray(mean, np.float32), np.asarray(std, np.float32)
+    return np.clip((rows.astype(np.float32) - mean) / std, -CLIP, CLIP)
 
 
 def stain_variance(values: np.ndarray) -> np.ndarray:

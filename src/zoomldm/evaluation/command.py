@@ -32,7 +32,7 @@ def check_sample(cfg: Any) -> None:
     Raises:
         UserError: no such run or conditions; senseless numbers.
     """
-    run = find_run(cfg.paths.runs, "zoomldm", cfg.run)
+    run = None if cfg.weights else find_run(cfg.paths.runs, "zoomldm", cfg.run)
     if cfg.conditions not in CONDITIONS:
         raise ConfigError(
             f"conditions={cfg.conditions}:{near_match(str(cfg.conditions), CONDITIONS)} expected oracle or generated"
@@ -40,8 +40,25 @@ def check_sample(cfg: Any) -> None:
     if cfg.split not in ("train", "test"):
         raise ConfigError(f"split={cfg.split}: expected train or test")
     _check_numbers(cfg, {"n": 1, "batch_size": 1})
-    if cfg.conditions == "generated":
+    if run is None:
+        _check_published(cfg)
+    elif cfg.conditions == "generated":
         find_edm(cfg.paths.runs, run.name, cfg.edm)
+
+
+def _check_published(cfg: Any) -> None:
+    if cfg.run or cfg.edm:
+        raise ConfigError("weights= samples from a published file, run= and edm= from runs of yours: give one of them")
+    if cfg.conditions == "generated" and not cfg.edm_weights:
+        raise ConfigError("conditions=generated with weights= needs edm_weights=, the file of the condition model")
+    if cfg.conditions == "oracle" and not cfg.get("data"):
+        raise ConfigError(
+            "conditions=oracle with weights= needs data=, a data set prepared with encoder=uni; or choose "
+            "conditions=generated and give edm_weights="
+        )
+    for key in ("weights", "edm_weights"):
+        if cfg[key] and not Path(cfg[key]).expanduser().exists():
+            raise ConfigError(f"{key}={cfg[key]}: no such file; docs/weights.md says where it is published")
 
 
 def find_edm(runs: str | Path, zoomldm_run: str, name: str | None) -> Run:

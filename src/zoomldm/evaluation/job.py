@@ -23,6 +23,7 @@ from zoomldm.evaluation.result import Evaluation
 from zoomldm.evaluation.source import ShardPatches
 from zoomldm.features.build import build_descriptor
 from zoomldm.files import progress, write_atomically
+from zoomldm.ladder import Ladder, Rung
 from zoomldm.runs import Run, find_run
 
 DEFAULT_ROWS = ("halves", "held_out", "reconstructions", "oracle", "generated", "shuffled", "untrained")
@@ -186,7 +187,7 @@ def _evaluate(cfg: Any, name: str | None, settings: Settings, *, chosen: str) ->
 
 
 def sample(cfg: Any) -> list[Path]:
-    """Write synthetic patches as PNGs and contact sheets; return the paths of the sheets."""
+    """Write synthetic patches of a run as PNGs and contact sheets; return the paths of the sheets."""
     settings = Settings(
         edm=cfg.edm,
         data_root=build.plain(cfg.data)["root"] if cfg.get("data") else None,
@@ -196,29 +197,49 @@ def sample(cfg: Any) -> list[Path]:
         device=cfg.device,
     )
     loaded = LoadedRun(cfg.paths.runs, cfg.run, settings, wants_edm=cfg.conditions == "generated")
-    ladder = loaded.manifest.ladder
-    rungs = list(ladder.rungs) if cfg.magnification is None else [ladder.rung_of(cfg.magnification)]
     print(f"sampling from run {loaded.run.name}, checkpoint of step {loaded.model.step}")
+    return write_samples(
+        loaded.generator,
+        loaded.manifest,
+        loaded.manifest.ladder,
+        cfg,
+        name=loaded.run.name,
+        folder=loaded.run.folder / "samples",
+    )
+
+
+def write_samples(
+    generator: PatchGenerator, manifest: Manifest | None, ladder: Ladder, cfg: Any, *, name: str, folder: Path
+) -> list[Path]:
+    """Write the patches that ``conf/sample.yaml`` asks for; return the paths of the contact sheets.
+
+    Args:
+        manifest: where the conditions come from; may be None where they are generated.
+        name: of the model, for titles.
+        folder: where a folder for each magnification goes, unless ``cfg.folder`` says.
+    """
+    rungs = list(ladder.rungs) if cfg.magnification is None else [ladder.rung_of(cfg.magnification)]
     sheets = []
     for rung in rungs:
-        name = f"{cfg.conditions}-{rung.label}-seed{cfg.seed}"
-        folder = Path(cfg.folder) / rung.label if cfg.folder else loaded.run.folder / "samples" / name
-        patches, references = _sample_rung(loaded, rung, cfg)
+        inner = f"{cfg.conditions}-{rung.label}-seed{cfg.seed}"
+        target = Path(cfg.folder) / rung.label if cfg.folder else folder / inner
+        patches, references = _sample_rung(generator, manifest, rung, cfg)
         if not len(patches):
             print(f"{rung.label}: no {cfg.split} patches to take conditions from; left out")
             continue
         for i, patch in enumerate(patches):
-            write_atomically(folder / f"{i:05d}.png", pictures.patch_png(patch))
-        title = f"{loaded.run.name}, {rung.label}, {cfg.conditions} conditions, seed {cfg.seed}"
+            write_atomically(target / f"{i:05d}.png", pictures.patch_png(patch))
+        title = f"{name}, {rung.label}, {cfg.conditions} conditions, seed {cfg.seed}"
         sheet = pictures.contact_sheet(patches[:64], title=title, references=references)
-        sheets.append(folder / "contact_sheet.png")
+        sheets.append(target / "contact_sheet.png")
         write_atomically(sheets[-1], pictures.png_bytes(sheet))
-        print(f"{rung.label}: {len(patches)} patches in {folder}, all on contact_sheet.png")
+        print(f"{rung.label}: {len(patches)} patches in {target}, all on contact_sheet.png")
     return sheets
 
 
-def _sample_rung(loaded: LoadedRun, rung: Any, cfg: Any) -> tuple[np.ndarray, np.ndarray | None]:
-    source, generator = ShardPatches(loaded.manifest), loaded.generator
+def _sample_rung(
+    generator: PatchGenerator, manifest: Manifest | None, rung: Rung, cfg: Any
+) -> tuple[np.ndarray, np.ndarray | None]:
     starts = range(0, cfg.n, cfg.batch_size)
     if cfg.conditions == "generated":
         parts = [
@@ -226,6 +247,7 @@ def _sample_rung(loaded: LoadedRun, rung: Any, cfg: Any) -> tuple[np.ndarray, np
             for s in progress(starts, total=len(starts), label=rung.label, unit="batch")
         ]
         return np.concatenate(parts), None
+    source = ShardPatches(manifest)
     num = min(cfg.n, source.count(cfg.split, rung.magnification))
     if num < cfg.n and num:
         print(f"{rung.label}: there are {num} {cfg.split} patches to take conditions from, {cfg.n} were asked for")

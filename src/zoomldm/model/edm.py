@@ -124,8 +124,13 @@ class EDM(nn.Module):
 
         The initial noise of each sample is keyed by (seed, its number).
         """
-        predict = guided(self.predict_x0, rung, torch.full_like(rung, self.null_rung), guidance_scale)
         noise = keyed_normal(seed, sample_numbers, (self.num_tokens, self.token_dim), stream="token sampling")
+        return self.denoise(noise, rung, num_steps=num_steps, guidance_scale=guidance_scale)
+
+    @torch.no_grad()
+    def denoise(self, noise: Tensor, rung: Tensor, *, num_steps: int = 50, guidance_scale: float = 1.75) -> Tensor:
+        """Follow the sampler from standard noise `b n d` to tokens, as the conditioner would give them."""
+        predict = guided(self.predict_x0, rung, torch.full_like(rung, self.null_rung), guidance_scale)
         timesteps = ddim_timesteps(num_steps, self.schedule.num_timesteps)
         return self.unstandardise(ddim(predict, noise, self.schedule, timesteps, predicts="x0"))
 

@@ -122,9 +122,7 @@ def loop_settings(cfg: Any, curriculum: Any, manifest: Manifest) -> Any:
     settings = plain(cfg.train)
     if cfg.training.name == "single" and cfg.training.match == "samples":
         parameters = {k: v for k, v in plain(cfg.curriculum).items() if k != "name"}
-        unified = make_curriculum(
-            cfg.curriculum.name, counts=curriculum.counts, ladder=manifest.ladder, **parameters
-        )
+        unified = make_curriculum(cfg.curriculum.name, counts=curriculum.counts, ladder=manifest.ladder, **parameters)
         rung = manifest.ladder.rung_of(cfg.training.magnification).index
         settings["steps"] = steps_matched_by_samples(unified, settings["steps"], rung)
     return LoopSettings(**settings)

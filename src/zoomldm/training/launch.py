@@ -21,6 +21,7 @@ from pathlib import Path
 from lightning_fabric import Fabric
 
 from zoomldm.errors import ConfigError, UserError
+from zoomldm.training.preempt import EXIT_PREEMPTED, Preempted
 
 RANKS_VARIABLE = "ZOOMLDM_RANKS"
 """Set in the processes that a supervisor started: how many there are."""
@@ -117,7 +118,7 @@ def supervise(settings: FabricSettings, command: Sequence[str]) -> None:
 
     Raises:
         UserError: a rank failed; its own message was printed by it.
-        SystemExit: the ranks stopped because a signal asked them to.
+        Preempted: the ranks stopped because a signal asked them to.
     """
     count = settings.num_devices
     common = {
@@ -139,7 +140,7 @@ def supervise(settings: FabricSettings, command: Sequence[str]) -> None:
         finally:
             _end(ranks)
     if code == EXIT_PREEMPTED:
-        raise SystemExit(code)
+        raise Preempted()
     if code:
         raise UserError(f"one of the {count} processes ended with code {code}; its message is above")
 
@@ -181,10 +182,6 @@ def connected(settings: FabricSettings) -> Iterator[Fabric]:
     finally:
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
-
-
-EXIT_PREEMPTED = 75
-"""Exit status of a run that saved and left because a signal asked it to (EX_TEMPFAIL: the same command goes on)."""
 
 
 @contextmanager

@@ -30,7 +30,7 @@ from zoomldm.training.evaluate import refreshed_batch_norm, validation_losses
 from zoomldm.training.launch import FabricSettings
 from zoomldm.training.optim import OptimSettings, build_optimizer, learning_rate, set_learning_rate
 from zoomldm.training.perf import PerfMeter, count_flops_per_image, duration
-from zoomldm.training.preempt import Preemption
+from zoomldm.training.preempt import Preempted, Preemption
 from zoomldm.training.trainable import Trainable
 from zoomldm.training.watch import ExplosionWatch, Window
 
@@ -69,11 +69,11 @@ class LoopSettings:
 
 @dataclass(frozen=True)
 class FitResult:
-    """What a call of `fit` came to: finished is False where a signal ended it."""
+    """What a call of `fit` came to; validation_loss is the last one measured."""
 
     step: int
-    finished: bool
     validation_loss: float | None
+    finished: bool = True
 
 
 def fit(
@@ -98,6 +98,7 @@ def fit(
 
     Raises:
         UserError: the loss is no number or explodes, memory or disk is short; the message says what to do.
+        Preempted: a signal asked the run to stop; everything is saved, and the process should end.
     """
     job = _Job(trainable, source, validation, curriculum, seed, optim, loop, fabric, hardware, run, tracker, on_sample)
     with Preemption(fabric, loop.preempt_every) as preemption, run.in_progress(fabric.global_rank == 0):
@@ -123,7 +124,8 @@ def fit(
                 tracker.sync()
         if step < loop.steps:
             preemption.pass_on()
-    return FitResult(step, step >= loop.steps, job.validation_loss)
+            raise Preempted()
+    return FitResult(step, job.validation_loss)
 
 
 class _Job:

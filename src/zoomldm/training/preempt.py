@@ -14,7 +14,17 @@ from types import FrameType, TracebackType
 import torch
 from lightning_fabric import Fabric
 
+EXIT_PREEMPTED = 75
+"""Exit status of a run that saved and left because a signal asked it to (EX_TEMPFAIL: the same command goes on)."""
+
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+
+
+class Preempted(SystemExit):
+    """Leave the process after a signal, when everything is saved."""
+
+    def __init__(self) -> None:
+        super().__init__(EXIT_PREEMPTED)
 
 
 class Preemption:

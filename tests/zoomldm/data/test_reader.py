@@ -55,7 +55,9 @@ def test_a_plain_webdataset_pipeline_reads_the_same_samples(toy):
     source = SampleSource(root, split="train", columns=ALL)
     batch = read_all(source, 1)
     columns = {
-        column: list(webdataset.WebDataset(sorted(map(str, root.glob(f"shards/train/10x/*.{column}.tar"))), shardshuffle=False))
+        column: list(
+            webdataset.WebDataset(sorted(map(str, root.glob(f"shards/train/10x/*.{column}.tar"))), shardshuffle=False)
+        )
         for column in ALL
     }
     assert [sample["__key__"] for sample in columns["grid"]] == batch.keys

@@ -57,7 +57,9 @@ def test_every_epoch_visits_every_sample_once(curriculum):
 
 
 def test_epochs_differ_in_their_order():
-    sequence = sequence_of(Schedule(COUNTS, ladder=Ladder(), stages=[{"from_step": 0, "weights": {5: 1}}]), global_batch=75)
+    sequence = sequence_of(
+        Schedule(COUNTS, ladder=Ladder(), stages=[{"from_step": 0, "weights": {5: 1}}]), global_batch=75
+    )
     orders = [sequence.step(s).index.tolist() for s in range(3)]
     assert all(sorted(order) == list(range(75)) for order in orders)
     assert orders[0] != orders[1] != orders[2]

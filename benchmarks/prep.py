@@ -1,0 +1,194 @@
+"""Compare preparation with the plain way and with decoding alone, on one slide, interleaved: ``make bench-prep``.
+
+    ours     one pass: tissue mask, native tiles, quadtree, encoder, patches written
+    plain    as the original recipe: each magnification's patches read on their own, and the 20x tiles under each of its
+             regions read and encoded again for its grid
+    decode   the 20x tissue tiles read once through OpenSlide, and nothing else
+
+All three take the same slide, the same tissue tiles and the same encoder. Prints medians, rates and ratios.
+"""
+
+import argparse
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import openslide
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "src")]
+
+from data_prep import work  # noqa: E402
+from data_prep.executor import LocalExecutor  # noqa: E402
+from data_prep.quadtree import union_of  # noqa: E402
+from data_prep.regions import RegionSettings, find_regions  # noqa: E402
+from data_prep.settings import PrepareSettings  # noqa: E402
+from data_prep.slide import Slide, SlideSpec  # noqa: E402
+from data_prep.tissue import TissueSettings, find_tissue  # noqa: E402
+from zoomldm.data.schema import encode_image  # noqa: E402
+from zoomldm.encoder.base import Encoder, encode_in_batches  # noqa: E402
+from zoomldm.ladder import Ladder  # noqa: E402
+
+
+class TinyViT(Encoder):
+    """A real vision transformer of random weights, for its cost: ViT-S/16 or smaller, through timm."""
+
+    batch_size = 64
+
+    def __init__(self, name: str, side_px: int) -> None:
+        import timm
+        import torch
+
+        torch.set_num_threads(1)
+        self.name = name
+        self.net = timm.create_model(name, pretrained=False, num_classes=0, img_size=side_px).eval()
+        self.dim = self.net.num_features
+
+    def __call__(self, tiles: np.ndarray) -> np.ndarray:
+        import torch
+
+        with torch.inference_mode():
+            pixels = torch.from_numpy(np.ascontiguousarray(tiles)).permute(0, 3, 1, 2).float() / 127.5 - 1
+            return self.net(pixels).numpy()
+
+
+def settings_of(args: argparse.Namespace) -> PrepareSettings:
+    ladder = Ladder(patch_px=args.patch_px, num_rungs=args.num_rungs)
+    labels = ladder.labels
+    return PrepareSettings(
+        name="bench",
+        ladder=ladder,
+        encoder={"name": args.encoder},
+        tissue=TissueSettings(cells_per_tile=max(4, args.patch_px // 16)),
+        regions=RegionSettings(
+            min_tissue=dict.fromkeys(labels, 0.25),
+            stride=dict.fromkeys(labels, 1.0),
+            max_per_slide=dict.fromkeys(labels),
+        ),
+        image_format="jpeg",
+    )
+
+
+def plain_way(spec: SlideSpec, settings: PrepareSettings, encoder: Encoder) -> int:
+    """Read and encode every magnification on its own; return how many tiles were encoded."""
+    ladder, slide = settings.ladder, Slide(spec, settings.ladder.base_mpp, use_native=False)
+    tissue = find_tissue(slide, ladder.patch_px, ladder.base_mpp, settings.tissue)
+    regions = find_regions(tissue.fraction, ladder, settings.regions, slide=spec.name, seed=0)
+    slide.close()
+    p, encoded = ladder.patch_px, 0
+    with openslide.OpenSlide(str(spec.path)) as reader:
+        for chosen in regions:
+            side = chosen.rung.grid_side
+            level = reader.get_best_level_for_downsample(side * slide.pitch_px0)
+            size = round(p * side * slide.pitch_px0 / reader.level_downsamples[level])
+            for y, x in zip(chosen.y.tolist(), chosen.x.tolist()):
+                patch = reader.read_region(slide.to_px0(x * p, y * p), level, (size, size)).convert("RGB")
+                encode_image(np.asarray(patch.resize((p, p), Image.Resampling.BOX)), settings.image_format)
+                inside = tissue.fraction[y : y + side, x : x + side] >= settings.tissue.min_tile
+                tiles = [_tile(reader, slide, x + tx, y + ty, p) for ty, tx in zip(*np.nonzero(inside))]
+                encode_in_batches(encoder, np.stack(tiles)) if tiles else None
+                encoded += len(tiles)
+    return encoded
+
+
+def _tile(reader: openslide.OpenSlide, slide: Slide, x: int, y: int, p: int) -> np.ndarray:
+    side = round(p * slide.pitch_px0)
+    tile = reader.read_region(slide.to_px0(x * p, y * p), 0, (side, side)).convert("RGB")
+    return np.asarray(tile if side == p else tile.resize((p, p), Image.Resampling.BOX))
+
+
+def decode_only(spec: SlideSpec, settings: PrepareSettings, tile_px: int) -> int:
+    """Read the 20x tissue tiles once through OpenSlide, in squares of ``tile_px``; return the pixels read."""
+    ladder, slide = settings.ladder, Slide(spec, settings.ladder.base_mpp, use_native=False)
+    tissue = find_tissue(slide, ladder.patch_px, ladder.base_mpp, settings.tissue)
+    regions = find_regions(tissue.fraction, ladder, settings.regions, slide=spec.name, seed=0)
+    wanted = union_of(regions, tissue.fraction.shape) & (tissue.fraction >= settings.tissue.min_tile)
+    slide.close()
+    group = max(1, tile_px // ladder.patch_px)
+    padded = np.pad(wanted, [(0, -n % group) for n in wanted.shape])
+    squares = padded.reshape(padded.shape[0] // group, group, -1, group).any((1, 3))
+    side = round(group * ladder.patch_px * slide.pitch_px0)
+    with openslide.OpenSlide(str(spec.path)) as reader:
+        for y, x in zip(*np.nonzero(squares)):
+            step = group * ladder.patch_px
+            reader.read_region(slide.to_px0(int(x) * step, int(y) * step), 0, (side, side))
+    return int(wanted.sum()) * ladder.patch_px**2
+
+
+def timed(function, *arguments) -> tuple[float, object]:
+    began = time.perf_counter()
+    result = function(*arguments)
+    return time.perf_counter() - began, result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("slide", type=Path)
+    parser.add_argument("--encoder", default="stats", help="stats, or a timm ViT such as vit_tiny_patch16_224")
+    parser.add_argument("--patch-px", type=int, default=64)
+    parser.add_argument("--num-rungs", type=int, default=8)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--without-plain", action="store_true")
+    parser.add_argument("--workers", action="store_true", help="also two copies of the slide with one and two workers")
+    args = parser.parse_args()
+    settings = settings_of(args)
+    if args.encoder != "stats":
+        vit = TinyViT(args.encoder, args.patch_px)
+        work.get_encoder = lambda config: vit
+    encoder = work.get_encoder(settings.encoder)
+    root = Path(tempfile.mkdtemp(prefix="bench-prep-"))
+    spec = SlideSpec(path=args.slide, name="bench", patient="bench")
+    job = work.SlideJob(spec=spec, settings=settings, root=root, by_area=False)
+    took: dict[str, list[float]] = {"ours": [], "plain": [], "decode": []}
+    state, plain_tiles, base_px = {}, 0, 0
+    for _ in range(args.repeats):
+        seconds, state = timed(work.prepare_slide, job)
+        took["ours"].append(seconds)
+        seconds, base_px = timed(decode_only, spec, settings, 256)
+        took["decode"].append(seconds)
+        if not args.without_plain:
+            seconds, plain_tiles = timed(plain_way, spec, settings, encoder)
+            took["plain"].append(seconds)
+    if state["status"] != "done":
+        sys.exit(state["reason"])
+    median = {name: statistics.median(seconds) for name, seconds in took.items() if seconds}
+    tiles = state["num_tiles_encoded"]
+    print(f"{args.slide.name}: {state['counts']}, {tiles:,} tiles of {args.patch_px} px, encoder {args.encoder}")
+    for name, seconds in median.items():
+        print(f"  {name:>7}: {seconds:8.2f} s   {base_px / seconds / 1e6:8.1f} tissue MP/s")
+    if "plain" in median:
+        print(
+            f"  ours is {median['plain'] / median['ours']:.1f} times the plain way ({plain_tiles:,} tiles encoded there)"
+        )
+    print(f"  ours takes {median['ours'] / median['decode']:.2f} times what OpenSlide takes to decode alone")
+    if state["decodes"]:
+        decodes = state["decodes"]
+        print(
+            f"  {decodes['decoded'] / decodes['native_tiles']:.3f} decodes a native tile ({decodes['native_tiles']:,})"
+        )
+    if args.workers:
+        compare_workers(args, settings, root)
+    shutil.rmtree(root)
+
+
+def compare_workers(args: argparse.Namespace, settings: PrepareSettings, root: Path) -> None:
+    """Time four copies of the slide with one and with two workers, start-up left out by a first job for each."""
+    specs = [SlideSpec(path=args.slide, name=f"bench{i}", patient="bench") for i in range(8)]
+    jobs = [work.SlideJob(spec=spec, settings=settings, root=root, by_area=False) for spec in specs]
+    seconds = {}
+    for workers in (1, 2):
+        began = None
+        for number, _ in enumerate(LocalExecutor(workers).map(work.prepare_slide, jobs[: 4 + workers])):
+            if number == workers - 1:
+                began = time.perf_counter()
+        seconds[workers] = time.perf_counter() - began
+    print(f"  two workers: {seconds[1] / seconds[2]:.2f} times the speed of one (4 slides, start-up left out)")
+
+
+if __name__ == "__main__":
+    main()

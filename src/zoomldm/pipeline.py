@@ -1,0 +1,239 @@
+"""An exported ZoomLDM in diffusers' terms: what a recipient loads with ``ZoomLDMPipeline.from_pretrained(folder)``.
+
+`unet/`, `vqvae/` and `scheduler/` are diffusers' own classes; `summarizer/` and `edm/` are the classes below, so this
+package must be installed where the folder is loaded (docs/export.md).
+Legend: n images, k tokens, d token width, S grid side, D embedding width, p patch side (px), c h w latent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import ConfigMixin, DDIMScheduler, DiffusionPipeline, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from diffusers.models.autoencoders.vae import DecoderOutput
+from diffusers.utils import BaseOutput
+from diffusers.utils.torch_utils import randn_tensor
+from torch import Tensor
+
+from zoomldm import build
+from zoomldm.data.batch import GridGroup
+from zoomldm.diffusion.guidance import guided
+from zoomldm.errors import UserError
+from zoomldm.ladder import Ladder, Rung
+
+Grids = np.ndarray | Tensor
+
+
+class Summarizer(ModelMixin, ConfigMixin):
+    """The conditioner of an exported model: grids and magnification to tokens.
+
+    Args:
+        cond: its configuration, as in ``conf/cond``.
+        num_rungs: of the ladder; grid_dim: D of the encoder.
+    """
+
+    @register_to_config
+    def __init__(self, cond: dict[str, Any], num_rungs: int, grid_dim: int) -> None:
+        super().__init__()
+        self.conditioner = build.make_conditioner(_section(cond), num_rungs=num_rungs, grid_dim=grid_dim)
+
+    def forward(self, grids: Tensor | None, rung: Tensor) -> Tensor:
+        """Give the tokens `n k d` of grids `n S S D` of one side (None where they are not used) at rungs (n,)."""
+        groups = None if grids is None else [GridGroup(torch.arange(len(grids), device=grids.device), grids)]
+        return self.conditioner(groups, rung)
+
+
+class TokenDiffusion(ModelMixin, ConfigMixin):
+    """The embedding diffusion model of an exported model, with its token statistics: magnification to tokens.
+
+    Args:
+        model: arch, width, depth and num_heads, as in ``conf/model/edm.yaml``; diffusion: its schedule.
+        num_steps, guidance_scale: how it is sampled.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        model: dict[str, Any],
+        diffusion: dict[str, Any],
+        num_rungs: int,
+        num_tokens: int,
+        token_dim: int,
+        num_steps: int = 50,
+        guidance_scale: float = 1.75,
+    ) -> None:
+        super().__init__()
+        self.edm = build.make_edm(
+            _section({"model": model, "diffusion": diffusion}),
+            num_rungs=num_rungs,
+            num_tokens=num_tokens,
+            token_dim=token_dim,
+        )
+
+    @torch.no_grad()
+    def forward(self, rung: Tensor, generator: torch.Generator | list[torch.Generator] | None = None) -> Tensor:
+        """Draw tokens `n k d` for rungs (n,)."""
+        shape = (len(rung), self.edm.num_tokens, self.edm.token_dim)
+        noise = randn_tensor(shape, generator=generator, device=rung.device, dtype=torch.float32)
+        return self.edm.denoise(noise, rung, num_steps=self.config.num_steps, guidance_scale=self.config.guidance_scale)
+
+
+class PatchAutoencoder(ModelMixin, ConfigMixin):
+    """An autoencoder trained here that diffusers' VQModel cannot hold, with the one method that sampling needs.
+
+    Args:
+        model: its sizes, as in ``conf/model/autoencoder.yaml``; scaling_factor: from its latents to those diffused.
+    """
+
+    @register_to_config
+    def __init__(self, model: dict[str, Any], scaling_factor: float = 1.0) -> None:
+        super().__init__()
+        self.autoencoder = build.make_autoencoder(_section(model))
+
+    def decode(self, latents: Tensor) -> DecoderOutput:
+        """Quantise and decode latents `n c h w` to images `n 3 p p` in about [-1, 1]."""
+        return DecoderOutput(sample=self.autoencoder.decode(latents))
+
+
+@dataclass
+class ZoomLDMOutput(BaseOutput):
+    """`images`: PIL images, or uint8 (n, p, p, 3) with output_type="np"."""
+
+    images: list[Any] | np.ndarray
+
+
+class ZoomLDMPipeline(DiffusionPipeline):
+    """Draw histopathology patches at a magnification, from embeddings or from conditions it generates itself.
+
+    Attributes of the configuration: `ladder` (patch side and magnifications), `encoder` (name, width, hash of the
+    weights, input side and mpp of the network that must make the embeddings, and for ``stats`` its statistics),
+    `sampling` (steps and guidance scale when none are given).
+    """
+
+    model_cpu_offload_seq = "summarizer->edm->unet->vqvae"
+    _optional_components = ["edm"]  # noqa: RUF012 - diffusers reads it so
+
+    def __init__(
+        self,
+        unet: Any,
+        vqvae: Any,
+        scheduler: DDIMScheduler,
+        summarizer: Summarizer,
+        edm: TokenDiffusion | None = None,
+        ladder: dict[str, Any] | None = None,
+        encoder: dict[str, Any] | None = None,
+        sampling: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.register_modules(unet=unet, vqvae=vqvae, scheduler=scheduler, summarizer=summarizer, edm=edm)
+        self.register_to_config(ladder=ladder or {}, encoder=encoder or {}, sampling=sampling or {})
+
+    @property
+    def ladder(self) -> Ladder:
+        """The magnifications that `__call__` takes."""
+        return Ladder(**self.config.ladder)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        magnification: float | str,
+        embeddings: Grids | None = None,
+        guidance_scale: float | None = None,
+        num_inference_steps: int | None = None,
+        generator: torch.Generator | list[torch.Generator] | None = None,
+        num_images: int = 1,
+        output_type: str = "pil",
+    ) -> ZoomLDMOutput:
+        """Draw patches.
+
+        Args:
+            magnification: one of the ladder's, such as 0.3125 or "0.3125x".
+            embeddings: grids of the encoder's vectors, (S, S, D) or (n, S, S, D) with S the grid side of the
+                magnification (1 at the highest, doubling below): one image each. None: the embedding diffusion model
+                makes `num_images` conditions.
+            guidance_scale, num_inference_steps: of the image model; None: as it was evaluated.
+            generator: of the random numbers; a list gives each image its own.
+            output_type: "pil" or "np".
+
+        Raises:
+            UserError: a magnification off the ladder, embeddings of another shape, or none where none can be made.
+        """
+        if output_type not in ("pil", "np"):
+            raise UserError(f"output_type={output_type!r}: expected 'pil' or 'np'")
+        rung = self.ladder.rung_of(magnification)
+        steps = num_inference_steps or self.config.sampling.get("steps", 50)
+        scale = self.config.sampling.get("guidance_scale", 1.75) if guidance_scale is None else guidance_scale
+        tokens = self._tokens(rung, embeddings, num_images, generator)
+        latents = self._denoise(tokens, scale, steps, generator)
+        decoded = self.vqvae.decode((latents / self.vqvae.config.scaling_factor).to(self.vqvae.dtype)).sample
+        images = ((decoded.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).movedim(1, -1).cpu().numpy()
+        return ZoomLDMOutput(images=images if output_type == "np" else _to_pil(images))
+
+    def _tokens(
+        self,
+        rung: Rung,
+        embeddings: Grids | None,
+        num_images: int,
+        generator: torch.Generator | list[torch.Generator] | None,
+    ) -> Tensor:
+        conditioner, device = self.summarizer.conditioner, self._execution_device
+        if not conditioner.uses_grid:
+            return self.summarizer(None, torch.full((num_images,), rung.index, device=device))
+        if embeddings is not None:
+            grids = self._grids(rung, embeddings).to(device, self.summarizer.dtype)
+            return self.summarizer(grids, torch.full((len(grids),), rung.index, device=device))
+        if self.edm is None:
+            raise UserError(
+                "this export holds no embedding diffusion model, so conditions cannot be generated: give embeddings="
+                f" made with {self.config.encoder.get('name', 'its encoder')}, or export the run with its edm"
+            )
+        return self.edm(torch.full((num_images,), rung.index, device=device), generator)
+
+    def _grids(self, rung: Rung, embeddings: Grids) -> Tensor:
+        grids = torch.as_tensor(embeddings)
+        grids = grids[None] if grids.ndim == 3 else grids
+        expected = (rung.grid_side, rung.grid_side, self.summarizer.config.grid_dim)
+        if grids.ndim != 4 or tuple(grids.shape[1:]) != expected:
+            encoder = self.config.encoder.get("name", "encoder's")
+            raise UserError(
+                f"embeddings of shape {tuple(torch.as_tensor(embeddings).shape)} at {rung.label}: expected {expected} "
+                f"or (n, {', '.join(map(str, expected))}), the {encoder} vectors of the patch's base tiles"
+            )
+        return grids
+
+    def _denoise(
+        self, tokens: Tensor, scale: float, steps: int, generator: torch.Generator | list[torch.Generator] | None
+    ) -> Tensor:
+        """Follow the scheduler from noise to scaled latents `n c h w` under tokens `n k d`."""
+        conditioner, config, dtype = self.summarizer.conditioner, self.unet.config, self.unet.dtype
+        null = conditioner.null_tokens(len(tokens)).to(tokens)
+        scale = scale if conditioner.uses_condition else 1.0
+
+        def predict_eps(x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+            return self.unet(x.to(dtype), t, encoder_hidden_states=condition.to(dtype)).sample.float()
+
+        predict = guided(predict_eps, tokens, null, scale)
+        shape = (len(tokens), config.in_channels, config.sample_size, config.sample_size)
+        x = randn_tensor(shape, generator=generator, device=tokens.device, dtype=torch.float32)
+        self.scheduler.set_timesteps(steps, device=tokens.device)
+        x = x * self.scheduler.init_noise_sigma
+        for t in self.progress_bar(self.scheduler.timesteps):
+            x = self.scheduler.step(predict(x, t.expand(len(x))), t, x).prev_sample
+        return x
+
+
+def _to_pil(images: np.ndarray) -> list[Any]:
+    from PIL import Image
+
+    return [Image.fromarray(image) for image in images]
+
+
+def _section(content: Mapping[str, Any]) -> Any:
+    from omegaconf import OmegaConf
+
+    return OmegaConf.create(dict(content))

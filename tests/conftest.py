@@ -1,0 +1,15 @@
+import pytest
+
+from tests.tiny_slides import tissue_pixels, write_slide
+
+
+@pytest.fixture
+def tiny_slide(tmp_path):
+    """Return a function that writes a tiny slide and returns its path: ``tiny_slide("a", width=700, mpp=0.25)``."""
+
+    def make(name="slide", *, width=700, height=500, seed=0, folder="slides", suffix=".tif", **options):
+        path = tmp_path / folder / f"{name}{suffix}"
+        path.parent.mkdir(exist_ok=True)
+        return write_slide(path, tissue_pixels(width, height, seed), **options)
+
+    return make

@@ -1,0 +1,69 @@
+"""Memory of a worker does not grow with the slide."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+SCRIPT = """
+import resource, sys
+sys.path[:0] = [{root!r}, {root!r} + "/src"]
+from pathlib import Path
+import numpy as np, tifffile
+from data_prep.regions import RegionSettings
+from data_prep.settings import PrepareSettings
+from data_prep.slide import SlideSpec
+from data_prep.tissue import TissueSettings
+from data_prep.work import SlideJob, prepare_slide
+from tests.tiny_slides import tissue_pixels
+from zoomldm.ladder import Ladder
+
+WIDTH, HEIGHT, TILE = {width}, {height}, 512
+path = Path(sys.argv[1]) / "large.tif"
+
+def tiles(downsample, bank):
+    for y in range(-(-(HEIGHT // downsample) // TILE)):
+        for x in range(-(-(WIDTH // downsample) // TILE)):
+            yield bank[(3 * x + 5 * y) % len(bank)]
+
+if sys.argv[2] == "make":
+    bank = [tissue_pixels(TILE, TILE, seed, margin=-0.3) for seed in range(3)] + [np.full((TILE, TILE, 3), 243, np.uint8)]
+    with tifffile.TiffWriter(path, bigtiff=True) as tiff:
+        for number, d in enumerate((1, 16)):
+            tiff.write(tiles(d, bank), shape=(HEIGHT // d, WIDTH // d, 3), dtype=np.uint8, tile=(TILE, TILE),
+                       photometric="rgb", compression="jpeg", compressionargs={{"level": 80}}, subsampling=(2, 2),
+                       subfiletype=int(number > 0), metadata=None, resolution=(2e4 / d,) * 2, resolutionunit="CENTIMETER")
+else:
+    ladder = Ladder()
+    labels = ladder.labels
+    overlap = dict.fromkeys(labels, 1.0) | {{"0.625x": 0.5, "0.3125x": 0.25, "0.15625x": 0.25}}
+    regions = RegionSettings(min_tissue=dict.fromkeys(labels, 0.3), stride=overlap,
+                             max_per_slide=dict.fromkeys(labels) | {{"20x": 200, "10x": 200}})
+    settings = PrepareSettings(name="m", ladder=ladder, encoder={{"name": "stats"}}, tissue=TissueSettings(),
+                               regions=regions, image_format="jpeg")
+    spec = SlideSpec(path=path, name="large", patient="large")
+    state = prepare_slide(SlideJob(spec=spec, settings=settings, root=Path(sys.argv[1]), by_area=False))
+    assert state["status"] == "done", state["reason"]
+    assert state["decodes"]["decoded"] <= 1.1 * state["decodes"]["native_tiles"], state["decodes"]
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, state["counts"]["0.15625x"], state["elapsed_s"])
+"""
+
+
+def peak_mb(folder: Path, width: int, height: int) -> int:
+    script = folder / "large.py"
+    script.write_text(SCRIPT.format(root=str(ROOT), width=width, height=height))
+    for step in ("make", "prepare"):
+        done = subprocess.run(
+            [sys.executable, str(script), str(folder), step], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+    print(done.stdout)
+    return int(done.stdout.split()[0])
+
+
+@pytest.mark.slow
+def test_a_slide_of_50_000_by_40_000_px_takes_less_than_a_gigabyte(tmp_path):
+    assert peak_mb(tmp_path, 50_000, 40_000) < 1024

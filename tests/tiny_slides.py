@@ -1,0 +1,83 @@
+"""Slides of a few thousand pixels for tests: stained noise on glass, written as OpenSlide reads it."""
+
+from pathlib import Path
+
+import numpy as np
+import tifffile
+from scipy import ndimage
+
+from data_prep.regions import RegionSettings
+from data_prep.settings import PrepareSettings
+from data_prep.tissue import TissueSettings
+from zoomldm.ladder import Ladder
+
+GLASS = (244, 242, 243)
+
+
+def tissue_pixels(width: int, height: int, seed: int = 0, margin: float = 0.12) -> np.ndarray:
+    """Return (height, width, 3) uint8: an ellipse of pink and violet noise on glass."""
+    rng = np.random.default_rng([seed, width, height])
+    y, x = np.mgrid[0:height, 0:width]
+    inside = ((x / width - 0.5) ** 2 + (y / height - 0.5) ** 2) < (0.5 - margin) ** 2
+    coarse = rng.random((-(-height // 16) + 1, -(-width // 16) + 1))
+    violet = ndimage.zoom(coarse, 16, order=1)[:height, :width, None]
+    stain = violet * np.array([120, 70, 150]) + (1 - violet) * np.array([225, 140, 180])
+    stain = stain + rng.normal(0, 14, (height, width, 1))
+    pixels = np.where(inside[..., None], stain, np.array(GLASS) + rng.normal(0, 0.8, (height, width, 1)))
+    return np.clip(np.round(pixels), 0, 255).astype(np.uint8)
+
+
+def write_slide(
+    path: Path,
+    pixels: np.ndarray,
+    *,
+    mpp: float | None = 0.5,
+    downsamples: tuple[float, ...] = (1, 4),
+    tile: int = 256,
+    jpeg: bool = False,
+    description: str | None = None,
+) -> Path:
+    """Write a tiled pyramid; levels are strided copies. Without JPEG the pixels are kept exactly."""
+    extra = {"compression": "jpeg", "compressionargs": {"level": 90}, "subsampling": (2, 2)} if jpeg else {}
+    with tifffile.TiffWriter(path) as tiff:
+        for number, downsample in enumerate(downsamples):
+            size = [int(n / downsample) for n in pixels.shape[:2]]
+            rows, columns = (
+                np.minimum((np.arange(n) * downsample).astype(int), m - 1) for n, m in zip(size, pixels.shape)
+            )
+            scale = {}
+            if mpp is not None:
+                scale = {"resolution": (1e4 / (mpp * downsample),) * 2, "resolutionunit": "CENTIMETER"}
+            tiff.write(
+                pixels[rows][:, columns],
+                tile=(tile, tile),
+                photometric="rgb",
+                subfiletype=int(number > 0),
+                metadata=None,
+                description=description if number == 0 else None,
+                **scale,
+                **extra,
+            )
+    return path
+
+
+def tiny_settings(
+    *,
+    patch_px: int = 16,
+    num_rungs: int = 4,
+    stride: float = 1.0,
+    min_tissue: float = 0.3,
+    max_per_slide: int | None = None,
+    min_object_um2: float = 100.0,
+    **values,
+) -> PrepareSettings:
+    """Return settings for slides of some hundred pixels: stats encoder, four rungs of 16 px patches."""
+    ladder = Ladder(patch_px=patch_px, num_rungs=num_rungs)
+    tissue = TissueSettings(cells_per_tile=4, min_object_um2=min_object_um2, max_hole_um2=100.0, smooth_um=2.0)
+    by_label = {
+        "min_tissue": dict.fromkeys(ladder.labels, min_tissue),
+        "stride": dict.fromkeys(ladder.labels, stride) | {ladder.labels[0]: 1.0},
+        "max_per_slide": dict.fromkeys(ladder.labels, max_per_slide),
+    }
+    defaults = {"name": "tiny", "encoder": {"name": "stats"}, "shard_samples": 400, "tissue": tissue}
+    return PrepareSettings(ladder=ladder, regions=RegionSettings(**by_label), **(defaults | values))
