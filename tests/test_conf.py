@@ -52,6 +52,13 @@ def test_every_entry_composes(primary):
     OmegaConf.to_container(cfg, resolve=False)
 
 
+@pytest.mark.parametrize("launcher", options("hydra/launcher"))
+def test_every_launcher_composes(launcher):
+    jobs, is_sweep = cli.plan_jobs("train", ["-m", f"hydra/launcher={launcher}", "cond=film,none"])
+    assert is_sweep
+    assert len(jobs) == 2
+
+
 def experiment_files() -> list[Path]:
     return sorted((cli.PROJECT_ROOT / "experiments").glob("*.yaml"))
 

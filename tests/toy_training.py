@@ -1,4 +1,4 @@
-"""A tiny trainable, and a script that trains it as train.py would: python tests/toy_training.py DATA RUNS [key=value …]."""
+"""A tiny trainable, and a script that trains it: python tests/toy_training.py DATA RUNS [key=value …]."""
 
 import multiprocessing
 import os
@@ -29,8 +29,8 @@ class ToyTrainable(Trainable):
 
     def __init__(self, dim: int = 4, fail_above: int | None = None, nan_at: int | None = None) -> None:
         super().__init__()
-        self.project = nn.Linear(dim, 8)
-        self.into = nn.Conv2d(3, 8, 3, padding=1)
+        self.project = nn.Linear(dim, 8, bias=False)
+        self.into = nn.Conv2d(3, 8, 3, padding=1, bias=False)
         self.norm = GlobalBatchNorm2d(8)
         self.out = nn.Conv2d(8, 3, 3, padding=1)
         self.dropout = nn.Dropout(0.1)

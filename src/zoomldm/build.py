@@ -49,9 +49,12 @@ def curriculum_of(cfg: Any, manifest: Manifest) -> Curriculum:
 
 def make_autoencoder(model: Any) -> Autoencoder:
     """Build an untrained autoencoder from ``conf/model/autoencoder*.yaml``."""
-    from zoomldm.model.autoencoder import Autoencoder
+    from zoomldm.model.autoencoder import Autoencoder, LinearStartAutoencoder
 
-    return Autoencoder(
+    starts: dict[str, type[Autoencoder]] = {"random": Autoencoder, "linear": LinearStartAutoencoder}
+    if model.start not in starts:
+        raise ConfigError(f"model.start={model.start}: expected random or linear;{near_match(model.start, starts)}")
+    return starts[model.start](
         channels=model.channels,
         mult=tuple(model.channel_mult),
         num_res_blocks=model.num_res_blocks,
@@ -232,22 +235,10 @@ def original_autoencoder(path: Path) -> Autoencoder:
     Raises:
         WeightsError: not such a file.
     """
-    from zoomldm.model.autoencoder import Autoencoder
-    from zoomldm.weights.layout_diffusers import DIFFUSERS_VQ
-    from zoomldm.weights.layout_vq import VQ
-    from zoomldm.weights.load import dims_in_file, load_vq, read_part
+    from zoomldm.weights.published import autoencoder_of_file
 
-    tensors = read_part(path, "vqvae")
-    dims = dims_in_file(path, (VQ, DIFFUSERS_VQ), tensors)
-    module = Autoencoder(
-        channels=dims["channels"],
-        mult=dims["channel_mult"],
-        num_res_blocks=dims["num_res_blocks"],
-        latent_channels=dims["latent_channels"],
-        num_codes=dims["num_codes"],
-        attention=dims["middle_attention"],
-    )
-    print(load_vq(module.vq, path, tensors=tensors))
+    module, report = autoencoder_of_file(path)
+    print(report)
     return module
 
 
@@ -343,12 +334,13 @@ def make_trainable(cfg: Any, manifest: Manifest) -> Trainable:
 def _autoencoder_trainable(cfg: Any, manifest: Manifest) -> Trainable:
     from zoomldm.model.autoencoder import AutoencoderTrainable
 
-    module = make_autoencoder(cfg.model)
+    module, loss = make_autoencoder(cfg.model), plain(cfg.model.loss)
     if cfg.autoencoder.weights:
         from zoomldm.weights.load import load_vq
 
         print(load_vq(module.vq, Path(cfg.autoencoder.weights).expanduser()))
-    return AutoencoderTrainable(module, **plain(cfg.model.loss))
+        loss["start_steps"] = None  # the published codebook is the start
+    return AutoencoderTrainable(module, **loss)
 
 
 def _zoomldm_trainable(cfg: Any, manifest: Manifest) -> Trainable:

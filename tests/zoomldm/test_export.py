@@ -18,6 +18,8 @@ from zoomldm.data.batch import GridGroup
 from zoomldm.diffusion.guidance import guided
 from zoomldm.diffusion.samplers import ddim, ddim_timesteps
 from zoomldm.errors import ConfigError, UserError
+from zoomldm.evaluation.distances import Measure
+from zoomldm.evaluation.result import Cell, DescriptorInfo, Evaluation
 from zoomldm.export import export, load_source, require_anonymous
 from zoomldm.pipeline import PatchAutoencoder, ZoomLDMPipeline
 from zoomldm.runs import Run
@@ -67,9 +69,20 @@ def root(tmp_path_factory) -> Path:
     cfg = compose("train", root, "model=edm_tiny", "run_name=edm", "zoomldm.run=zoom", "model.width=32", LADDER)
     sizes = {"num_tokens": model.conditioner.num_tokens, "token_dim": model.conditioner.token_dim, "num_rungs": 3}
     edm = lively(build.make_edm(cfg, **sizes))
+    evaluation().save(root / "runs" / "zoom" / "evaluation" / "fd_texture.json")
+    evaluation(step=5, notes=["old"]).save(root / "runs" / "zoom" / "evaluation" / "fd_stats.json")
     edm.fit_statistics([torch.randn(4, sizes["num_tokens"], sizes["token_dim"]) * 3 + 1])
     save(root, cfg, "edm", edm, sizes)
     return root
+
+
+def evaluation(**change) -> Evaluation:
+    cell = Cell(num=9, num_reference=9, judged=True, distance=Measure(12.34, 0.5, (12.0, 12.6)))
+    judge = DescriptorInfo(name="texture", distance_name="fd_texture", dim=20, fingerprint="f", conditions_model=False)
+    facts = {"run_name": "zoom", "step": 10, "magnifications": ["20x", "10x"], "reference_ids": {}}
+    cells = {"fd_texture": {"oracle": {"20x": cell, "10x": cell}}}
+    data = {"name": PATIENT, "counts": {}}
+    return Evaluation(**{**facts, "descriptors": [judge], "cells": cells, "data": data, "notes": [PATIENT], **change})
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +193,9 @@ def test_card_has_counts_hashes_and_licences(folder: Path) -> None:
     card = (folder / "README.md").read_text()
     assert "# A small model" in card
     assert "| 20x | 0.5 | 1×1 | 9 | 2 |" in card
-    assert "not evaluated" in card
+    assert "fd_texture:" in card
+    assert card.count("12.3") == 2
+    assert "fd_stats" not in card  # of an earlier checkpoint
     assert "trained from scratch" in card
     for path in folder.rglob("*.safetensors"):
         assert re.search(rf"`{path.relative_to(folder)}`: sha256 `[0-9a-f]{{64}}`", card)

@@ -7,8 +7,10 @@ number, so resuming needs the step alone.
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -95,7 +97,7 @@ class TrainLoader:
             num_workers=num_workers,
             pin_memory=pin_memory,
             prefetch_factor=prefetch if num_workers else None,
-            worker_init_fn=_leave_signals_to_the_main_process,
+            worker_init_fn=_obey_the_main_process_alone,
             collate_fn=_unchanged,
         )
 
@@ -132,10 +134,23 @@ def check_shared_memory(bytes_per_batch: int, num_workers: int, prefetch: int = 
         )
 
 
-def _leave_signals_to_the_main_process(worker: int) -> None:
-    """Let the main process decide what a signal to the whole group means; workers end with it."""
-    for name in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
-        signal.signal(name, signal.SIG_IGN)
+def _obey_the_main_process_alone(worker: int) -> None:
+    """Let the main process decide what a signal to the whole process group means.
+
+    A scheduler's SIGTERM goes to the workers too, and a worker that died of it would end the run before it has saved.
+    Only the SIGTERM that the main process itself sends, when it exits, ends a worker.
+    """
+    for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    main_process = os.getppid()
+
+    def listen() -> None:
+        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != main_process:
+            pass
+        os._exit(0)
+
+    threading.Thread(target=listen, daemon=True).start()
 
 
 def _unchanged(batch: Batch) -> Batch:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import warnings
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -129,7 +129,7 @@ class Checkpoints:
         return info
 
     def newest_whole(self, names: Sequence[str] = (STATE_NAME, MODEL_NAME)) -> CheckpointInfo | None:
-        """Return the newest checkpoint whose checksums agree, with a warning for each that is damaged; None: no checkpoint.
+        """Return the newest checkpoint whose checksums agree, with a warning for each that is damaged.
 
         Raises:
             WeightsError: there are checkpoints, all of them damaged.
@@ -139,7 +139,7 @@ class Checkpoints:
             try:
                 return self.verify(step, names)
             except WeightsError as error:
-                warnings.warn(f"{error}; going back to the checkpoint before it", stacklevel=2)
+                print(f"warning: {error}; going back to the checkpoint before it", file=sys.stderr, flush=True)
         if steps:
             raise WeightsError(f"{self.folder}: all {len(steps)} checkpoints are damaged; fresh=true starts anew")
         return None

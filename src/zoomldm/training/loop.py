@@ -404,12 +404,15 @@ def _count_flops(
     trainable: Trainable, source: SampleSource, rungs: np.ndarray, fabric: Fabric, seed: int
 ) -> float | None:
     index = np.zeros(len(rungs), np.int64)
+    trainable.eval()  # a probe must leave running statistics and the codebook's clock as they are
     try:
         batch = source.read(rungs, index).to(fabric.device)
         with fabric.autocast():
             return count_flops_per_image(trainable, batch, seed)
     except (RuntimeError, NotImplementedError):
         return None  # an operator that the counter cannot follow: no MFU is shown
+    finally:
+        trainable.train()
 
 
 def _largest_that_fits(trainable: Trainable, batch: Batch, seed: int, part: Partition, fabric: Fabric) -> int | None:

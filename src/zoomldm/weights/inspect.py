@@ -83,7 +83,7 @@ def report(path: str | Path, *, with_hash: bool = True) -> str:
     if found.spare:
         lines.append(f"\nleft over, not needed ({len(found.spare)}):")
         lines += [f"  {count:5} {why}" for why, count in Counter(found.spare.values()).most_common()]
-    if found.unknown and found.parts:
+    if found.unknown and found.parts and not is_checkpoint(header.path):
         lines.append(f"\nleft over, unknown ({len(found.unknown)}):")
         lines += [f"  {key} {header.shapes[key]}" for key in found.unknown[:MAX_LISTED]]
         if len(found.unknown) > MAX_LISTED:
@@ -113,6 +113,10 @@ def _part_lines(part: Part) -> list[str]:
 def _run_lines(path: Path) -> list[str]:
     """Say of which run a file is, where it lies in a run of this project or in an export."""
     lines = []
+    if is_checkpoint(path):
+        lines.append(
+            f"  the averaged weights of run {path.parents[2].name} of this project: use them with run= its name"
+        )
     for name in ("checkpoint.json", "config.json"):
         file = path.parent / name
         if not file.is_file():
@@ -122,6 +126,11 @@ def _run_lines(path: Path) -> list[str]:
         if known:
             lines.append(f"  beside it, {name}: " + ", ".join(f"{key} {value}" for key, value in known.items()))
     return lines
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Tell whether a file lies in a checkpoint of a run of this project."""
+    return (path.parent / "checkpoint.json").is_file() and len(path.parents) > 2
 
 
 def _short(value: object) -> str:

@@ -54,7 +54,7 @@ def test_ranks_and_accumulation_divide_the_same_sequence(source):
             contents(load(source, partition(12, max_micro_batch=micro, world_size=world_size, rank=rank)))
             for rank in range(world_size)
         ]
-        assert sorted(sum(parts, [])) == whole
+        assert sorted(sample for part in parts for sample in part) == whole
     halves = [load(source, partition(12, max_micro_batch=6, world_size=2, rank=rank)) for rank in range(2)]
     first_step = [n for half in halves for n in half[0].sample_number.tolist()]
     assert first_step == list(range(12))

@@ -159,3 +159,21 @@ def test_training_improves_the_reconstruction():
         optimiser.zero_grad()
         psnr.append(out["psnr"].item())
     assert sum(psnr[-5:]) > sum(psnr[6:11])
+
+
+def test_contrast_loss_asks_for_missing_detail():
+    plain, asking = (
+        AutoencoderTrainable(build(LinearStartAutoencoder), start_steps=0, contrast_weight=weight).eval()
+        for weight in (0.0, 1.0)
+    )
+    asking.load_state_dict(plain.state_dict())
+    batch = make_batch()
+    extra = asking(batch, seed=0)["loss_per_sample"] - plain(batch, seed=0)["loss_per_sample"]
+    assert (extra > 0).all()
+    flat = batch.image.float().mean((2, 3), keepdim=True).expand_as(batch.image).to(torch.uint8)
+    asking.autoencoder.decode_quantised = lambda latents: to_float(batch.image)
+    assert asking(batch, seed=0)["loss_per_sample"].max() < extra.min()
+    asking.autoencoder.decode_quantised = lambda latents: to_float(flat)
+    plain.autoencoder.decode_quantised = lambda latents: to_float(flat)
+    missing = asking(batch, seed=0)["loss_per_sample"] - plain(batch, seed=0)["loss_per_sample"]
+    assert (missing > 0.05).all()

@@ -19,7 +19,7 @@ from zoomldm.training.optim import OptimSettings
 from zoomldm.training.preempt import EXIT_PREEMPTED
 from zoomldm.training.records import MetricsLog
 
-STEPS = 150
+STEPS = 100
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def test_the_loss_falls_and_every_record_is_there(straight):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_run_that_is_killed_again_and_again_is_the_undisturbed_run(data, straight, tmp_path, workers):
     folder = tmp_path / "toy"
-    for step, number in ((5, signal.SIGKILL), (33, signal.SIGTERM), (60, signal.SIGKILL), (90, signal.SIGUSR1)):
+    for step, number in ((5, signal.SIGKILL), (30, signal.SIGTERM), (55, signal.SIGKILL), (75, signal.SIGUSR1)):
         process = forked(data, tmp_path, steps=STEPS, workers=workers)
         wait_for(lambda step=step: checkpointed(folder, step), process)
         time.sleep(0.011)
@@ -93,19 +93,19 @@ def test_a_run_that_is_killed_again_and_again_is_the_undisturbed_run(data, strai
 
 
 def test_two_processes_go_on_to_the_last_bit(data, tmp_path):
-    assert ended(*forked_ranks(2, data, tmp_path / "a", steps=60)) == [0, 0]
+    assert ended(*forked_ranks(2, data, tmp_path / "a", steps=40)) == [0, 0]
     folder = tmp_path / "b" / "toy"
-    ranks = forked_ranks(2, data, tmp_path / "b", steps=60)
+    ranks = forked_ranks(2, data, tmp_path / "b", steps=40)
     wait_for(lambda: checkpointed(folder, 10), ranks[0])
     for rank in ranks:
         os.kill(rank.pid, signal.SIGKILL)
     ended(*ranks)
-    ranks = forked_ranks(2, data, tmp_path / "b", steps=60)
-    wait_for(lambda: checkpointed(folder, 25), ranks[0])
+    ranks = forked_ranks(2, data, tmp_path / "b", steps=40)
+    wait_for(lambda: checkpointed(folder, 20), ranks[0])
     os.kill(ranks[1].pid, signal.SIGTERM)  # one of them only: they agree
     assert ended(*ranks) == [EXIT_PREEMPTED] * 2
-    assert ended(*forked_ranks(2, data, tmp_path / "b", steps=60)) == [0, 0]
-    assert same_bits(folder, tmp_path / "a" / "toy", 60)
+    assert ended(*forked_ranks(2, data, tmp_path / "b", steps=40)) == [0, 0]
+    assert same_bits(folder, tmp_path / "a" / "toy", 40)
 
 
 def test_two_processes_give_the_losses_of_one(data, tmp_path):

@@ -123,3 +123,19 @@ def test_entry_answers_and_refuses(tmp_path: Path) -> None:
     assert "no such file" in refused.stderr
     assert "Traceback" not in refused.stderr
     assert run().returncode == 2
+
+
+def test_checkpoint_of_a_run(tmp_path: Path) -> None:
+    folder = tmp_path / "my-run" / "checkpoints" / "step-00000010"
+    folder.mkdir(parents=True)
+    from zoomldm.model.unet import build_unet
+
+    unet = build_unet(sample_size=8, **UNET_DIMS)
+    tensors = {f"unet.{key}": value.contiguous() for key, value in unet.state_dict().items()}
+    save_file(tensors | {"conditioner.null": torch.zeros(4, 64)}, folder / "model.safetensors")
+    (folder / "checkpoint.json").write_text('{"kind": "zoomldm", "step": 10}')
+    text = report(folder)
+    assert "run my-run of this project" in text
+    assert "kind zoomldm, step 10" in text
+    assert "latent-diffusion U-Net" in text
+    assert "unknown" not in text

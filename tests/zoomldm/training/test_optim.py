@@ -1,0 +1,52 @@
+"""The learning rate is what the configuration says."""
+
+import pytest
+import torch
+
+from tests.toy_training import ToyTrainable
+from zoomldm.errors import ConfigError
+from zoomldm.training.optim import OptimSettings, build_optimizer, learning_rate, set_learning_rate
+
+
+def made(**options) -> OptimSettings:
+    return OptimSettings(**{"lr": 1e-4, "batch_size": 600, "max_micro_batch": 200} | options)
+
+
+def test_warm_up_is_linear_and_then_the_rate_is_constant():
+    settings = made(warmup_steps=1000)
+    rates = [learning_rate(settings, step, 10_000) for step in range(10_000)]
+    assert rates[0] == pytest.approx(1e-7)
+    assert rates[499] == pytest.approx(5e-5)
+    assert set(rates[999:]) == {1e-4}
+
+
+def test_cosine_falls_to_zero_after_the_warm_up():
+    settings = made(warmup_steps=100, schedule="cosine")
+    assert learning_rate(settings, 100, 1000) == pytest.approx(1e-4)
+    assert learning_rate(settings, 550, 1000) == pytest.approx(5e-5)
+    assert learning_rate(settings, 1000, 1000) == pytest.approx(0, abs=1e-12)
+
+
+def test_the_rate_is_scaled_only_by_an_explicit_rule():
+    assert made(batch_size=8).peak_lr == 1e-4
+    assert made(batch_size=300, lr_scale="linear", lr_reference_batch=600).peak_lr == pytest.approx(5e-5)
+    assert made(batch_size=150, lr_scale="sqrt", lr_reference_batch=600).peak_lr == pytest.approx(5e-5)
+
+
+def test_every_fault_is_named_at_once():
+    with pytest.raises(ConfigError) as caught:
+        made(lr=0, schedule="linear", lr_scale="linear", clip_norm=-1, ema_decay=1.0)
+    for name in ("optim.lr=0", "optim.schedule", "lr_reference_batch", "optim.clip_norm", "optim.ema_decay"):
+        assert name in str(caught.value)
+
+
+def test_the_optimiser_is_fused_adamw_whose_decay_spares_vectors():
+    trainable = ToyTrainable()
+    optimizer = build_optimizer(trainable, made(weight_decay=0.1, betas=[0.8, 0.9]))
+    assert isinstance(optimizer, torch.optim.AdamW)
+    decay = {id(p): g["weight_decay"] for g in optimizer.param_groups for p in g["params"]}
+    assert decay[id(trainable.into.weight)] == 0.1
+    assert decay[id(trainable.norm.bias)] == 0.0
+    assert all(g["fused"] and g["betas"] == (0.8, 0.9) for g in optimizer.param_groups)
+    set_learning_rate(optimizer, 3.0)
+    assert {g["lr"] for g in optimizer.param_groups} == {3.0}

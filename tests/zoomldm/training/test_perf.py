@@ -1,0 +1,58 @@
+"""Rates, waits and the time left."""
+
+import json
+import time
+
+import pytest
+import torch
+from torch import nn
+
+from zoomldm.data.batch import Batch
+from zoomldm.training.perf import PerfMeter, count_flops_per_image, duration, peak_flops
+
+
+def test_rates_leave_pauses_out_and_count_waits(tmp_path):
+    meter = PerfMeter(tmp_path / "perf.jsonl", device=torch.device("cpu"), devices=2, flops_per_image=1e9)
+
+    def slow():
+        time.sleep(0.05)
+        yield "batch"
+
+    assert meter.waited(slow()) == "batch"
+    meter.end_step(10)
+    meter.pause()
+    time.sleep(0.2)
+    meter.go_on()
+    figures = meter.report(1, 3)
+    assert 40 < figures["images_per_s"] <= 200
+    assert figures["loader_wait"] > 0.5
+    assert figures["remaining_s"] == pytest.approx(2 * figures["step_s"])
+    assert figures["tflops_per_device"] == pytest.approx(figures["images_per_s"] / 2000)
+    assert figures["mfu"] is None
+    assert json.loads((tmp_path / "perf.jsonl").read_text()) == figures
+
+
+def test_flops_are_counted_on_the_forward_pass():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(10, 20, bias=False)
+
+        def forward(self, batch, seed):
+            return self.layer(torch.ones(len(batch), 10))
+
+    batch = Batch(sample_number=torch.arange(4), rung=torch.zeros(4, dtype=torch.int64))
+    net = Net()
+    assert count_flops_per_image(net, batch, 0) == 3 * 2 * 10 * 20
+    assert net.training
+
+
+def test_a_cpu_has_no_known_peak():
+    assert peak_flops(torch.device("cpu")) is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(7.4, "7 s"), (720, "12 min"), (12000, "3 h 20 min"), (2 * 86400 + 4 * 3600, "2 d 4 h")]
+)
+def test_durations_are_read_by_people(seconds, words):
+    assert duration(seconds) == words
