@@ -112,7 +112,8 @@ def plan_lines(plans: list[SlidePlan], settings: PrepareSettings) -> list[str]:
     encode_h = tiles * ladder.patch_px**2 / rate / 3600
     where = "a core" if settings.encoder["name"] == "stats" else "a GPU"
     lines.append(
-        f"{len(plans)} slides: about {total_bytes / 1e9:,.1f} GB of shards, and nearly as much of work that they are packed "
+        f"{len(plans)} slides: about {total_bytes / 1e9:,.1f} GB of shards, and nearly as much of work that they "
+        "are packed "
         f"from; reading takes {read_h:,.2f} core hours, encoding {tiles:,} tiles {encode_h:,.2f} hours of {where}"
     )
     return lines

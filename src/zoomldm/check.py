@@ -81,7 +81,8 @@ def _data_faults(cfg: Any) -> list[str]:
             return []  # made on the way
         return [
             f"no shards in {root} (data.root says where they lie; there is no {MANIFEST_NAME}): "
-            f"make them with `python data_prep/prepare.py data={cfg.data.name} slides=FOLDER encoder={cfg.encoder.name}`"
+            "make them with "
+            f"`python data_prep/prepare.py data={cfg.data.name} slides=FOLDER encoder={cfg.encoder.name}`"
         ]
     try:
         manifest = Manifest.load(root)

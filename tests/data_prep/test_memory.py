@@ -30,12 +30,14 @@ def tiles(downsample, bank):
             yield bank[(3 * x + 5 * y) % len(bank)]
 
 if sys.argv[2] == "make":
-    bank = [tissue_pixels(TILE, TILE, seed, margin=-0.3) for seed in range(3)] + [np.full((TILE, TILE, 3), 243, np.uint8)]
+    bank = [tissue_pixels(TILE, TILE, seed, margin=-0.3) for seed in range(3)]
+    bank.append(np.full((TILE, TILE, 3), 243, np.uint8))
     with tifffile.TiffWriter(path, bigtiff=True) as tiff:
         for number, d in enumerate((1, 16)):
             tiff.write(tiles(d, bank), shape=(HEIGHT // d, WIDTH // d, 3), dtype=np.uint8, tile=(TILE, TILE),
                        photometric="rgb", compression="jpeg", compressionargs={{"level": 80}}, subsampling=(2, 2),
-                       subfiletype=int(number > 0), metadata=None, resolution=(2e4 / d,) * 2, resolutionunit="CENTIMETER")
+                       subfiletype=int(number > 0), metadata=None,
+                       resolution=(2e4 / d,) * 2, resolutionunit="CENTIMETER")
 else:
     ladder = Ladder()
     labels = ladder.labels

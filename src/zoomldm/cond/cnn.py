@@ -72,6 +72,7 @@ class CNNConditioner(Conditioner):
         inputs = [widths[0], *widths[:-1]]
         self.blocks = nn.ModuleList([self.make_block(i, o) for i, o in zip(inputs, widths, strict=True)])
         self.out = nn.Identity() if widths[-1] == token_dim else nn.Linear(widths[-1], token_dim)
+        self.norm = nn.LayerNorm(token_dim)  # tokens of unit scale, as the class embeddings of the ImageNet LDM are
 
     def make_block(self, in_channels: int, out_channels: int) -> ResidualBlock:
         """Build one block; subclasses put another kind in its place."""
@@ -88,7 +89,7 @@ class CNNConditioner(Conditioner):
         magnification = self.embed_magnification(rung[order])
         for block in self.blocks:
             x = block(x, magnification)
-        return self.out(x.flatten(2).transpose(1, 2))[inverse]
+        return self.norm(self.out(x.flatten(2).transpose(1, 2)))[inverse]
 
     def resize(self, cells: Tensor) -> Tensor:
         """Bring cells `g S S c` to `g c R R`, by nearest upsampling or by area averaging."""

@@ -21,9 +21,10 @@ class PoolConditioner(Conditioner):
         self.side = token_side(resolution)
         super().__init__(num_tokens=self.side**2, token_dim=token_dim, position_embedding=position_embedding)
         self.project = nn.Linear(grid_dim, token_dim)
+        self.norm = nn.LayerNorm(token_dim)
 
     def summarize(self, grids: Sequence[GridGroup] | None, rung: Tensor) -> Tensor:
         groups = [group.dense() for group in grids]
         _, inverse = batch_order(groups, len(rung))
         cells = [functional.adaptive_avg_pool2d(group.values.movedim(-1, 1).float(), self.side) for group in groups]
-        return self.project(torch.cat(cells).flatten(2).transpose(1, 2))[inverse]
+        return self.norm(self.project(torch.cat(cells).flatten(2).transpose(1, 2)))[inverse]
