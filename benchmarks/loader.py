@@ -19,8 +19,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from synthetic import make_shards
 
-from benchmarks.synthetic import make_shards
 from zoomldm.curriculum import Uniform
 from zoomldm.data.batch import SparseGridGroup
 from zoomldm.data.loader import TrainLoader, partition

@@ -1,8 +1,8 @@
 """What the training loop costs beside a bare PyTorch loop, and what a GPU makes of the model. `make bench-train`
 
-On a CPU: the tiny model; `fit` and a bare loop (the same modules, optimiser, clipping and batches, these pre-loaded) take
-turns. On a GPU: the paper's model too, at the largest micro-batch that fits, in images/s, MFU and memory, against the same
-networks trained naively in float32 and with autocast alone.
+On a CPU: the tiny model; `fit` and a bare loop (the same modules, optimiser, clipping and batches, these pre-loaded)
+take turns. On a GPU: the paper's model at the largest micro-batch that fits, in images/s, MFU and memory, against the
+same networks trained naively in float32 and with autocast alone.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from synthetic import make_shards
 
-from benchmarks.synthetic import make_shards
 from zoomldm.build import make_zoomldm, plain
 from zoomldm.cli import CONF
 from zoomldm.curriculum import Uniform
@@ -104,7 +104,7 @@ def loop_step_s(
     trainable = made_model(cfg, manifest)
     source = SampleSource(manifest, split="train", columns=trainable.columns)
     every = 10
-    with tempfile.TemporaryDirectory() as folder, redirect_stdout(open(os.devnull, "w")):
+    with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
         run = Run.open(folder, "bench", {}, kind="zoomldm")
         with connected(settings) as fabric:
             fit(
@@ -159,7 +159,7 @@ def first_batches(manifest: Manifest, trainable: Trainable, size: int, number: i
         yield source.read(draws.rung, draws.index, draws.sample_number).to("cpu")
 
 
-# --- a GPU --------------------------------------------------------------------------------------------------------------
+# --- a GPU ------------------------------------------------------------------------------------------------------------
 
 GPU_WAYS = {
     "float32, as written": {"autocast": False, "compile": False, "channels_last": False, "tf32": False},

@@ -22,6 +22,9 @@ from zoomldm.data.reader import SampleSource
 from zoomldm.data.sequence import GlobalSequence
 from zoomldm.errors import ConfigError, DataError
 
+FETCH_AHEAD = 100
+"""Micro-steps by which shards that lie elsewhere are fetched before they are needed."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Partition:
@@ -116,7 +119,11 @@ class _MicroBatches(Dataset):
 
     def __getitem__(self, micro_step: int) -> Batch:
         draws = self.sequence.draws(self.partition.sample_numbers(micro_step))
-        return self.source.read(draws.rung, draws.index, draws.sample_number)
+        if self.source.remote is not None:
+            later = self.sequence.draws(self.partition.sample_numbers(micro_step + FETCH_AHEAD))
+            self.source.fetch_ahead(later.rung, later.index)
+        variant = self.sequence.variants(draws.sample_number) if self.source.augmented_rungs else None
+        return self.source.read(draws.rung, draws.index, draws.sample_number, variant)
 
 
 def check_shared_memory(bytes_per_batch: int, num_workers: int, prefetch: int = 4) -> None:

@@ -12,7 +12,7 @@ import os
 import resource
 import tarfile
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -21,7 +21,9 @@ import torch
 from torch import Tensor
 
 from zoomldm.data.batch import Batch, SparseGridGroup
+from zoomldm.data.dihedral import NUM_VARIANTS, transformed
 from zoomldm.data.manifest import Manifest
+from zoomldm.data.remote import RemoteShards
 from zoomldm.data.schema import SampleMeta, decode_image, decode_npy, encode_npy, fields_of, slide_key
 from zoomldm.data.sequence import seeded_subset
 from zoomldm.data.shards import ColumnReader, column_path
@@ -36,6 +38,9 @@ class SampleSource:
     """The samples of one split, as the loader and the evaluation read them.
 
     counts: samples of each rung, int64 (K,), after exclude.txt; zero for magnifications that were not asked for.
+    augmented: magnifications whose samples may come flipped and turned (zoomldm/data/dihedral.py), patch and grid
+    together; their latents are then read from the column `variants`.
+    remote: where the shards are fetched from, when they are not beside the manifest.
     """
 
     def __init__(
@@ -45,10 +50,12 @@ class SampleSource:
         split: str,
         columns: Sequence[str],
         magnifications: Sequence[float] | None = None,
+        augmented: Sequence[float] = (),
+        remote: RemoteShards | None = None,
     ) -> None:
         self.manifest = manifest if isinstance(manifest, Manifest) else Manifest.load(manifest)
         self.root = Path(self.manifest.root)
-        self.split, self.columns = split, tuple(columns)
+        self.split, self.columns, self.remote = split, tuple(columns), remote
         self.ladder = self.manifest.ladder
         self.manifest.check_columns(self.columns)
         chosen = [self.ladder.rung_of(m).index for m in magnifications or self.ladder.magnifications]
@@ -58,13 +65,10 @@ class SampleSource:
         ]
         self._ends = [np.cumsum([shard.num_samples for shard in shards], dtype=np.int64) for shards in self._shards]
         self._files = _OpenFiles()
+        self.augmented_rungs = sorted(self.ladder.rung_of(m).index for m in augmented)
+        self._check_variants()
         self._kept = self._without_excluded()
-        self.counts = np.array(
-            [
-                len(kept) if kept is not None else (int(ends[-1]) if len(ends) else 0)
-                for kept, ends in zip(self._kept, self._ends)
-            ]
-        )
+        self.counts = np.array([int(sizes.sum()) for sizes in self.shard_sizes])
 
     def __repr__(self) -> str:
         return f"SampleSource({self.root}, split={self.split}, columns={self.columns}, counts={self.counts.tolist()})"
@@ -75,6 +79,8 @@ class SampleSource:
         Raises:
             DataError: names the shards that are missing or shorter than the manifest says, all in one message.
         """
+        if self.remote is not None:
+            return  # each is compared with the manifest when it is fetched
         faults = []
         for shard in (shard for shards in self._shards for shard in shards):
             for column in self.columns:
@@ -90,10 +96,26 @@ class SampleSource:
             more = f"\n  … and {len(faults) - 20} more" if len(faults) > 20 else ""
             raise DataError(f"{self.root}: {len(faults)} damaged shards; prepare the data again\n  {listed}{more}")
 
-    def read(self, rung: np.ndarray, index: np.ndarray, sample_number: np.ndarray | None = None) -> Batch:
+    @property
+    def shard_sizes(self) -> list[np.ndarray]:
+        """Samples of each shard, after exclude.txt, int64 (shards,) for each rung."""
+        sizes = []
+        for ends, kept in zip(self._ends, self._kept):
+            edges = np.concatenate([np.zeros(1, np.int64), ends])
+            sizes.append(np.diff(edges if kept is None else np.searchsorted(kept, edges)))
+        return sizes
+
+    def read(
+        self,
+        rung: np.ndarray,
+        index: np.ndarray,
+        sample_number: np.ndarray | None = None,
+        variant: np.ndarray | None = None,
+    ) -> Batch:
         """Read samples by rung and index within the rung, each int64 (b,), in that order.
 
         sample_number keys the draws of each sample; without it, a number that only this sample has.
+        variant: 0 to 7, how samples of augmented magnifications are flipped and turned; without it none is.
 
         Raises:
             DataError: a tar is missing, cut short or foreign; the message names it.
@@ -101,22 +123,29 @@ class SampleSource:
         rung, index = np.asarray(rung, dtype=np.int64), np.asarray(index, dtype=np.int64)
         if sample_number is None:
             sample_number = fixed_sample_number(rung, index)
+        turned = np.zeros_like(rung) if variant is None else np.where(np.isin(rung, self.augmented_rungs), variant, 0)
         places = self._places(rung, index)
         metas = self._read_meta(places) if "meta" in self.columns else None
         return Batch(
             sample_number=_filled(np.asarray(sample_number, dtype=np.int64)),
             rung=_filled(rung),
             keys=[meta.key for meta in metas] if metas else [],
-            image=self._read_images(places) if "image" in self.columns else None,
-            latent=self._read_latents(places) if "latent" in self.columns else None,
-            grids=self._read_grids(rung, places) if "grid" in self.columns else None,
+            image=self._read_images(places, turned) if "image" in self.columns else None,
+            latent=self._read_latents(places, turned) if "latent" in self.columns else None,
+            grids=self._read_grids(rung, places, turned) if "grid" in self.columns else None,
             meta=metas,
         )
+
+    def fetch_ahead(self, rung: np.ndarray, index: np.ndarray) -> None:
+        """Begin to fetch the shards of samples that will be read soon, where they lie elsewhere."""
+        if self.remote is not None:
+            paths = dict.fromkeys(path for path, _ in self._places(np.asarray(rung), np.asarray(index)))
+            self.remote.want((path, column) for path in paths for column in self.columns)
 
     def keys(self, rung: np.ndarray, index: np.ndarray) -> list[str]:
         """Return the names of samples, from the tar headers."""
         places = self._places(np.asarray(rung, dtype=np.int64), np.asarray(index, dtype=np.int64))
-        return [self._files.open(self.root, path, self.columns[0], self.fields[0]).key(i) for path, i in places]
+        return [self._column(path, self.columns[0]).key(i) for path, i in places]
 
     def eval_samples(self, magnification: float, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Choose min(n, available) samples of a magnification, the same for the same seed: (rung, index), in order."""
@@ -129,11 +158,6 @@ class SampleSource:
         rung, index = self.eval_samples(magnification, n, seed)
         for start in range(0, len(index), batch_size):
             yield self.read(rung[start : start + batch_size], index[start : start + batch_size])
-
-    @property
-    def fields(self) -> tuple[tuple[str, ...], ...]:
-        """Members of each column, in the order of the tar."""
-        return tuple(fields_of(column, self.manifest.image_format) for column in self.columns)
 
     def _places(self, rung: np.ndarray, index: np.ndarray) -> list[tuple[str, int]]:
         """Return each sample's shard and position in it."""
@@ -148,9 +172,12 @@ class SampleSource:
         return places
 
     def _column(self, path: str, column: str) -> _Column:
-        return self._files.open(self.root, path, column, self.fields[self.columns.index(column)])
+        def tar() -> Path:
+            return column_path(self.root / path, column) if self.remote is None else self.remote.tar(path, column)
 
-    def _read_images(self, places: list[tuple[str, int]]) -> Tensor:
+        return self._files.open((path, column), tar, fields_of(column, self.manifest.image_format))
+
+    def _read_images(self, places: list[tuple[str, int]], turned: np.ndarray) -> Tensor:
         side = self.ladder.patch_px
         images = _empty((len(places), 3, side, side), torch.uint8)
         into = images.numpy()
@@ -158,20 +185,23 @@ class SampleSource:
             column = self._column(path, "image")
             try:
                 pixels = decode_image(column.member(position, 0))
-                into[i] = pixels.transpose(2, 0, 1)
+                into[i] = transformed(pixels.transpose(2, 0, 1), int(turned[i]))
             except (OSError, ValueError, SyntaxError) as error:
                 raise column.damaged(position, f"not a {side} px image ({error})") from error
         return images
 
-    def _read_latents(self, places: list[tuple[str, int]]) -> Tensor:
+    def _read_latents(self, places: list[tuple[str, int]], turned: np.ndarray) -> Tensor:
         first = self._column(places[0][0], "latent")
         latents = _empty((len(places), *first.shape(places[0][1], 0)), torch.float16)
         into = latents.numpy()
         for i, (path, position) in enumerate(places):
-            self._column(path, "latent").array_into(position, 0, into[i])
+            if turned[i]:
+                self._column(path, "variants").part_into(position, int(turned[i]) - 1, NUM_VARIANTS - 1, into[i])
+            else:
+                self._column(path, "latent").array_into(position, 0, into[i])
         return latents
 
-    def _read_grids(self, rung: np.ndarray, places: list[tuple[str, int]]) -> list[SparseGridGroup]:
+    def _read_grids(self, rung: np.ndarray, places: list[tuple[str, int]], turned: np.ndarray) -> list[SparseGridGroup]:
         width = self.manifest.encoder.dim
         groups = []
         for k in np.unique(rung):
@@ -188,6 +218,9 @@ class SampleSource:
             if (stored.max(axis=(1, 2)) >= num_rows).any():
                 wrong = int(np.argmax(stored.max(axis=(1, 2)) >= num_rows))
                 raise columns[wrong].damaged(chosen[wrong][1], "a cell points beyond the rows")
+            for i, variant in enumerate(turned[at].tolist()):
+                if variant:
+                    stored[i] = transformed(stored[i].copy(), variant)
             cells = _empty(stored.shape, torch.int32)
             np.add(stored, (ends - num_rows)[:, None, None], out=cells.numpy(), casting="unsafe")
             groups.append(SparseGridGroup(_filled(at), rows, cells))
@@ -203,11 +236,35 @@ class SampleSource:
                 raise column.damaged(position, f"not a sample's description ({error})") from error
         return metas
 
+    def _check_variants(self) -> None:
+        """Refuse to augment where turned latents are missing, or were made by another autoencoder than the latents."""
+        if not self.augmented_rungs or "latent" not in self.columns:
+            return
+        turned, latent = self.manifest.columns.get("variants", {}), self.manifest.columns["latent"]
+        lacking = [
+            self.ladder[k].magnification
+            for k in self.augmented_rungs
+            if any("variants" not in shard.columns for shard in self._shards[k])
+        ]
+        stale = turned.get("autoencoder_sha256") != latent.get("autoencoder_sha256")
+        if lacking or stale:
+            wanted = ",".join(f"{self.ladder[k].magnification:g}" for k in self.augmented_rungs)
+            reason = f"not there for {', '.join(f'{m:g}' for m in lacking)}" if lacking else "of another autoencoder"
+            raise DataError(
+                f"{self.root}: training.augment=[{wanted}] needs turned latents, which are {reason}; "
+                f"`python data_prep/latents.py data={self.manifest.name} variants=[{wanted}]` makes them"
+            )
+
     def _without_excluded(self) -> list[np.ndarray | None]:
         """Return the samples of each rung that exclude.txt leaves, None where it leaves all."""
         excluded = self.manifest.excluded()
         if not excluded:
             return [None] * len(self.ladder)
+        if self.remote is not None:
+            raise DataError(
+                f"{self.root}: exclude.txt needs the keys of every shard, and data.remote has them elsewhere; copy the "
+                "shards to this machine, or prepare the data without those patients"
+            )
         patients = {str(entry.get("slide")): str(entry.get("patient")) for entry in self.manifest.slides}
         slides = {slide_key(s) for s, patient in patients.items() if s in excluded or patient in excluded}
         slides |= {slide_key(name) for name in excluded}
@@ -215,7 +272,7 @@ class SampleSource:
         for shards in self._shards:
             flags = []
             for shard in shards:
-                column = self._files.open(self.root, shard.path, self.columns[0], self.fields[0])
+                column = self._column(shard.path, self.columns[0])
                 flags += [column.key(i).rsplit("_r", 1)[0] not in slides for i in range(len(column))]
             kept.append(np.flatnonzero(flags) if flags else None)
         return kept
@@ -254,6 +311,15 @@ class _Column(ColumnReader):
         got = os.preadv(self._fd, [header, memoryview(into).cast("B")], offset - _TAR_HEADER)
         self._check(position, field, header, into, size)
         self._check_length(position, got, _TAR_HEADER + size)
+
+    def part_into(self, position: int, part: int, num_parts: int, into: np.ndarray) -> None:
+        """Read one of the `num_parts` equal arrays that a .npy member of shape (num_parts, …) holds."""
+        offset, size = self._span(position, 0)
+        header = bytearray(_TAR_HEADER + _NPY_HEADER)
+        os.preadv(self._fd, [header], offset - _TAR_HEADER)
+        self._check(position, 0, header, np.broadcast_to(into, (num_parts, *into.shape)), size)
+        start = offset + _NPY_HEADER + part * into.nbytes
+        self._check_length(position, os.preadv(self._fd, [memoryview(into).cast("B")], start), into.nbytes)
 
     def grid_into(self, position: int, cells: np.ndarray, rows: np.ndarray) -> None:
         """Read a grid's two neighbouring members in one call: cells uint16 (S, S), rows float16 (1 + n, D)."""
@@ -316,11 +382,11 @@ class _OpenFiles:
         self.capacity = max(32, wanted // 2)
         self._columns: OrderedDict[tuple[str, str], _Column] = OrderedDict()
 
-    def open(self, root: Path, path: str, column: str, fields: tuple[str, ...]) -> _Column:
-        key = (path, column)
+    def open(self, key: tuple[str, str], tar: Callable[[], Path], fields: tuple[str, ...]) -> _Column:
+        """Return the column `key`, opening `tar()` where it is not open."""
         found = self._columns.get(key)
         if found is None:
-            found = self._columns[key] = _Column(column_path(root / path, column), fields)
+            found = self._columns[key] = _Column(tar(), fields)
             if len(self._columns) > self.capacity:
                 self._columns.popitem(last=False)[1].close()
         else:

@@ -14,6 +14,7 @@ to within about one sample, where independent draws scatter by sqrt(B p).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -47,14 +48,25 @@ class GlobalSequence:
     """Map sample numbers to samples.
 
     seed: of the run; counts: samples of each rung, (K,); global_batch: samples of one step.
+    shard_sizes: samples of each shard of each rung. With them an epoch goes from shard to shard, in a permuted order
+    and permuted within each, so that shards which lie elsewhere are fetched one after the other.
     """
 
-    def __init__(self, *, seed: int, curriculum: HasProbabilities, counts: np.ndarray, global_batch: int) -> None:
-        self.seed = seed
+    def __init__(
+        self,
+        *,
+        seed: int,
+        curriculum: HasProbabilities,
+        counts: np.ndarray,
+        global_batch: int,
+        shard_sizes: Sequence[np.ndarray] | None = None,
+    ) -> None:
+        self.seed, self.shard_sizes = seed, shard_sizes
         self.counts = np.asarray(counts, dtype=np.int64)
         self.global_batch = global_batch
         shift = int(mix64(_stream_key(seed, "points"), 0)[0]) & (_SCALE - 1)
         self._shift = shift
+        self._variant_key = _stream_key(seed, "variants")
         self._order_key = _stream_key(seed, "order within the step")
         self._epoch_keys = np.array([_stream_key(seed, f"rung {k}") for k in range(len(self.counts))], np.uint64)
         self._starts = np.asarray(curriculum.changes, dtype=np.int64)
@@ -93,6 +105,10 @@ class GlobalSequence:
         position = upper - _points_below(point_number, self._residues[piece, rung]) + self._stream_start[piece, rung]
         return Draws(sample_number, rung, self._streamed(rung, position))
 
+    def variants(self, sample_number: np.ndarray) -> np.ndarray:
+        """Return how each sample would be flipped and turned where its magnification is augmented, 0 to 7."""
+        return (mix64(self._variant_key, np.asarray(sample_number)) >> np.uint64(61)).astype(np.int64)
+
     def position(self, step: int) -> np.ndarray:
         """Return how many samples of each rung were drawn before `step`, int64 (K,)."""
         piece = int(np.searchsorted(self._starts, step, side="right")) - 1
@@ -108,7 +124,25 @@ class GlobalSequence:
         """Return the samples at `position` of their rung's endless stream: epoch after epoch, each a permutation."""
         count = self.counts[rung]
         epoch, place = np.divmod(position, count)
-        return permuted(place, count, mix64(self._epoch_keys[rung], epoch))
+        if self.shard_sizes is None:
+            return permuted(place, count, mix64(self._epoch_keys[rung], epoch))
+        index = np.empty_like(place)
+        for k, e in {*zip(rung.tolist(), epoch.tolist())}:
+            chosen = (rung == k) & (epoch == e)
+            index[chosen] = self._by_shard(k, e, place[chosen])
+        return index
+
+    def _by_shard(self, rung: int, epoch: int, place: np.ndarray) -> np.ndarray:
+        """Return what stands at `place` of an epoch that goes from shard to shard."""
+        sizes = np.asarray(self.shard_sizes[rung])
+        key = mix64(self._epoch_keys[rung], epoch)
+        shards = np.arange(len(sizes))
+        order = permuted(shards, np.full(len(sizes), len(sizes)), np.repeat(key, len(sizes)))
+        ends = np.cumsum(sizes[order])
+        nth = np.searchsorted(ends, place, side="right")
+        shard = order[nth]
+        within = permuted(place - (ends[nth] - sizes[shard]), sizes[shard], mix64(key[0], shard + 1))
+        return (np.cumsum(sizes) - sizes)[shard] + within
 
     def _shuffled_within_step(self, sample_number: np.ndarray, step: np.ndarray) -> np.ndarray:
         """Permute the points among the samples of a step, else neighbours (a rank's samples) would share a rung."""

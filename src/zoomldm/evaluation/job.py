@@ -133,7 +133,7 @@ def evaluate_run(cfg: Any) -> Evaluation:
         edm=edm,
         features=cfg.features,
         rows=[*cfg.evaluation.rows, *(["generated"] if edm and "generated" not in cfg.evaluation.rows else [])],
-        num_per_magnification=cfg.evaluation.num_per_magnification,
+        num_per_magnification=cfg.evaluation.num_in_sweep,
         magnifications=[cfg.training.magnification] if cfg.training.name == "single" else None,
     )
     return _evaluate(cfg, name, settings, chosen="the run just trained")

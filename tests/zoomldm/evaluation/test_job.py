@@ -144,7 +144,7 @@ def test_inception_without_weights_offers_the_others(root, monkeypatch, tmp_path
 
 
 def test_a_run_is_evaluated_after_training_and_compared(root):
-    cfg = compose("train", root, "run_name=zoom", "evaluation.num_per_magnification=12", "data.ladder.num_rungs=2")
+    cfg = compose("train", root, "run_name=zoom", "evaluation.num_in_sweep=12", "data.ladder.num_rungs=2")
     cfg.evaluation.rows = ["halves", "oracle"]
     job.evaluate_run(cfg)
     cfg.features = {"name": "stats"}
