@@ -59,7 +59,7 @@ doctor: setup  ## Python, torch, GPU driver, disk, weights found or missing
 	$(PY) src/doctor.py
 
 clean:  ## remove caches and everything the demo made
-	rm -rf .pytest_cache .ruff_cache .hypothesis data/demo data/demo-slides runs/*-demo* runs/sweeps
+	rm -rf .pytest_cache .ruff_cache .hypothesis data/demo data/demo-* data/demo_slides runs/*-demo* runs/sweeps runs/plans cache/bench-*
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 distclean: clean  ## also the virtual environment

@@ -18,13 +18,9 @@ from zoomldm.files import progress
 # Patches of TCGA-BRCA in the paper (section 4.1), 20x to 0.15625x.
 PAPER_COUNTS = (12_000_000, 3_000_000, 750_000, 186_000, 57_000, 20_000, 7_000, 2_500)
 PAPER_NAME = "brca_8mag"
-BYTES_PER_PX = {"png": 1.9, "jpeg": 1.15}  # measured on H&E at 20x: PNG level 1, JPEG quality 95 4:4:4
-READ_MPX_S = 45.0  # base pixels a second and core: native tiles decoded, folded, patches encoded (benchmarks/prep.py)
-TILES_S = {
-    "stats": 30e6,
-    "hipt": 3.0e7,
-    "default": 2.5e7,
-}  # pixels a second: stats on a core, ViTs on one data-centre GPU
+BYTES_PER_PX = {"png": 1.35, "jpeg": 0.68}  # 256 px of a real H&E slide at 20x: PNG level 1, JPEG quality 95 4:4:4
+READ_MPX_S = 60.0  # base pixels a second and core: JPEG tiles of 20x decoded, folded, patches encoded
+TILES_S = {"stats": 5.5e7, "default": 2.5e7}  # pixels a second: stats on a core, networks a guess for a GPU
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import socket
 import sys
+import time
 from pathlib import Path
 
 import torch
@@ -34,11 +35,12 @@ class ToyTrainable(Trainable):
         self.norm = GlobalBatchNorm2d(8)
         self.out = nn.Conv2d(8, 3, 3, padding=1)
         self.dropout = nn.Dropout(0.1)
-        self.fail_above, self.nan_at = fail_above, nan_at
+        self.fail_above, self.nan_at, self.pause_s = fail_above, nan_at, 0.0
 
     def forward(self, batch: Batch, seed: int) -> dict[str, Tensor]:
         if self.fail_above is not None and len(batch) > self.fail_above:
             raise torch.OutOfMemoryError("made up")
+        time.sleep(self.pause_s)
         noise = keyed_normal(seed, batch.sample_number, batch.latent.shape[1:])
         means = torch.cat([group.values.float().mean((1, 2)) for group in batch.grids])
         order = torch.argsort(torch.cat([group.index for group in batch.grids]))
@@ -63,14 +65,15 @@ def train(
     seed: int = 0,
     checkpoint_every: int = 5,
     dropout: float = 0.1,
+    pause_s: float = 0.0,
     model: ToyTrainable | None = None,
     on_sample: OnSample | None = None,
     **loop: int,
 ) -> FitResult:
-    """Train the toy with the loop."""
+    """Train the toy with the loop; pause_s lengthens each step, for signals that must find it running."""
     torch.manual_seed(seed)
     trainable = ToyTrainable() if model is None else model
-    trainable.dropout.p = dropout
+    trainable.dropout.p, trainable.pause_s = dropout, pause_s
     source = SampleSource(data, split="train", columns=trainable.columns)
     validation = SampleSource(data, split="test", columns=trainable.columns)
     hardware = launch.FabricSettings(accelerator="cpu", devices=devices, num_workers=workers)

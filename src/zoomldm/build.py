@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,11 +33,16 @@ def ladder_of(cfg: Any) -> Ladder:
     return Ladder(**plain(cfg.data.ladder))
 
 
-def curriculum_of(cfg: Any, manifest: Manifest) -> Curriculum:
-    """Build p(magnification | step) for the training counts of a data set; one-hot for ``training=single``."""
+def curriculum_of(cfg: Any, manifest: Manifest, counts: Sequence[int] | None = None) -> Curriculum:
+    """Build p(magnification | step); one-hot for ``training=single``.
+
+    Args:
+        counts: training samples of each rung, the manifest's where not given (exclude.txt may leave fewer).
+    """
     from zoomldm.curriculum import make_curriculum, make_single
 
-    counts = [manifest.count("train", m) for m in manifest.ladder.magnifications]
+    if counts is None:
+        counts = [manifest.count("train", m) for m in manifest.ladder.magnifications]
     if cfg.training.name == "single":
         return make_single(cfg.training.magnification, counts=counts, ladder=manifest.ladder)
     parameters = {k: v for k, v in plain(cfg.curriculum).items() if k != "name"}

@@ -148,9 +148,13 @@ class SampleSource:
         return [self._column(path, self.columns[0]).key(i) for path, i in places]
 
     def eval_samples(self, magnification: float, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """Choose min(n, available) samples of a magnification, the same for the same seed: (rung, index), in order."""
+        """Choose min(n, available) samples of a magnification, the same for the same seed: (rung, index), in order.
+
+        Of shards that lie elsewhere the first are taken, whose samples preparation has shuffled.
+        """
         rung = self.ladder.rung_of(magnification).index
-        index = seeded_subset(int(self.counts[rung]), n, seed)
+        count = int(self.counts[rung])
+        index = seeded_subset(count, n, seed) if self.remote is None else np.arange(min(n, count))
         return np.full(len(index), rung), index
 
     def eval_batches(self, magnification: float, n: int, seed: int, batch_size: int = 64) -> Iterator[Batch]:
@@ -262,8 +266,8 @@ class SampleSource:
             return [None] * len(self.ladder)
         if self.remote is not None:
             raise DataError(
-                f"{self.root}: exclude.txt needs the keys of every shard, and data.remote has them elsewhere; copy the "
-                "shards to this machine, or prepare the data without those patients"
+                f"{self.root}: exclude.txt needs the keys of every shard, but paths.remote has them elsewhere; copy "
+                "the shards to this machine, or prepare the data without those patients"
             )
         patients = {str(entry.get("slide")): str(entry.get("patient")) for entry in self.manifest.slides}
         slides = {slide_key(s) for s, patient in patients.items() if s in excluded or patient in excluded}

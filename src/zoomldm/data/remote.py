@@ -1,6 +1,6 @@
 """Shards that lie elsewhere: fetched whole into a bounded cache, then read like local ones.
 
-`data.remote` is what webdataset opens: `https://host/set`, `s3://bucket/set`, or a command with a place for the path,
+`paths.remote` is what webdataset opens: `https://host/set`, `s3://bucket/set`, or a command with a place for the path,
 `pipe:ssh host cat /set/{path}`. The manifest is local, in data.root. Samples come in an order that stays within one
 shard of each magnification at a time (`GlobalSequence` with `shard_sizes`), so that each shard is fetched about once an
 epoch, and going on at a step costs the fetching of the shards in use there.
@@ -93,7 +93,7 @@ class RemoteShards:
                 return
             tar.unlink(missing_ok=True)
         raise DataError(
-            f"{self.url(path, column)}: cannot be fetched ({reason}); data.remote says where the shards lie"
+            f"{self.url(path, column)}: cannot be fetched ({reason}); paths.remote says where the shards lie"
         )
 
     def _copy(self, url: str, tar: Path) -> None:

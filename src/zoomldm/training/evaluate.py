@@ -79,7 +79,13 @@ def _evenly_mixed(
     counts = np.zeros_like(source.counts)
     counts[rungs] = source.counts[rungs]
     at_once = partition.micro_batch * partition.world_size
-    sequence = GlobalSequence(seed=seed, curriculum=Uniform(counts), counts=counts, global_batch=at_once)
+    sequence = GlobalSequence(
+        seed=seed,
+        curriculum=Uniform(counts),
+        counts=counts,
+        global_batch=at_once,
+        shard_sizes=source.shard_sizes if source.remote else None,
+    )
     for turn in range(-(-num_samples // at_once)):
         first = turn * at_once + partition.rank * partition.micro_batch
         draws = sequence.draws(np.arange(first, first + partition.micro_batch))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 from zoomldm.build import curriculum_of, make_trainable, plain
@@ -37,12 +39,16 @@ def train(cfg: Any, overrides: list[str], command: list[str]) -> None:
 
     hardware = FabricSettings(**plain(cfg.fabric))
     cfg.run_name = run_name_of(cfg, overrides)
+    if cfg.plan:
+        show_plan(cfg)
+        return
     if needs_supervisor(hardware):
         supervise(hardware, command)
     else:
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(cfg.paths.cache).absolute() / "inductor"))
         with connected(hardware) as fabric:
-            finished = _fit(cfg, hardware, fabric)
-            if not finished or fabric.global_rank != 0:
+            _fit(cfg, hardware, fabric)
+            if fabric.global_rank != 0:
                 return
     if _evaluates_after(cfg):
         from zoomldm.evaluation.job import evaluate_run
@@ -63,28 +69,56 @@ def _evaluates_after(cfg: Any) -> bool:
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
-def _fit(cfg: Any, hardware: Any, fabric: Any) -> bool:
-    """Run the loop; return whether it reached its last step."""
+def show_plan(cfg: Any) -> None:
+    """Print what the run would see of each magnification, and draw it beside the runs."""
+    from zoomldm.training.plan import draw_plan, plan_table
+
+    manifest = Manifest.load(cfg.data.root)
+    curriculum = curriculum_of(cfg, manifest)
+    steps = loop_settings(cfg, curriculum, manifest).steps
+    size = cfg.optim.batch_size
+    path = Path(cfg.paths.runs) / "plans" / f"{cfg.run_name}.png"
+    print(plan_table(curriculum, manifest.ladder, steps=steps, global_batch=size))
+    print(draw_plan(curriculum, manifest.ladder, steps=steps, global_batch=size, path=path, title=cfg.run_name))
+
+
+def source_of(cfg: Any, manifest: Manifest, columns: tuple[str, ...], split: str) -> Any:
+    """Return the samples of a split, from wherever ``paths`` says; training ones are augmented as the job says."""
     from zoomldm.data.reader import SampleSource
+    from zoomldm.data.remote import remote_shards
+
+    remote = None
+    if cfg.paths.remote:
+        max_bytes = int(cfg.paths.remote_gb * 1e9)
+        remote = remote_shards(manifest, cfg.paths.remote, cache=Path(cfg.paths.cache), max_bytes=max_bytes)
+    augmented = plain(cfg.training.augment) if split == "train" else ()
+    return SampleSource(manifest, split=split, columns=columns, augmented=augmented, remote=remote)
+
+
+def _fit(cfg: Any, hardware: Any, fabric: Any) -> None:
+    """Run the loop, unless the run has come to its end before."""
     from zoomldm.tracking import make_tracker
     from zoomldm.training.loop import fit
     from zoomldm.training.optim import OptimSettings
+    from zoomldm.training.pictures import make_pictures
 
     manifest = Manifest.load(cfg.data.root)
     run = open_run(cfg, manifest)
-    curriculum = curriculum_of(cfg, manifest)
-    loop = loop_settings(cfg, curriculum, manifest)
+    fabric.barrier()  # the first process has written run.json
+    loop = loop_settings(cfg, curriculum_of(cfg, manifest), manifest)
     done = run.described()
     if done["status"] == "finished" and done["step"] >= loop.steps:
         if fabric.global_rank == 0:
             print(f"run {run.name}: finished at step {done['step']}; nothing to do (fresh=true starts anew)")
-        return True
+        return
     fabric.seed_everything(cfg.seed, verbose=False)
     trainable = make_trainable(cfg, manifest)
     manifest.check_columns(trainable.columns)
-    source = SampleSource(manifest, split="train", columns=trainable.columns)
+    source = source_of(cfg, manifest, trainable.columns, "train")
     source.check_files()
-    validation = _validation_source(manifest, trainable.columns)
+    curriculum = curriculum_of(cfg, manifest, source.counts)
+    holds_out = any(manifest.count("test", m) for m in manifest.ladder.magnifications)
+    validation = source_of(cfg, manifest, trainable.columns, "test") if holds_out else None
     if cfg.model.kind == "edm":
         _fit_token_statistics(trainable, source, curriculum, cfg, fabric)
     tracker = make_tracker(
@@ -95,7 +129,10 @@ def _fit(cfg: Any, hardware: Any, fabric: Any) -> bool:
         is_first=fabric.global_rank == 0,
     )
     announce(cfg, run, trainable)
-    result = fit(
+    pictures = None
+    if loop.sample_every and fabric.global_rank == 0:
+        pictures = make_pictures(cfg, manifest, run.folder / "samples", trainable, fabric.device)
+    fit(
         trainable,
         source=source,
         validation=validation,
@@ -107,11 +144,8 @@ def _fit(cfg: Any, hardware: Any, fabric: Any) -> bool:
         hardware=hardware,
         run=run,
         tracker=tracker,
-        on_sample=None,
+        on_sample=pictures,
     )
-    if result.finished and fabric.global_rank == 0:
-        run.update(status="finished", step=result.step)
-    return result.finished
 
 
 def loop_settings(cfg: Any, curriculum: Any, manifest: Manifest) -> Any:
@@ -152,15 +186,6 @@ def announce(cfg: Any, run: Any, trainable: Any) -> None:
     num_parameters = sum(parameter.numel() for _, parameter in trainable.trained_parameters())
     scope = "all magnifications" if cfg.training.name == "unified" else f"{cfg.training.magnification:g}x alone"
     print(f"run {run.name} in {run.folder}: {cfg.model.name}, {num_parameters / 1e6:.1f}M parameters, {scope}")
-
-
-def _validation_source(manifest: Manifest, columns: tuple[str, ...]):
-    """Return the held-out samples, None where the data set holds nothing out (``data.split.mode=paper``)."""
-    from zoomldm.data.reader import SampleSource
-
-    if not any(manifest.count("test", m) for m in manifest.ladder.magnifications):
-        return None
-    return SampleSource(manifest, split="test", columns=columns)
 
 
 def _fit_token_statistics(trainable: Any, source: Any, curriculum: Any, cfg: Any, fabric: Any) -> None:

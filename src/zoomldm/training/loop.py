@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from zoomldm.runs import Run
     from zoomldm.tracking import Tracker
 
-OnSample = Callable[[Trainable, int], None]
+OnSample = Callable[[Trainable, int], Path | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +95,8 @@ def fit(
     """Train until `loop.steps`, or until a signal; go on from the run's newest whole checkpoint.
 
     source and validation: samples of the training split and of held-out patients (None: no validation).
-    on_sample: called in the first process at sampling intervals and at the end, with the averaged weights in place.
+    on_sample: called in the first process at sampling intervals and at the end, with the averaged weights in place; a
+    file that it returns goes to the tracker.
 
     Raises:
         UserError: the loss is no number or explodes, memory or disk is short; the message says what to do.
@@ -153,7 +155,11 @@ class _Job:
         self.is_first = fabric.global_rank == 0
         self.partition = _partition(optim, fabric)
         self.sequence = GlobalSequence(
-            seed=seed, curriculum=curriculum, counts=source.counts, global_batch=optim.batch_size
+            seed=seed,
+            curriculum=curriculum,
+            counts=source.counts,
+            global_batch=optim.batch_size,
+            shard_sizes=source.shard_sizes if source.remote else None,
         )
         self.trained_rungs = np.flatnonzero(curriculum.probabilities(max(0, loop.steps - 1)) > 0)
         trainable.to(fabric.device).train()
@@ -234,7 +240,7 @@ class _Job:
     def do_what_is_due(self, step: int, *, stop: bool, finished: bool) -> None:
         """Validate, sample and save, all under the averaged weights, where the intervals or the end ask for it."""
         validate = self.validation is not None and (_due(step, self.loop.validate_every) or finished)
-        sample = self.on_sample is not None and (_due(step, self.loop.sample_every) or finished)
+        sample = bool(self.loop.sample_every) and (_due(step, self.loop.sample_every) or finished)
         save = _due(step, self.loop.checkpoint_every) or stop
         if not (validate or sample or save):
             return
@@ -243,8 +249,10 @@ class _Job:
             self.window.check(self.fabric, step, self._last_good())
         with self._averaged():
             loss = self._validate(step) if validate else None
-            if sample and self.is_first:
-                self.on_sample(self.trainable, step)
+            if sample and self.is_first and self.on_sample is not None:
+                picture = self.on_sample(self.trainable, step)
+                if picture is not None and self.tracker is not None:
+                    self.tracker.artifact(picture)
             model = _copied(self.trainable.sampling_model().state_dict()) if save and self.is_first else {}
         if save:
             self._save(step, model, loss)

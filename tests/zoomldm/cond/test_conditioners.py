@@ -118,12 +118,12 @@ def test_a_batch_norm_sees_the_whole_mixed_batch():
     assert seen == [(12, 4, 32, 32)]
 
 
-def test_pool_of_a_constant_grid_is_the_projection_of_its_value():
+def test_pool_of_a_constant_grid_is_the_normed_projection_of_its_value():
     cond = build("pool")
     cell = torch.randn(DIM)
     for side in (1, 2, 16, 128):
         tokens = cond([GridGroup(torch.zeros(1, dtype=torch.long), cell.expand(1, side, side, DIM))], torch.zeros(1))
-        assert torch.allclose(tokens, cond.project(cell).expand_as(tokens), atol=1e-4)
+        assert torch.allclose(tokens, cond.norm(cond.project(cell)).expand_as(tokens), atol=1e-4)
 
 
 def test_mag_depends_on_the_rung_alone():

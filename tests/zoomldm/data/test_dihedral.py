@@ -68,7 +68,9 @@ def test_samples_of_augmented_magnifications_are_turned(augmented):
     turned = source.read([2] * 8 + [0], [3] * 8 + [1], variant=np.array([*range(8), 5])).to("cpu")
     for v in range(8):
         assert np.array_equal(turned.image[v].numpy(), transformed(plain.image[v].numpy(), v))
-        assert np.array_equal(turned.grids[1].values[v].numpy(), transformed(plain.grids[1].values[v].numpy(), v, axes=(0, 1)))
+        assert np.array_equal(
+            turned.grids[1].values[v].numpy(), transformed(plain.grids[1].values[v].numpy(), v, axes=(0, 1))
+        )
         assert torch.equal(turned.latent[v], (plain.latent[v] + v).half())
     assert torch.equal(turned.latent[8], plain.latent[8])
     assert torch.equal(turned.image[8], plain.image[8])
@@ -80,7 +82,13 @@ def test_training_sees_every_variant_and_the_same_one_for_the_same_number(augmen
     variants = sequence.variants(np.arange(6400))
     assert np.bincount(variants, minlength=8).min() > 700
     whole, halves = (
-        [b for micro in (size,) for b in TrainLoader(source, sequence, partition(64, max_micro_batch=micro, world_size=1), start_step=0, end_step=2)]
+        [
+            b
+            for micro in (size,)
+            for b in TrainLoader(
+                source, sequence, partition(64, max_micro_batch=micro, world_size=1), start_step=0, end_step=2
+            )
+        ]
         for size in (64, 32)
     )
     assert torch.equal(torch.cat([b.latent for b in whole]), torch.cat([b.latent for b in halves]))

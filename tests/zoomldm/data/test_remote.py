@@ -109,13 +109,17 @@ def test_processes_wait_for_each_other_instead_of_fetching_twice(near, far, tmp_
 
 @pytest.mark.parametrize(
     ("command", "complaint"),
-    [("pipe:false", "bytes came|cannot"), ("pipe:head -c 700 FAR/{path}", "bytes came"), ("pipe:cat FAR/{path} | tr a b", "checksum")],
+    [
+        ("pipe:false", "bytes came|cannot"),
+        ("pipe:head -c 700 FAR/{path}", "bytes came"),
+        ("pipe:cat FAR/{path} | tr a b", "checksum"),
+    ],
 )
 def test_what_does_not_come_whole_is_refused(near, far, tmp_path, monkeypatch, command, complaint):
     monkeypatch.setattr("zoomldm.data.remote.PAUSE_S", 0)
     remote = remote_shards(near, command.replace("FAR", str(far)), cache=tmp_path / "cache", max_bytes=1 << 30)
     source = SampleSource(near, split="train", columns=("latent",), remote=remote)
-    with pytest.raises(DataError, match=rf"cannot be fetched.*({complaint}).*data\.remote"):
+    with pytest.raises(DataError, match=rf"cannot be fetched.*({complaint}).*paths\.remote"):
         source.read([0], [0])
     assert not list((tmp_path / "cache").glob("**/*.tar"))
 
@@ -129,5 +133,5 @@ def test_a_place_is_a_prefix_or_a_command(near, tmp_path):
 
 def test_excluding_needs_the_shards_here(near, far, tmp_path):
     (tmp_path / "exclude.txt").write_text("p1train\n")
-    with pytest.raises(DataError, match=r"exclude\.txt.*data\.remote"):
+    with pytest.raises(DataError, match=r"exclude\.txt.*paths\.remote"):
         SampleSource(near, split="train", columns=("latent",), remote=fetched_by_cat(near, far, tmp_path))

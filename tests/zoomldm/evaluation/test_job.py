@@ -44,7 +44,9 @@ def root(tmp_path_factory):
     manifest = make_toy_data(root / "data" / "demo", train=(60, 24), test=(20, 4), patch_px=32, dim=24, latent_px=8)
     ladder = ["data.ladder.num_rungs=2"]
     torch.manual_seed(0)
-    cfg = compose("train", root, "model=autoencoder_tiny", "run_name=ae", "model.channels=32", *ladder)
+    cfg = compose(
+        "train", root, "model=autoencoder_tiny", "run_name=ae", "model.channels=32", "model.start=random", *ladder
+    )
     save(root, cfg, "autoencoder", build.make_autoencoder(cfg.model), {})
     cfg = compose(
         "train", root, "model=zoomldm_tiny", "run_name=zoom", "autoencoder.run=ae", "unet.model_channels=32", *ladder

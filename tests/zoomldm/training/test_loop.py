@@ -95,12 +95,12 @@ def test_a_run_that_is_killed_again_and_again_is_the_undisturbed_run(data, strai
 def test_two_processes_go_on_to_the_last_bit(data, tmp_path):
     assert ended(*forked_ranks(2, data, tmp_path / "a", steps=40)) == [0, 0]
     folder = tmp_path / "b" / "toy"
-    ranks = forked_ranks(2, data, tmp_path / "b", steps=40)
+    ranks = forked_ranks(2, data, tmp_path / "b", steps=40, pause_s=0.05)
     wait_for(lambda: checkpointed(folder, 10), ranks[0])
     for rank in ranks:
         os.kill(rank.pid, signal.SIGKILL)
     ended(*ranks)
-    ranks = forked_ranks(2, data, tmp_path / "b", steps=40)
+    ranks = forked_ranks(2, data, tmp_path / "b", steps=40, pause_s=0.1)
     wait_for(lambda: checkpointed(folder, 20), ranks[0])
     os.kill(ranks[1].pid, signal.SIGTERM)  # one of them only: they agree
     assert ended(*ranks) == [EXIT_PREEMPTED] * 2
