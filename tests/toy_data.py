@@ -78,6 +78,7 @@ def make_toy_data(
                 info = {"split": split, "magnification": ladder[k].magnification, "path": path, "columns": sizes}
                 shards.append(ShardInfo(num_samples=len(samples), **info))
     described = {"image": {"format": "png"}, "grid": {}, "meta": {}, "latent": {"shape": [3, latent_px, latent_px]}}
+    described["latent"]["autoencoder_sha256"] = None
     manifest = Manifest(
         name="toy",
         ladder=ladder,

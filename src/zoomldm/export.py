@@ -193,7 +193,13 @@ def names_of(source: Source) -> set[str]:
     names = {patient for patients in manifest.patients.values() for patient in patients} | set(manifest.excluded())
     slides = {line["slide"] for line in manifest.slides}
     names |= slides | {slide.replace(".", "_") for slide in slides}
-    places = [*paths.values(), manifest.root, source.run.folder, Path.home(), Path.cwd()]
+    places = [
+        *(path for path in paths.values() if isinstance(path, str)),
+        manifest.root,
+        source.run.folder,
+        Path.home(),
+        Path.cwd(),
+    ]
     names |= {str(Path(place).expanduser().resolve()) for place in places}
     return {name for name in names | {platform.node()} if len(name) >= SHORTEST_NAME}
 

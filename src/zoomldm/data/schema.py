@@ -8,6 +8,7 @@ A sample's columns lie in parallel tars, with the same keys in the same order. A
     grid    cells.npy, rows.npy    (S, S) uint16 and (1 + n, D) float16; the grid is ``rows[cells]``, row 0 is glass
     meta    json                   ``SampleMeta``
     latent  latent.npy             (c, h, w) float16, before quantisation, unscaled
+    variants  variants.npy         (7, c, h, w) float16, the latents of the patch flipped and turned (dihedral.py)
     reference  png                 the patch again, lossless, for the samples chosen by ``is_reference``
 """
 
@@ -21,7 +22,7 @@ from typing import Any
 import numpy as np
 
 SPLITS = ("train", "test")
-COLUMNS = ("image", "grid", "meta", "latent", "reference")
+COLUMNS = ("image", "grid", "meta", "latent", "variants", "reference")
 IMAGE_EXTENSIONS = {"png": "png", "jpeg": "jpg"}
 MAX_SLIDE_NAME = 64  # so that KEY.FIELD stays within the 100 characters of a plain tar header
 JPEG_QUALITY = 95
@@ -37,6 +38,7 @@ def fields_of(column: str, image_format: str = "png") -> tuple[str, ...]:
         "grid": ("cells.npy", "rows.npy"),
         "meta": ("json",),
         "latent": ("latent.npy",),
+        "variants": ("variants.npy",),
         "reference": ("png",),
     }[column]
 

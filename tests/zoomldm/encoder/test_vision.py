@@ -77,6 +77,8 @@ def test_warns_of_another_size_and_another_scale(caplog) -> None:
 )
 def test_published_file_makes_an_encoder(tmp_path: Path, encoder_class, build, nest: str, dim: int) -> None:
     network, path = build(), tmp_path / "weights.pth"
+    for parameter in network.parameters():  # the builders leave them as memory has them, for weights to be loaded
+        torch.nn.init.normal_(parameter, std=0.02)
     state = network.state_dict()
     if nest == "teacher":
         state = {f"backbone.{key}": value for key, value in state.items()} | {"head.last_layer.weight_g": torch.ones(3)}

@@ -100,7 +100,7 @@ def test_two_processes_go_on_to_the_last_bit(data, tmp_path):
     for rank in ranks:
         os.kill(rank.pid, signal.SIGKILL)
     ended(*ranks)
-    ranks = forked_ranks(2, data, tmp_path / "b", steps=40, pause_s=0.1)
+    ranks = forked_ranks(2, data, tmp_path / "b", steps=40, pause_s=0.1, preempt_every=4)
     wait_for(lambda: checkpointed(folder, 20), ranks[0])
     os.kill(ranks[1].pid, signal.SIGTERM)  # one of them only: they agree
     assert ended(*ranks) == [EXIT_PREEMPTED] * 2
