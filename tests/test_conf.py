@@ -126,5 +126,11 @@ def test_the_papers_run_names_everything_that_is_missing(tmp_path):
     with pytest.raises(ConfigError) as caught:
         check_train(cfg)
     message = str(caught.value)
-    for wanted in ("autoencoder.weights", "unet.init", "features.weights", str(tmp_path), "prepare.py data=brca_8mag"):
+    for wanted in (
+        "autoencoder.weights",
+        "unet.init",
+        "features=inception",
+        str(tmp_path),
+        "prepare.py data=brca_8mag",
+    ):
         assert wanted in message

@@ -102,20 +102,20 @@ def _data_faults(cfg: Any) -> list[str]:
 def _file_faults(cfg: Any) -> list[str]:
     from omegaconf import OmegaConf
 
-    wanted = [("unet.init", "a published U-Net"), ("autoencoder.weights", "a published VQ-f4")]
-    if cfg.model.kind == "zoomldm":
-        wanted.append(
-            ("features.weights", f"what features={cfg.features.name} judges with; or choose features=texture")
-        )
     faults = []
-    for key, what in wanted:
-        path = (
-            None if OmegaConf.is_missing(cfg, key.split(".")[0]) else OmegaConf.select(cfg, key, throw_on_missing=False)
-        )
+    for key, what in (("unet.init", "a published U-Net"), ("autoencoder.weights", "a published VQ-f4")):
+        path = OmegaConf.select(cfg, key, throw_on_missing=False)
         if path and not Path(path).expanduser().exists():
             faults.append(
                 f"{key}={path}: no such file ({what}); docs/weights.md says where it is published and where it goes"
             )
+    if cfg.model.kind == "zoomldm" and cfg.features.name == "inception":
+        from zoomldm.features.inception import find_weights
+
+        try:
+            find_weights(cfg.features.weights)
+        except UserError as error:
+            faults.append(str(error))
     return faults
 
 

@@ -58,10 +58,8 @@ def find_weights(weights: str | os.PathLike | None) -> Path:
     Raises:
         WeightsError: there is none; the message says where it goes, how to get it and what else can judge.
     """
-    import torch
-
     looked_in = [Path(weights)] if weights else []
-    looked_in.append(Path(torch.hub.get_dir()) / "checkpoints")
+    looked_in.append(hub_checkpoints())
     for place in looked_in:
         candidates = [place / name for name in FILE_NAMES] if place.suffix != ".pth" else [place]
         candidates += [place.with_name(name) for name in FILE_NAMES] if place.suffix == ".pth" else []
@@ -75,6 +73,12 @@ def find_weights(weights: str | os.PathLike | None) -> Path:
         "toshas/torch-fidelity), or say features.weights=/path/to/it.\n  Without them: features=texture or "
         "features=stats need no weights; their distances are called fd_texture and fd_stats and are not FIDs."
     )
+
+
+def hub_checkpoints() -> Path:
+    """Return the folder of torch's hub cache, as torch finds it, without importing torch."""
+    cache = os.environ.get("TORCH_HOME") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "torch"
+    return Path(cache).expanduser() / "hub" / "checkpoints"
 
 
 def load_network(path: Path):
