@@ -11,6 +11,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 def make_latents(cfg: Any) -> None:
     """Load the manifest first, so that a missing data set is said at once, then the autoencoder."""
     from data_prep.latent_column import add_latents, encoder_of
+    from data_prep.variant_column import add_variants
     from zoomldm.data.manifest import Manifest
 
     manifest = Manifest.load(cfg.data.root)
@@ -19,14 +20,16 @@ def make_latents(cfg: Any) -> None:
     from zoomldm.build import load_autoencoder
 
     loaded = load_autoencoder(cfg)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    add_latents(
+    encode = encoder_of(loaded.module, "cuda" if torch.cuda.is_available() else "cpu")
+    manifest = add_latents(
         manifest,
-        encoder_of(loaded.module, device),
+        encode,
         autoencoder_sha256=loaded.sha256,
         source=loaded.source,
         is_original=loaded.is_original,
     )
+    if cfg.variants:
+        add_variants(manifest, encode, list(cfg.variants))
 
 
 def main() -> None:
