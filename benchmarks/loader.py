@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import platform
 import statistics
@@ -34,7 +35,7 @@ LADDER = Ladder()
 SAMPLES = {0: 4096, 1: 4096, 2: 4096, 3: 2048, 4: 1024, 5: 512, 6: 256, 7: 160}
 SMALL = (0, 1, 2)
 DIM, LATENT = 384, (3, 64, 64)
-WARM_UP_BATCHES = 8
+WARM_UP_BATCHES = 40
 MILLION = 1_000_000
 
 
@@ -132,17 +133,18 @@ def webdataset_pipeline(manifest: Manifest, rungs: tuple[int, ...], chosen: argp
     """Webdataset's own way: a stream for each magnification, its columns side by side, mixed and batched."""
     import webdataset as wds
 
+    def grids_of(url: str) -> Iterator[dict]:
+        tar = url.replace(".latent.", ".grid.")
+        return iter(wds.WebDataset(tar, shardshuffle=False, nodesplitter=None, workersplitter=None))
+
     def with_grids(samples: Iterator[dict]) -> Iterator[dict]:
-        url, grids = None, None
+        url, grids = None, iter(())
         for sample in samples:
-            if sample["__url__"] != url:
+            grid = next(grids, None) if sample["__url__"] == url else None
+            if grid is None:  # another shard, or the same one again
                 url = sample["__url__"]
-                grids = iter(
-                    wds.WebDataset(
-                        url.replace(".latent.", ".grid."), shardshuffle=False, nodesplitter=None, workersplitter=None
-                    )
-                )
-            grid = next(grids)
+                grids = grids_of(url)
+                grid = next(grids)
             if grid["__key__"] != sample["__key__"]:
                 raise ValueError(f"{url}: columns disagree")
             yield sample | {"cells.npy": grid["cells.npy"], "rows.npy": grid["rows.npy"]}
@@ -151,7 +153,9 @@ def webdataset_pipeline(manifest: Manifest, rungs: tuple[int, ...], chosen: argp
     for k in rungs:
         shards = manifest.shards_of("train", LADDER[k].magnification)
         urls = [str(column_path(manifest.root / shard.path, "latent")) for shard in shards]
-        streams.append(wds.WebDataset(urls, resampled=True).compose(with_grids).shuffle(64).decode())
+        streams.append(
+            wds.WebDataset(urls, resampled=True, shardshuffle=False).compose(with_grids).shuffle(64).decode()
+        )
     pipeline = wds.DataPipeline(
         wds.RandomMix(streams), wds.batched(chosen.batch, collation_fn=_collated, partial=False)
     )
@@ -245,10 +249,10 @@ def memory_of_workers(folder: Path, workers: int, total: int = 12 * MILLION, num
     sequence = GlobalSequence(seed=0, curriculum=Uniform(source.counts), counts=source.counts, global_batch=512)
     part = partition(512, max_micro_batch=512, world_size=1)
     steps = num_read // 512
-    loader = iter(TrainLoader(source, sequence, part, start_step=0, end_step=steps, num_workers=workers)._loader)
+    loader = TrainLoader(source, sequence, part, start_step=0, end_step=steps, num_workers=workers)
     for turn, _ in enumerate(loader):
         if turn == steps - 8:
-            sizes = [_proportional_mb(worker.pid) for worker in loader._workers]
+            sizes = [_proportional_mb(worker.pid) for worker in multiprocessing.active_children()]
     return {"samples": count * shard.num_samples, "shards": count, "read": num_read, "worker_pss_mb": sizes}
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from data_prep.encoding import TileQueue, get_encoder
 from data_prep.executor import Died, Executor
 from data_prep.pack import ShardJob, grids_of, make_jobs, one_encoder, train_statistics
 from data_prep.quadtree import Fold
@@ -22,8 +23,6 @@ from data_prep.work import (
     DONE,
     STATE_NAME,
     SlideJob,
-    TileQueue,
-    get_encoder,
     is_done,
     read_state,
     slide_folder,
@@ -54,7 +53,7 @@ def add_grid(
     jobs = [SlideJob(spec=by_name[name], settings=settings, root=root, by_area=False) for name in packed]
     todo = [job for job in jobs if not _is_encoded(job)]
     with progress(total=len(todo), label="encoding", unit="slide") as bar:
-        for position, result in executor.map(encode_slide, todo):
+        for position, result in executor.map(encode_slide, todo, encoder=settings.encoder):
             if isinstance(result, Died | str):
                 raise DataError(f"{todo[position].spec.path}: {result if isinstance(result, str) else result.reason}")
             bar.update()

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol
 
+from data_prep.encoder_process import EncoderProcess, use
 from zoomldm.errors import ConfigError, UserError
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -26,15 +27,22 @@ class Died:
 
 
 class Executor(Protocol):
-    """Yields (position in ``jobs``, result) in the order of completion; a ``UserError`` in a job ends the run."""
+    """Yields (position in ``jobs``, result) in the order of completion; a ``UserError`` in a job ends the run.
 
-    def map(self, function: Callable[[Any], Any], jobs: Sequence[Any]) -> Iterator[tuple[int, Any]]: ...
+    encoder: configuration of the tile encoder that the jobs call, for executors that let workers share it.
+    """
+
+    def map(
+        self, function: Callable[[Any], Any], jobs: Sequence[Any], *, encoder: dict[str, Any] | None = None
+    ) -> Iterator[tuple[int, Any]]: ...
 
 
 class SerialExecutor:
     """Every job in this process, one after the other: for tests and debuggers."""
 
-    def map(self, function: Callable[[Any], Any], jobs: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+    def map(
+        self, function: Callable[[Any], Any], jobs: Sequence[Any], *, encoder: dict[str, Any] | None = None
+    ) -> Iterator[tuple[int, Any]]:
         for position, job in enumerate(jobs):
             yield position, function(job)
 
@@ -45,18 +53,27 @@ class LocalExecutor:
     Args:
         workers: how many processes.
         timeout_s: a job that takes longer is stopped and counts as died; None for no limit.
+        encoders: processes that encode tiles for all workers (``shared_encoders``); 0: each worker encodes its own.
     """
 
-    def __init__(self, workers: int, timeout_s: float | None = None) -> None:
-        self.workers, self.timeout_s = max(1, workers), timeout_s
+    def __init__(self, workers: int, timeout_s: float | None = None, encoders: int | None = 0) -> None:
+        self.workers, self.timeout_s, self.encoders = max(1, workers), timeout_s, encoders
 
-    def map(self, function: Callable[[Any], Any], jobs: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+    def map(
+        self, function: Callable[[Any], Any], jobs: Sequence[Any], *, encoder: dict[str, Any] | None = None
+    ) -> Iterator[tuple[int, Any]]:
         waiting = list(enumerate(jobs))[::-1]
         running: list[_Worker] = []
+        shared: list[EncoderProcess] = []
+        started = 0
+        if encoder and jobs:
+            shared = [EncoderProcess(encoder, n) for n in range(shared_encoders(encoder, self.encoders))]
         try:
             while waiting or running:
                 while waiting and len(running) < self.workers:
-                    running.append(_Worker(function, len(running)))
+                    link = (shared[started % len(shared)].connect(), encoder) if shared else None
+                    running.append(_Worker(function, started, link))
+                    started += 1
                     running[-1].give(waiting.pop())
                 ready = wait([w.pipe for w in running] + [w.process.sentinel for w in running], timeout=1.0)
                 for worker in list(running):
@@ -80,15 +97,28 @@ class LocalExecutor:
         finally:
             for worker in running:
                 worker.stop(at_once=True)
+            for process in shared:
+                process.stop()
+
+
+def shared_encoders(config: dict[str, Any], wanted: int | None) -> int:
+    """Return how many encoders the workers share: as many as wanted, by default one for each GPU of this machine."""
+    if wanted is not None or config["name"] == "stats":
+        return wanted or 0
+    import torch
+
+    return torch.cuda.device_count()
 
 
 class _Worker:
     """One process and the pipe to it."""
 
-    def __init__(self, function: Callable[[Any], Any], number: int) -> None:
+    def __init__(
+        self, function: Callable[[Any], Any], number: int, link: tuple[Connection, dict[str, Any]] | None
+    ) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, child = context.Pipe()
-        self.process = context.Process(target=_serve, args=(child, function, number), daemon=True)
+        self.process = context.Process(target=_serve, args=(child, function, number, link), daemon=True)
         before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
         os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
         try:
@@ -97,6 +127,8 @@ class _Worker:
             for name, value in before.items():
                 os.environ.pop(name, None) if value is None else os.environ.update({name: value})
         child.close()
+        if link:
+            link[0].close()
         self.position, self.began = -1, 0.0
 
     def give(self, job: tuple[int, Any]) -> None:
@@ -123,8 +155,11 @@ class _Worker:
         self.pipe.close()
 
 
-def _serve(pipe: Connection, function: Callable[[Any], Any], number: int) -> None:
+def _serve(
+    pipe: Connection, function: Callable[[Any], Any], number: int, link: tuple[Connection, dict[str, Any]] | None
+) -> None:
     os.environ["ZOOMLDM_WORKER"] = str(number)
+    told = link is None
     while True:
         try:
             job = pipe.recv()
@@ -133,30 +168,43 @@ def _serve(pipe: Connection, function: Callable[[Any], Any], number: int) -> Non
         if job is None:
             return
         try:
+            if not told:
+                use(*link)
+                told = True
             result: Any = function(job)
         except KeyboardInterrupt:
             return
-        except UserError as error:
-            result = error
         except Exception as error:
-            import traceback
-
-            result = RuntimeError("".join(traceback.format_exception(error)))
+            result = fault_of(error)
         pipe.send(result)
 
 
-def make_executor(name: str, workers: int | None, timeout_s: float | None = None) -> Executor:
+def fault_of(error: Exception) -> Exception:
+    """Return a job's error as it travels between processes: a user's as it is, others with their traceback."""
+    if isinstance(error, UserError):
+        return error
+    import traceback
+
+    return RuntimeError("".join(traceback.format_exception(error)))
+
+
+def make_executor(
+    name: str, workers: int | None, timeout_s: float | None = None, encoders: int | None = None
+) -> Executor:
     """Return the executor of a name.
 
     Raises:
         ConfigError: no such executor, or Ray is not installed.
     """
-    workers = workers or available_cores()
     if name == "local":
-        return LocalExecutor(workers, timeout_s)
+        return LocalExecutor(workers or available_cores(), timeout_s, encoders)
     if name == "serial":
         return SerialExecutor()
-    raise ConfigError(f"executor={name}: expected local or serial")
+    if name == "ray":
+        from data_prep.ray_executor import RayExecutor
+
+        return RayExecutor(workers, timeout_s, encoders)
+    raise ConfigError(f"executor={name}: expected local, ray or serial")
 
 
 def available_cores() -> int:

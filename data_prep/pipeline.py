@@ -52,7 +52,9 @@ def prepare(cfg: Any) -> Manifest | None:
     root = Path(cfg.data.root)
     if cfg.get("add") not in (None, "grid"):
         raise ConfigError(f"add={cfg.add}: expected grid (latents are added by data_prep/latents.py)")
-    executor = make_executor(cfg.get("executor", "local"), cfg.get("workers"), cfg.get("timeout_s"))
+    executor = make_executor(
+        cfg.get("executor", "local"), cfg.get("workers"), cfg.get("timeout_s"), cfg.get("encoders")
+    )
     if cfg.get("plan"):
         from data_prep.plan import print_plan
 
@@ -223,7 +225,7 @@ def prepare_slides(
     if not jobs:
         return
     with progress(total=len(jobs), label="slides", unit="slide") as bar:
-        for position, state in executor.map(prepare_slide, jobs):
+        for position, state in executor.map(prepare_slide, jobs, encoder=settings.encoder):
             if isinstance(state, Died):
                 state = failed_state(specs[position], f"{specs[position].path}: {state.reason}")
                 write_json(slide_folder(root, specs[position].name) / STATE_NAME, state)

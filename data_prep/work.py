@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from data_prep.encoding import TileQueue, get_encoder
 from data_prep.qc import overlay
 from data_prep.quadtree import Fold, FoldResult, union_of
 from data_prep.readers import UnreadableError
@@ -33,8 +34,6 @@ from zoomldm.files import raise_if_disk_fault, write_json
 DONE, FAILED = "done", "failed"
 STATE_NAME = "state.json"
 MAX_LISTED = 50
-QUEUE_BYTES = 8 << 20
-_encoders: dict[str, Encoder] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,68 +70,6 @@ def is_done(root: Path, spec: SlideSpec) -> bool:
         return stat.st_mtime_ns == state["file"]["mtime_ns"] or quick_hash(spec.path) == state["file"]["quick_hash"]
     except OSError:
         return True  # the slide has been moved away since: its work is still good
-
-
-def get_encoder(config: dict[str, Any]) -> Encoder:
-    """Return this process's encoder of a configuration, built on first use; on a GPU where there is one."""
-    name = json.dumps(config, sort_keys=True, default=str)
-    if name not in _encoders:
-        if config["name"] == "stats":
-            from zoomldm.encoder.stats import StatsEncoder
-
-            _encoders[name] = StatsEncoder()
-        else:
-            import torch
-
-            from zoomldm.encoder.build import build_encoder
-
-            encoder = build_encoder(config)
-            if torch.cuda.is_available():
-                number = int(os.environ.get("ZOOMLDM_WORKER", "0")) % torch.cuda.device_count()
-                encoder = encoder.to(f"cuda:{number}")
-            else:
-                torch.set_num_threads(1)
-            _encoders[name] = encoder
-    return _encoders[name]
-
-
-class TileQueue:
-    """Collects tiles and encodes them in batches of constant shape; ``finish`` returns every row in order."""
-
-    def __init__(self, encoder: Encoder) -> None:
-        self.encoder, self.rows = encoder, []
-        self._waiting: list[np.ndarray] = []
-        self._num_waiting = 0
-        self.elapsed_s = 0.0
-
-    def add(self, tiles: np.ndarray) -> None:
-        size = self.encoder.batch_size or max(1, QUEUE_BYTES // tiles[0].nbytes)
-        self._waiting.append(tiles)
-        self._num_waiting += len(tiles)
-        if self._num_waiting >= size:
-            waiting = np.concatenate(self._waiting)
-            whole = len(waiting) // size * size
-            for start in range(0, whole, size):
-                self._encode(waiting[start : start + size])
-            self._waiting = [waiting[whole:].copy()]
-            self._num_waiting = len(waiting) - whole
-
-    def _encode(self, batch: np.ndarray, keep: int | None = None) -> None:
-        began = time.perf_counter()
-        self.rows.append(np.asarray(self.encoder(batch), np.float32)[:keep])
-        self.elapsed_s += time.perf_counter() - began
-
-    def finish(self) -> np.ndarray:
-        if self._num_waiting:
-            batch = np.concatenate(self._waiting)
-            size = self.encoder.batch_size
-            if size:
-                padding = np.repeat(batch[-1:], size - len(batch), axis=0)
-                self._encode(np.concatenate([batch, padding]), len(batch))
-            else:
-                self._encode(batch)
-        self._waiting, self._num_waiting = [], 0
-        return np.concatenate(self.rows) if self.rows else np.zeros((0, self.encoder.dim), np.float32)
 
 
 def stored_rows(rows: np.ndarray, encoder: Encoder) -> np.ndarray:

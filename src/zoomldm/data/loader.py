@@ -8,19 +8,20 @@ number, so resuming needs the step alone.
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from torch.utils.data import DataLoader, Dataset
+import torch
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from zoomldm.data.batch import Batch
 from zoomldm.data.reader import SampleSource
 from zoomldm.data.sequence import GlobalSequence
-from zoomldm.errors import ConfigError, DataError
+from zoomldm.data.slots import SentBatch, SlotRing
+from zoomldm.errors import ConfigError
 
 FETCH_AHEAD = 100
 """Micro-steps by which shards that lie elsewhere are fetched before they are needed."""
@@ -90,11 +91,14 @@ class TrainLoader:
         end_step: int,
         num_workers: int = 0,
         pin_memory: bool = False,
-        prefetch: int = 4,
+        prefetch: int = 3,
     ) -> None:
         self.micro_steps = range(start_step * partition.accumulation, end_step * partition.accumulation)
+        ring = SlotRing(
+            num_workers=max(1, num_workers), per_worker=prefetch + 2, slot_bytes=most_bytes(source, partition)
+        )
         self._loader = DataLoader(
-            _MicroBatches(source, sequence, partition),
+            _MicroBatches(source, sequence, partition, ring),
             sampler=self.micro_steps,
             batch_size=None,
             num_workers=num_workers,
@@ -102,43 +106,50 @@ class TrainLoader:
             prefetch_factor=prefetch if num_workers else None,
             worker_init_fn=_obey_the_main_process_alone,
             collate_fn=_unchanged,
+            multiprocessing_context="fork" if num_workers else None,
+            generator=torch.Generator(),  # torch draws a seed for its workers: not from the model's generator
         )
 
     def __len__(self) -> int:
         return len(self.micro_steps)
 
     def __iter__(self) -> Iterator[Batch]:
-        return iter(self._loader)
+        for batch in self._loader:
+            yield batch.received() if isinstance(batch, SentBatch) else batch
 
 
 class _MicroBatches(Dataset):
     """Micro-step -> micro-batch."""
 
-    def __init__(self, source: SampleSource, sequence: GlobalSequence, partition: Partition) -> None:
-        self.source, self.sequence, self.partition = source, sequence, partition
+    def __init__(self, source: SampleSource, sequence: GlobalSequence, partition: Partition, ring: SlotRing) -> None:
+        self.source, self.sequence, self.partition, self.ring = source, sequence, partition, ring
 
-    def __getitem__(self, micro_step: int) -> Batch:
+    def __getitem__(self, micro_step: int) -> Batch | SentBatch:
         draws = self.sequence.draws(self.partition.sample_numbers(micro_step))
         if self.source.remote is not None:
             later = self.sequence.draws(self.partition.sample_numbers(micro_step + FETCH_AHEAD))
             self.source.fetch_ahead(later.rung, later.index)
         variant = self.sequence.variants(draws.sample_number) if self.source.augmented_rungs else None
-        return self.source.read(draws.rung, draws.index, draws.sample_number, variant)
+        reading = self.source.outlined(draws.rung, draws.index, draws.sample_number, variant)
+        worker = get_worker_info()
+        slot = self.ring.take(worker.id if worker else 0, reading.num_bytes)
+        if slot is None:
+            return reading.batch()
+        reading.into(self.ring.block(slot, reading.num_bytes))
+        return SentBatch(self.ring.id, slot, reading.num_bytes, reading.outline)
 
 
-def check_shared_memory(bytes_per_batch: int, num_workers: int, prefetch: int = 4) -> None:
-    """Refuse more batches in flight than /dev/shm holds, which would end in a bus error.
-
-    Raises:
-        DataError: says how much is needed, and how to get it.
-    """
-    needed = bytes_per_batch * num_workers * (prefetch + 1)
-    free = shutil.disk_usage("/dev/shm").free if num_workers else needed
-    if needed > free:
-        raise DataError(
-            f"the loader's {num_workers} workers keep {needed / 2**20:,.0f} MiB of batches in /dev/shm, which has "
-            f"{free / 2**20:,.0f} MiB free; enlarge it (docker: --shm-size) or lower fabric.num_workers"
-        )
+def most_bytes(source: SampleSource, partition: Partition) -> int:
+    """Return the bytes of the largest micro-batch that could come: every sample of the largest kind."""
+    grids = [rung.grid_side**2 for rung in source.ladder.rungs if source.counts[rung.index]]
+    sizes = [64 * 8]
+    if "grid" in source.columns:
+        sizes.append(max(grids) * (2 * source.manifest.encoder.dim + 4) + 2 * source.manifest.encoder.dim + 64)
+    if "image" in source.columns:
+        sizes.append(3 * source.ladder.patch_px**2)
+    if "latent" in source.columns:
+        sizes.append(2 * int(np.prod(source.manifest.columns["latent"]["shape"])))
+    return partition.micro_batch * sum(sizes) + 4096
 
 
 def _obey_the_main_process_alone(worker: int) -> None:
@@ -160,5 +171,5 @@ def _obey_the_main_process_alone(worker: int) -> None:
     threading.Thread(target=listen, daemon=True).start()
 
 
-def _unchanged(batch: Batch) -> Batch:
+def _unchanged(batch: Batch | SentBatch) -> Batch | SentBatch:
     return batch

@@ -12,13 +12,13 @@ import os
 import resource
 import tarfile
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from zoomldm.data.batch import Batch, SparseGridGroup
 from zoomldm.data.dihedral import NUM_VARIANTS, transformed
@@ -27,6 +27,7 @@ from zoomldm.data.remote import RemoteShards
 from zoomldm.data.schema import SampleMeta, decode_image, decode_npy, encode_npy, fields_of, slide_key
 from zoomldm.data.sequence import seeded_subset
 from zoomldm.data.shards import ColumnReader, column_path
+from zoomldm.data.slots import Place, filled, placed
 from zoomldm.errors import DataError
 
 _TAR_HEADER = tarfile.BLOCKSIZE
@@ -120,21 +121,21 @@ class SampleSource:
         Raises:
             DataError: a tar is missing, cut short or foreign; the message names it.
         """
+        return self.outlined(rung, index, sample_number, variant).batch()
+
+    def outlined(
+        self,
+        rung: np.ndarray,
+        index: np.ndarray,
+        sample_number: np.ndarray | None = None,
+        variant: np.ndarray | None = None,
+    ) -> Reading:
+        """Find samples, as `read` does, and say how much memory they need."""
         rung, index = np.asarray(rung, dtype=np.int64), np.asarray(index, dtype=np.int64)
         if sample_number is None:
             sample_number = fixed_sample_number(rung, index)
         turned = np.zeros_like(rung) if variant is None else np.where(np.isin(rung, self.augmented_rungs), variant, 0)
-        places = self._places(rung, index)
-        metas = self._read_meta(places) if "meta" in self.columns else None
-        return Batch(
-            sample_number=_filled(np.asarray(sample_number, dtype=np.int64)),
-            rung=_filled(rung),
-            keys=[meta.key for meta in metas] if metas else [],
-            image=self._read_images(places, turned) if "image" in self.columns else None,
-            latent=self._read_latents(places, turned) if "latent" in self.columns else None,
-            grids=self._read_grids(rung, places, turned) if "grid" in self.columns else None,
-            meta=metas,
-        )
+        return Reading(self, rung, np.asarray(sample_number, dtype=np.int64), turned, self._places(rung, index))
 
     def fetch_ahead(self, rung: np.ndarray, index: np.ndarray) -> None:
         """Begin to fetch the shards of samples that will be read soon, where they lie elsewhere."""
@@ -145,7 +146,7 @@ class SampleSource:
     def keys(self, rung: np.ndarray, index: np.ndarray) -> list[str]:
         """Return the names of samples, from the tar headers."""
         places = self._places(np.asarray(rung, dtype=np.int64), np.asarray(index, dtype=np.int64))
-        return [self._column(path, self.columns[0]).key(i) for path, i in places]
+        return [self.column(path, self.columns[0]).key(i) for path, i in places]
 
     def eval_samples(self, magnification: float, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Choose min(n, available) samples of a magnification, the same for the same seed: (rung, index), in order.
@@ -175,70 +176,14 @@ class SampleSource:
                 places[i] = (self._shards[k][s].path, p)
         return places
 
-    def _column(self, path: str, column: str) -> _Column:
-        def tar() -> Path:
-            return column_path(self.root / path, column) if self.remote is None else self.remote.tar(path, column)
-
-        return self._files.open((path, column), tar, fields_of(column, self.manifest.image_format))
-
-    def _read_images(self, places: list[tuple[str, int]], turned: np.ndarray) -> Tensor:
-        side = self.ladder.patch_px
-        images = _empty((len(places), 3, side, side), torch.uint8)
-        into = images.numpy()
-        for i, (path, position) in enumerate(places):
-            column = self._column(path, "image")
-            try:
-                pixels = decode_image(column.member(position, 0))
-                into[i] = transformed(pixels.transpose(2, 0, 1), int(turned[i]))
-            except (OSError, ValueError, SyntaxError) as error:
-                raise column.damaged(position, f"not a {side} px image ({error})") from error
-        return images
-
-    def _read_latents(self, places: list[tuple[str, int]], turned: np.ndarray) -> Tensor:
-        first = self._column(places[0][0], "latent")
-        latents = _empty((len(places), *first.shape(places[0][1], 0)), torch.float16)
-        into = latents.numpy()
-        for i, (path, position) in enumerate(places):
-            if turned[i]:
-                self._column(path, "variants").part_into(position, int(turned[i]) - 1, NUM_VARIANTS - 1, into[i])
-            else:
-                self._column(path, "latent").array_into(position, 0, into[i])
-        return latents
-
-    def _read_grids(self, rung: np.ndarray, places: list[tuple[str, int]], turned: np.ndarray) -> list[SparseGridGroup]:
-        width = self.manifest.encoder.dim
-        groups = []
-        for k in np.unique(rung):
-            at, side = np.flatnonzero(rung == k), self.ladder[int(k)].grid_side
-            chosen = [places[i] for i in at]
-            columns = [self._column(path, "grid") for path, _ in chosen]
-            num_rows = [c.num_rows(position, width) for c, (_, position) in zip(columns, chosen)]
-            ends = np.cumsum(num_rows)
-            rows = _empty((int(ends[-1]), width), torch.float16)
-            stored = np.empty((len(at), side, side), np.uint16)
-            into = rows.numpy()
-            for i, (column, (_, position)) in enumerate(zip(columns, chosen)):
-                column.grid_into(position, stored[i], into[ends[i] - num_rows[i] : ends[i]])
-            if (stored.max(axis=(1, 2)) >= num_rows).any():
-                wrong = int(np.argmax(stored.max(axis=(1, 2)) >= num_rows))
-                raise columns[wrong].damaged(chosen[wrong][1], "a cell points beyond the rows")
-            for i, variant in enumerate(turned[at].tolist()):
-                if variant:
-                    stored[i] = transformed(stored[i].copy(), variant)
-            cells = _empty(stored.shape, torch.int32)
-            np.add(stored, (ends - num_rows)[:, None, None], out=cells.numpy(), casting="unsafe")
-            groups.append(SparseGridGroup(_filled(at), rows, cells))
-        return groups
-
-    def _read_meta(self, places: list[tuple[str, int]]) -> list[SampleMeta]:
-        metas = []
-        for path, position in places:
-            column = self._column(path, "meta")
-            try:
-                metas.append(SampleMeta.decode(column.member(position, 0)))
-            except (ValueError, TypeError) as error:
-                raise column.damaged(position, f"not a sample's description ({error})") from error
-        return metas
+    def column(self, path: str, column: str) -> _Column:
+        """Return an open column of a shard."""
+        found = self._files.get((path, column))
+        if found is None:
+            tar = column_path(self.root / path, column) if self.remote is None else self.remote.tar(path, column)
+            image_format = self.manifest.image_format if column == "image" else ""
+            found = self._files.add((path, column), _Column(tar, fields_of(column, image_format)))
+        return found
 
     def _check_variants(self) -> None:
         """Refuse to augment where turned latents are missing, or were made by another autoencoder than the latents."""
@@ -276,7 +221,7 @@ class SampleSource:
         for shards in self._shards:
             flags = []
             for shard in shards:
-                column = self._column(shard.path, self.columns[0])
+                column = self.column(shard.path, self.columns[0])
                 flags += [column.key(i).rsplit("_r", 1)[0] not in slides for i in range(len(column))]
             kept.append(np.flatnonzero(flags) if flags else None)
         return kept
@@ -285,6 +230,132 @@ class SampleSource:
 def fixed_sample_number(rung: np.ndarray, index: np.ndarray) -> np.ndarray:
     """Return a sample number for samples outside the training sequence: (rung + 1)·2^40 + index."""
     return ((rung + 1) << 40) + index
+
+
+class Reading:
+    """Samples that were found and are to be read into one block of memory.
+
+    num_bytes: of the block; outline: the batch with the places of its tensors in it.
+    """
+
+    def __init__(
+        self,
+        source: SampleSource,
+        rung: np.ndarray,
+        sample_number: np.ndarray,
+        turned: np.ndarray,
+        places: list[tuple[str, int]],
+    ) -> None:
+        self.source, self.places, self.turned = source, places, turned
+        self.numbers = {"sample_number": sample_number, "rung": rung}
+        self.groups = self._found_grids(rung) if "grid" in source.columns else []
+        shapes = {name: (values.shape, torch.int64) for name, values in self.numbers.items()}
+        if "image" in source.columns:
+            side = source.ladder.patch_px
+            shapes["image"] = ((len(rung), 3, side, side), torch.uint8)
+        if "latent" in source.columns:
+            path, position = places[0]
+            shapes["latent"] = ((len(rung), *source.column(path, "latent").shape(position, 0)), torch.float16)
+        for n, group in enumerate(self.groups):
+            shapes[f"index {n}"] = (group.at.shape, torch.int64)
+            shapes[f"rows {n}"] = ((int(group.ends[-1]), source.manifest.encoder.dim), torch.float16)
+            shapes[f"cells {n}"] = ((len(group.at), group.side, group.side), torch.int32)
+        laid, self.num_bytes = placed(list(shapes.values()))
+        self.laid = dict(zip(shapes, laid))
+        metas = self._read_meta() if "meta" in source.columns else None
+        grids = [
+            SparseGridGroup(*(self.laid[f"{name} {n}"] for name in ("index", "rows", "cells")))
+            for n in range(len(self.groups))
+        ]
+        self.outline = Batch(
+            sample_number=self.laid["sample_number"],
+            rung=self.laid["rung"],
+            keys=[meta.key for meta in metas] if metas else [],
+            image=self.laid.get("image"),
+            latent=self.laid.get("latent"),
+            grids=grids if "grid" in source.columns else None,
+            meta=metas,
+        )
+
+    def batch(self) -> Batch:
+        """Read everything into memory of its own."""
+        block = torch.empty(self.num_bytes, dtype=torch.uint8)  # aligned as a slot is: MKL's last bits hang on it
+        self.into(block.numpy())
+        return filled(self.outline, block)
+
+    def into(self, block: np.ndarray) -> None:
+        """Read everything into `block`, uint8 (num_bytes,)."""
+        arrays = {name: _array(block, place) for name, place in self.laid.items()}
+        for name, values in self.numbers.items():
+            arrays[name][...] = values
+        if "image" in arrays:
+            self._read_images(arrays["image"])
+        if "latent" in arrays:
+            self._read_latents(arrays["latent"])
+        for n, group in enumerate(self.groups):
+            arrays[f"index {n}"][...] = group.at
+            self._read_grids(group, arrays[f"rows {n}"], arrays[f"cells {n}"])
+
+    def _found_grids(self, rung: np.ndarray) -> list[_Grids]:
+        width, groups = self.source.manifest.encoder.dim, []
+        for k in np.unique(rung):
+            at = np.flatnonzero(rung == k)
+            chosen = [(self.source.column(path, "grid"), i) for path, i in (self.places[n] for n in at.tolist())]
+            num_rows = np.array([column.num_rows(position, width) for column, position in chosen])
+            groups.append(_Grids(at, self.source.ladder[int(k)].grid_side, chosen, num_rows, np.cumsum(num_rows)))
+        return groups
+
+    def _read_images(self, into: np.ndarray) -> None:
+        for i, (path, position) in enumerate(self.places):
+            column = self.source.column(path, "image")
+            try:
+                pixels = decode_image(column.member(position, 0))
+                into[i] = transformed(pixels.transpose(2, 0, 1), int(self.turned[i]))
+            except (OSError, ValueError, SyntaxError) as error:
+                raise column.damaged(position, f"not a {into.shape[-1]} px image ({error})") from error
+
+    def _read_latents(self, into: np.ndarray) -> None:
+        for i, (path, position) in enumerate(self.places):
+            variant = int(self.turned[i])
+            if variant:
+                self.source.column(path, "variants").part_into(position, variant - 1, NUM_VARIANTS - 1, into[i])
+            else:
+                self.source.column(path, "latent").array_into(position, 0, into[i])
+
+    def _read_grids(self, group: _Grids, rows: np.ndarray, cells: np.ndarray) -> None:
+        stored = np.empty(cells.shape, np.uint16)
+        starts = group.ends - group.num_rows
+        for i, (column, position) in enumerate(group.chosen):
+            column.grid_into(position, stored[i], rows[starts[i] : group.ends[i]])
+        beyond = stored.max(axis=(1, 2)) >= group.num_rows
+        if beyond.any():
+            column, position = group.chosen[int(np.argmax(beyond))]
+            raise column.damaged(position, "a cell points beyond the rows")
+        for i, variant in enumerate(self.turned[group.at].tolist()):
+            if variant:
+                stored[i] = transformed(stored[i].copy(), variant)
+        np.add(stored, starts[:, None, None], out=cells, casting="unsafe")
+
+    def _read_meta(self) -> list[SampleMeta]:
+        metas = []
+        for path, position in self.places:
+            column = self.source.column(path, "meta")
+            try:
+                metas.append(SampleMeta.decode(column.member(position, 0)))
+            except (ValueError, TypeError) as error:
+                raise column.damaged(position, f"not a sample's description ({error})") from error
+        return metas
+
+
+@dataclass(frozen=True)
+class _Grids:
+    """The grids of one side: batch positions `at`, where each is stored, and its part of all their rows."""
+
+    at: np.ndarray
+    side: int
+    chosen: list[tuple[_Column, int]]
+    num_rows: np.ndarray
+    ends: np.ndarray
 
 
 class _Column(ColumnReader):
@@ -370,7 +441,7 @@ class _Column(ColumnReader):
         if got != expected:
             raise self.damaged(position, f"cut short ({max(got, 0):,} of {expected:,} bytes)")
 
-    @property
+    @cached_property
     def endings(self) -> tuple[bytes, ...]:
         return tuple(b"." + field.encode() for field in self.fields)
 
@@ -386,16 +457,19 @@ class _OpenFiles:
         self.capacity = max(32, wanted // 2)
         self._columns: OrderedDict[tuple[str, str], _Column] = OrderedDict()
 
-    def open(self, key: tuple[str, str], tar: Callable[[], Path], fields: tuple[str, ...]) -> _Column:
-        """Return the column `key`, opening `tar()` where it is not open."""
+    def get(self, key: tuple[str, str]) -> _Column | None:
+        """Return the column `key` if it is open."""
         found = self._columns.get(key)
-        if found is None:
-            found = self._columns[key] = _Column(tar(), fields)
-            if len(self._columns) > self.capacity:
-                self._columns.popitem(last=False)[1].close()
-        else:
+        if found is not None:
             self._columns.move_to_end(key)
         return found
+
+    def add(self, key: tuple[str, str], column: _Column) -> _Column:
+        """Keep an open column."""
+        self._columns[key] = column
+        if len(self._columns) > self.capacity:
+            self._columns.popitem(last=False)[1].close()
+        return column
 
     def __getstate__(self) -> dict:
         return {}
@@ -410,17 +484,8 @@ def _npy_header(shape: tuple[int, ...], dtype: str) -> bytes:
     return encode_npy(np.broadcast_to(np.zeros((), dtype), shape))[:_NPY_HEADER]
 
 
-def _empty(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """Return memory for a batch: shared with the main process where this is a loader's worker."""
-    if torch.utils.data.get_worker_info() is None:
-        return torch.empty(shape, dtype=dtype)
-    empty = torch.empty(0, dtype=dtype)
-    num_bytes = int(np.prod(shape, dtype=np.int64)) * empty.element_size()
-    storage = torch.UntypedStorage._new_shared(num_bytes, device="cpu")
-    return empty.set_(storage, 0, shape, torch.empty(shape, dtype=dtype, device="meta").stride())
-
-
-def _filled(array: np.ndarray) -> Tensor:
-    tensor = _empty(array.shape, torch.int64)
-    tensor.numpy()[...] = array
-    return tensor
+def _array(block: np.ndarray, place: Place) -> np.ndarray:
+    """Return the array at a place of a block."""
+    dtype = np.dtype(str(place.dtype).removeprefix("torch."))
+    size = int(np.prod(place.shape, dtype=np.int64)) * dtype.itemsize
+    return block[place.offset : place.offset + size].view(dtype).reshape(place.shape)

@@ -75,7 +75,8 @@ class StatsEncoder(Encoder):
         step = max(1, CHUNK_PX // (height * width))
         for start in range(0, n, step):
             chunk = tiles[start : start + step]
-            rows[start : start + step] = self._describe(chunk)
+            missing = np.repeat(chunk[-1:], step - len(chunk), axis=0)  # one shape, so that last bits hang on none
+            rows[start : start + step] = self._describe(np.concatenate([chunk, missing]))[: len(chunk)]
         return standardise(rows, self.mean, self.std) if self.fitted else rows
 
     def _describe(self, tiles: np.ndarray) -> np.ndarray:
@@ -83,7 +84,7 @@ class StatsEncoder(Encoder):
         density = np.take(self._density, tiles.reshape(-1, 3), mode="clip")
         planes = (self._unmix @ density.T).reshape(4, n, height * width)
         stains, total = planes[:3], planes[3]
-        mean = stains @ np.full(height * width, 1 / (height * width), np.float32)
+        mean = np.einsum("snp->sn", stains) / (height * width)  # BLAS would sum some rows in another order
         centred = stains - mean[..., None]
         variance = np.einsum("snp,snp->sn", centred, centred) / (height * width)
         std = np.sqrt(variance + EPS)

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import torch
 
+import gc
 from tests.toy_data import make_toy_data
 from zoomldm.curriculum import Uniform
-from zoomldm.data.loader import Partition, TrainLoader, check_shared_memory, partition
+from zoomldm.data.loader import Partition, TrainLoader, partition
 from zoomldm.data.reader import SampleSource
 from zoomldm.data.sequence import GlobalSequence
+from zoomldm.data.slots import SlotRing
 from zoomldm.errors import ConfigError, DataError
 
 
@@ -103,11 +105,44 @@ def test_a_damaged_shard_stops_the_worker_with_its_name(tmp_path):
         load(source, partition(12, max_micro_batch=12, world_size=1), workers=1)
 
 
-def test_too_little_shared_memory_is_said_beforehand():
-    check_shared_memory(1, num_workers=2)
-    check_shared_memory(1 << 60, num_workers=0)
-    with pytest.raises(DataError, match="shm-size"):
-        check_shared_memory(1 << 60, num_workers=2)
+@pytest.mark.parametrize("workers", [0, 1])
+def test_batches_that_are_kept_are_never_written_over(source, workers):
+    """More of them than there are slots: the rest comes in memory of its own."""
+    part = partition(12, max_micro_batch=4, world_size=1)
+    loader = TrainLoader(source, sequence_of(source), part, start_step=0, end_step=10, num_workers=workers, prefetch=1)
+    kept, seen = [], []
+    for batch in loader:
+        kept.append(batch)
+        seen.extend(contents([batch]))
+    assert len(kept) == 30
+    assert contents(kept) == seen == contents(load(source, part, end=10))
+
+
+def test_a_batch_that_is_let_go_gives_its_slot_back_at_once(source):
+    """And not when the garbage collector comes, which is seldom: every batch would be in fresh memory."""
+    part = partition(12, max_micro_batch=4, world_size=1)
+    loader = TrainLoader(source, sequence_of(source), part, start_step=0, end_step=10)
+    gc.disable()
+    try:
+        addresses = {batch.latent.data_ptr() for batch in loader}
+    finally:
+        gc.enable()
+    assert len(addresses) <= 2 * 2  # the batch at hand and the next one; a latent's place in a slot varies
+
+
+def test_slots_are_given_back_when_the_last_tensor_is_gone():
+    ring = SlotRing(num_workers=2, per_worker=2, slot_bytes=100)
+    slots = [ring.take(1, 100), ring.take(1, 50)]
+    assert sorted(slots) == [2, 3]
+    assert ring.take(1, 10) is None
+    assert ring.take(0, 10) == 0
+    assert ring.take(0, 1 << 20) is None
+    tensor = ring.received(slots[0], 64)
+    part = tensor[8:16].view(torch.int64)
+    del tensor
+    assert ring.take(1, 10) is None
+    del part
+    assert ring.take(1, 10) == slots[0]
 
 
 def test_memory_stays_small_with_twelve_million_samples():

@@ -100,3 +100,16 @@ def test_batches_have_a_constant_shape(number):
     assert rows.shape == (number, 1)
     assert set(encoder.sizes) <= {4}
     assert np.allclose(rows[:, 0], batch.mean((1, 2, 3)) if number else [])
+
+
+@pytest.mark.parametrize("side", [16, 32, 96])
+def test_a_tile_does_not_depend_on_its_batch_mates(side):
+    """To the last bit, wherever it stands and however many there are."""
+    encoder = StatsEncoder()
+    batch = np.random.default_rng(side).integers(0, 255, (70, side, side, 3), dtype=np.uint8)
+    rows = encoder(batch)
+    for size in (1, 7, 64):
+        parts = [encoder(batch[start : start + size]) for start in range(0, len(batch), size)]
+        assert np.array_equal(np.concatenate(parts), rows)
+    order = np.random.default_rng(0).permutation(len(batch))
+    assert np.array_equal(encoder(batch[order]), rows[order])
