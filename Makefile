@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.setup-done
 export PYTHONUNBUFFERED = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint format fid bench bench-prep bench-loader bench-train doctor clean distclean
+.PHONY: help setup demo test test-slow lint format fid bench bench-prep bench-loader bench-grids bench-train doctor clean distclean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -43,14 +43,18 @@ format: setup  ## let ruff mend what it can
 fid: setup  ## distances per magnification of the newest ZoomLDM run (RUN=name FEATURES=inception|texture|stats)
 	$(PY) src/evaluate.py $(if $(RUN),run=$(RUN)) $(if $(FEATURES),features=$(FEATURES))
 
-bench: bench-prep bench-loader bench-train  ## all benchmarks, each against the plain way, in one run (also bench-prep, -loader, -train)
+bench: bench-prep bench-loader bench-grids bench-train  ## all benchmarks, each against the plain way (also bench-prep, -loader, -grids, -train)
 
 bench-prep: setup
 	$(PY) data_prep/demo_slides.py folder=cache/bench-slides num_patients=1
-	$(PY) benchmarks/prep.py $(or $(SLIDE),cache/bench-slides/demo-P01.tif)
+	$(PY) benchmarks/prep.py $(or $(SLIDE),cache/bench-slides/demo-P01.tif) --workers \
+		$(if $(ENCODER),--encoder $(ENCODER) --repeats 1)
 
 bench-loader: setup
 	$(PY) benchmarks/loader.py
+
+bench-grids: setup
+	$(PY) benchmarks/grids.py
 
 bench-train: setup
 	$(PY) benchmarks/train.py

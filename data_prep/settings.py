@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.regions import RegionSettings
-from data_prep.tissue import TissueSettings
+from data_prep.tissue import PRESETS, TissueSettings
 from zoomldm.errors import ConfigError, near_match
 from zoomldm.ladder import Ladder
 
@@ -120,13 +120,29 @@ def from_config(cfg: Any) -> PrepareSettings:
 
 
 def _tissue(values: Mapping[str, Any]) -> TissueSettings:
-    known = TissueSettings.__dataclass_fields__
+    """Return the preset's settings with the keys beside it, those that are not null, over them.
+
+    Raises:
+        ConfigError: an unknown preset or key, or a value that makes no sense.
+    """
+    known = ("preset", *TissueSettings.__dataclass_fields__)
     for name in values:
         if name not in known:
             raise ConfigError(
                 f"data.tissue.{name}: no such parameter;{near_match(name, known)} expected {', '.join(known)}"
             )
-    settings = TissueSettings(**values)
+    given = {name: value for name, value in values.items() if value is not None}
+    preset = str(given.pop("preset", "default"))
+    if preset not in PRESETS:
+        raise ConfigError(
+            f"data.tissue.preset={preset}: no such preset;{near_match(preset, PRESETS)} expected {', '.join(PRESETS)}"
+        )
+    settings = TissueSettings(**(PRESETS[preset] | given))
+    if settings.chroma_floor > settings.chroma_ceiling:
+        raise ConfigError(
+            f"data.tissue.chroma_floor={settings.chroma_floor}: above chroma_ceiling={settings.chroma_ceiling} "
+            f"(preset {preset}); set both"
+        )
     if settings.cells_per_tile < 1:
         raise ConfigError(f"data.tissue.cells_per_tile={settings.cells_per_tile}: expected 1 or more")
     if settings.regions and not Path(settings.regions).is_dir():

@@ -6,6 +6,7 @@ the coarsest one finer than the base is resampled by area.
 """
 
 import hashlib
+import io
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ SLIDE_SUFFIXES = {
     *FLAT_SUFFIXES,
 }
 MAX_FLAT_PX = 1 << 29
+SRGB_TOLERANCE = 1  # grey levels: what rounding alone makes of two profiles that both are sRGB
 STRIP_PX = 1 << 22  # of a level, read at once for the thumbnail
 
 
@@ -160,7 +162,6 @@ class Slide:
         self.stamp = file_stamp(spec.path)
         self.glass = np.array([255, 255, 255], np.uint8)
         self.icc: ImageCms.ImageCmsTransform | None = None
-        self._icc_modes = ("RGB", "RGB")
         slide = self._open_slide()
         if slide is None:
             self._open_flat(base_mpp)
@@ -169,7 +170,7 @@ class Slide:
             properties = dict(slide.properties)
             self.level_sizes = list(slide.level_dimensions)
             self.downsamples = list(slide.level_downsamples)
-            self.icc = icc_transform(slide.color_profile)
+            self.icc = icc_transform_of(slide)
             self.vendor = properties.get("openslide.vendor", "unknown")
         mpp, source = mpp_of(properties, spec.mpp, self.path)
         self.scale = choose_scale(mpp, self.downsamples, base_mpp, source, self.path)
@@ -335,14 +336,29 @@ def file_stamp(path: Path) -> tuple[int, int]:
 
 
 def icc_transform(profile: ImageCms.ImageCmsProfile | None) -> ImageCms.ImageCmsTransform | None:
-    """Return the transform from a profile to sRGB, None where there is none, it is sRGB already, or it is damaged."""
+    """Return the transform from a profile to sRGB, None where there is none, it changes nothing, or it is damaged.
+
+    Whether it is sRGB already is tried on colours all over the cube, since a profile's name promises nothing.
+    """
     if profile is None:
         return None
     try:
-        if "srgb" in ImageCms.getProfileDescription(profile).lower():
-            return None
-        return ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), "RGB", "RGB")
-    except (ImageCms.PyCMSError, ValueError):
+        transform = ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), "RGB", "RGB")
+        steps = np.linspace(0, 255, 9).round().astype(np.uint8)
+        colours = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(27, 27, 3)
+        moved = np.abs(apply_icc(transform, colours).astype(int) - colours).max()
+    except (ImageCms.PyCMSError, ValueError, OSError):
+        return None
+    return transform if moved > SRGB_TOLERANCE else None
+
+
+def icc_transform_of(source: openslide.OpenSlide | bytes | None) -> ImageCms.ImageCmsTransform | None:
+    """Return ``icc_transform`` of a slide's profile, or of one as files hold it; None if it is damaged."""
+    try:
+        if isinstance(source, openslide.OpenSlide):
+            return icc_transform(source.color_profile)
+        return icc_transform(ImageCms.ImageCmsProfile(io.BytesIO(source))) if source else None
+    except (ImageCms.PyCMSError, openslide.OpenSlideError, OSError):
         return None
 
 
@@ -368,18 +384,10 @@ def read_flat(path: Path) -> tuple[np.ndarray, ImageCms.ImageCmsTransform | None
 
 
 def _read_flat_pil(path: Path) -> tuple[np.ndarray, ImageCms.ImageCmsTransform | None, None]:
-    import io
-
     Image.MAX_IMAGE_PIXELS = MAX_FLAT_PX
     with Image.open(path) as image:
         _check_flat_size(path, image.width, image.height)
-        profile = image.info.get("icc_profile")
-        transform = None
-        if profile and image.mode == "RGB":
-            try:
-                transform = icc_transform(ImageCms.ImageCmsProfile(io.BytesIO(profile)))
-            except (OSError, ImageCms.PyCMSError):
-                transform = None
+        transform = icc_transform_of(image.info.get("icc_profile"))
         if image.mode in ("RGBA", "LA", "PA"):
             rgba = image.convert("RGBA")
             canvas = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
@@ -387,7 +395,7 @@ def _read_flat_pil(path: Path) -> tuple[np.ndarray, ImageCms.ImageCmsTransform |
         return np.asarray(image.convert("RGB")), transform, None
 
 
-def _read_flat_tiff(path: Path) -> tuple[np.ndarray, None, float | None]:
+def _read_flat_tiff(path: Path) -> tuple[np.ndarray, ImageCms.ImageCmsTransform | None, float | None]:
     import tifffile
 
     with tifffile.TiffFile(path) as tiff:
@@ -397,6 +405,7 @@ def _read_flat_tiff(path: Path) -> tuple[np.ndarray, None, float | None]:
         _check_flat_size(path, sizes.get("X", 0), sizes.get("Y", 0))
         pixels = series.asarray()
         mpp = _ome_mpp(tiff.ome_metadata) if tiff.is_ome else None
+        profile = series.keyframe.iccprofile
     channel = next((axis for axis in "SC" if sizes.get(axis) in (3, 4)), None)
     keep = "YX" + (channel or "")
     pixels = pixels[tuple(slice(None) if axis in keep else 0 for axis in axes)]
@@ -405,7 +414,7 @@ def _read_flat_tiff(path: Path) -> tuple[np.ndarray, None, float | None]:
     if pixels.dtype != np.uint8:
         raise DataError(f"{path}: {pixels.dtype} pixels, expected 8-bit; convert the image")
     pixels = pixels[..., :3] if channel else np.repeat(pixels[..., None], 3, axis=2)
-    return np.ascontiguousarray(pixels), None, mpp
+    return np.ascontiguousarray(pixels), icc_transform_of(profile), mpp
 
 
 def _ome_mpp(description: str | None) -> float | None:

@@ -42,6 +42,20 @@ class TissueSettings:
     regions: str | None = None
 
 
+# What a preset sets; all else is TissueSettings' own. Docs/data.md says what each is for.
+PRESETS: dict[str, dict[str, float]] = {
+    "default": {},
+    # Stain at a third of the usual chroma still passes; the wider blur holds down the noise that would pass with it.
+    "faint": {"chroma_floor": 0.015, "chroma_ceiling": 0.02, "smooth_um": 12.0},
+    # Septa of 3 um dilute to a chroma of 0.02 in a mask pixel, and a blur as wide as they are apart would erase them.
+    # What they enclose are holes: of one vacuole, or of several whose septa are torn.
+    "fatty": {"chroma_floor": 0.015, "chroma_ceiling": 0.02, "smooth_um": 4.0, "max_hole_um2": 250_000.0},
+    # A crumb of 70 um; the narrower blur keeps the edge of thin cores.
+    "biopsy": {"min_object_um2": 5_000.0, "smooth_um": 4.0},
+    "demo": {"min_object_um2": 10_000.0, "smooth_um": 6.0},
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class TissueMask:
     """What a slide's thumbnail shows.

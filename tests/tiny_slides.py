@@ -1,9 +1,11 @@
 """Slides of a few thousand pixels for tests: stained noise on glass, written as OpenSlide reads it."""
 
+import struct
 from pathlib import Path
 
 import numpy as np
 import tifffile
+from PIL import ImageCms
 from scipy import ndimage
 
 from data_prep.regions import RegionSettings
@@ -36,6 +38,7 @@ def write_slide(
     tile: int = 256,
     jpeg: bool = False,
     description: str | None = None,
+    icc: bytes | None = None,
 ) -> Path:
     """Write a tiled pyramid; levels are strided copies. Without JPEG the pixels are kept exactly."""
     extra = {"compression": "jpeg", "compressionargs": {"level": 90}, "subsampling": (2, 2)} if jpeg else {}
@@ -55,10 +58,49 @@ def write_slide(
                 subfiletype=int(number > 0),
                 metadata=None,
                 description=description if number == 0 else None,
+                iccprofile=icc,
                 **scale,
                 **extra,
             )
     return path
+
+
+def write_svs(
+    path: Path,
+    pixels: np.ndarray,
+    *,
+    compression: str | int = "jpeg",
+    fields: str = "AppMag = 40|MPP = 0.25",
+    icc: bytes | None = None,
+) -> Path:
+    """Write an SVS as Aperio's scanners do: level 0, a thumbnail in strips, a level of a quarter the side.
+
+    Args:
+        compression: of the tiles: "jpeg" (YCbCr, 4:2:0), 33005 (JPEG 2000 of RGB, lossless) or 33003 (JPEG 2000 of
+            ``pixels`` taken as YCbCr).
+        fields: the description's fields, between bars.
+    """
+    height, width = pixels.shape[:2]
+    jpeg = {"compression": "jpeg", "compressionargs": {"level": 90}, "subsampling": (2, 2)}
+    tiles = {"tile": (240, 240), **(jpeg if compression == "jpeg" else {"compression": compression})}
+    small = pixels[::4, ::4]
+    head = f"Aperio Image Library v11.2.1\r\n{width}x{height} [0,0 {width}x{height}] (240x240)"
+    common = {"photometric": "rgb", "metadata": None, "iccprofile": icc}
+    with tifffile.TiffWriter(path) as tiff:
+        tiff.write(pixels, description=f"{head} Q=90|{fields}", **common, **tiles)
+        tiff.write(small, description=f"{head} -> thumbnail|{fields}", rowsperstrip=16, **common, **jpeg)
+        tiff.write(small, description=f"{head} -> {small.shape[1]}x{small.shape[0]} Q=90|{fields}", **common, **tiles)
+    return path
+
+
+def swapped_profile() -> bytes:
+    """Return an RGB profile, called sRGB, whose red and blue primaries have changed places: to sRGB, R and B swap."""
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    (count,) = struct.unpack(">I", srgb[128:132])
+    place = {srgb[i : i + 4]: slice(i + 4, i + 12) for i in range(132, 132 + 12 * count, 12)}  # offset and size
+    swapped = bytearray(srgb)
+    swapped[place[b"rXYZ"]], swapped[place[b"bXYZ"]] = srgb[place[b"bXYZ"]], srgb[place[b"rXYZ"]]
+    return bytes(swapped)
 
 
 def tiny_settings(

@@ -7,7 +7,8 @@ job of a sweep is composed, and the entry's own ``check`` may refuse it. Nothing
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -68,7 +69,8 @@ def main(
         import hydra
 
         try:
-            hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(run)()
+            with without_hydras_line():
+                hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(run)()
         finally:
             if sweep_folder is not None and not flags & SHOWING_FLAGS:
                 after_sweep(jobs, sweep_folder)
@@ -92,6 +94,25 @@ class user_errors:  # noqa: N801 - reads as a statement
         if isinstance(error, KeyboardInterrupt):
             print("interrupted; the same command goes on where it stopped", file=sys.stderr)
             sys.exit(130)
+
+
+@contextmanager
+def without_hydras_line() -> Iterator[None]:
+    """Leave out what Hydra writes before it raises a job's error again; the error's own message comes afterwards."""
+    stream = sys.stderr
+
+    class Filtered:
+        def write(self, text: str) -> int:
+            return len(text) if text.startswith("Error executing job with overrides") else stream.write(text)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(stream, name)
+
+    sys.stderr = Filtered()
+    try:
+        yield
+    finally:
+        sys.stderr = stream
 
 
 def compose_jobs(config_name: str, argv: Sequence[str]) -> list:

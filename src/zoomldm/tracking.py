@@ -224,7 +224,8 @@ class SweepCallback(Callback):
             self.failed += 1
             error = job_return._return_value
             words = " ".join(job_return.overrides or [])
-            print(f"job {words} failed: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+            if str(config.hydra.mode) == "RunMode.MULTIRUN":  # a single job's error is told once, at the end
+                print(f"job {words} failed: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
 
     def on_multirun_end(self, config: Any, **_: Any) -> None:
         self._close("FAILED" if self.failed else "FINISHED")

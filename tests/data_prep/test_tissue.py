@@ -1,12 +1,19 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
+from scipy import ndimage
+from scipy.spatial import cKDTree
 
+from data_prep.settings import from_config
 from data_prep.slide import Slide, SlideSpec
-from data_prep.tissue import TissueSettings, find_tissue, optical_density, pen_of, tissue_of, white_of
+from data_prep.tissue import PRESETS, TissueSettings, find_tissue, optical_density, pen_of, tissue_of, white_of
 from tests.tiny_slides import GLASS, tissue_pixels
-from zoomldm.errors import DataError
+from zoomldm.errors import ConfigError, DataError
+
+ROOT = Path(__file__).resolve().parents[2]
 
 SETTINGS = TissueSettings(cells_per_tile=4, min_object_um2=100.0, max_hole_um2=100.0, smooth_um=4.0)
 
@@ -116,3 +123,112 @@ def test_a_geojson_restricts_the_tissue(tiny_slide, tmp_path):
     (folder / "slide.geojson").write_text("[1, 2]")
     with pytest.raises(DataError, match="not a GeoJSON"):
         find_tissue(slide, 16, 0.5, settings)
+
+
+def preset(name):
+    return TissueSettings(**PRESETS[name])
+
+
+def fatty_picture(*, um_per_px, septum_um, seed=0):
+    """Return a thumbnail of a 1.6 x 1 mm piece on glass, its dense left part, and its adipose rest (both eroded).
+
+    Drawn at 1 um a pixel: vacuoles of 75 um on average (30 to 120) as clear as glass, and pink between them.
+    """
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[0:1600, 0:2400]
+    rows, columns = np.mgrid[0:1600:65, 0:2400:75]
+    centres = np.stack([rows, columns + (rows // 65 % 2) * 37.5], -1).reshape(-1, 2) + rng.uniform(-16, 16, (800, 2))
+    near, second = np.moveaxis(cKDTree(centres).query(np.stack([y, x], -1), k=2)[0], -1, 0)
+    vacuole = (second - near > septum_um) & (near < 60)
+    piece = (np.abs(y - 800) < 500) & (np.abs(x - 1200) < 800)
+    dense = piece & (x < 900)
+    adipose = piece & ~dense
+    areas = np.bincount(ndimage.label(vacuole & adipose)[0].ravel())[1:]
+    stained = dense | (adipose & ~vacuole)
+    noise = rng.normal(0, 0.8, (1600, 2400, 1)) + rng.normal(0, 4, (1600, 2400, 1)) * stained[..., None]
+    pixels = np.clip(np.where(stained[..., None], (226, 150, 190), GLASS) + noise, 0, 255)
+
+    def mean(values):
+        k = um_per_px
+        return values.reshape(1600 // k, k, 2400 // k, k, -1).mean((1, 3))
+
+    inner = [ndimage.binary_erosion(part, iterations=20) for part in (dense, adipose)]
+    return np.round(mean(pixels)).astype(np.uint8), *(mean(part)[..., 0] == 1 for part in inner), areas
+
+
+@pytest.mark.parametrize("um_per_px", [4, 8])
+def test_fat_is_glass_by_default_and_tissue_as_fatty(um_per_px):
+    image, dense, adipose, areas = fatty_picture(um_per_px=um_per_px, septum_um=3)
+    diameters = np.sqrt(areas * 4 / np.pi)
+    assert np.percentile(diameters, 10) > 30
+    assert diameters.max() < 120
+    default, _ = tissue_of(image, um_per_px, preset("default"))
+    fatty, _ = tissue_of(image, um_per_px, preset("fatty"))
+    assert default[dense].mean() > 0.99
+    assert fatty[dense].mean() > 0.99
+    assert default[adipose].mean() < 0.05
+    assert fatty[adipose].mean() > 0.9
+    assert not fatty[: 200 // um_per_px].any()  # glass stays glass
+
+
+def test_pale_stain_is_tissue_as_faint_and_clean_glass_is_not():
+    rng = np.random.default_rng(0)
+    stained = thumbnail().astype(float)
+    pale = np.array(GLASS) + (stained - GLASS) * 0.17 + rng.normal(0, 0.6, stained.shape)
+    image = np.clip(pale, 0, 255).round().astype(np.uint8)
+    assert not tissue_of(image, 8.0, preset("default"))[0].any()
+    mask, _ = tissue_of(image, 8.0, preset("faint"))
+    truth, _ = tissue_of(thumbnail(), 8.0, preset("default"))
+    assert (mask & truth).sum() / (mask | truth).sum() > 0.9
+    glass = np.clip(rng.normal(GLASS, 1, (120, 160, 3)), 0, 255).astype(np.uint8)
+    for name in PRESETS:
+        assert not tissue_of(glass, 8.0, preset(name))[0].any()
+
+
+def test_biopsy_keeps_crumbs_that_default_drops():
+    image = np.full((120, 160, 3), GLASS, np.uint8)
+    image[20:60, 20:140] = (180, 90, 150)
+    image[80:92, 30:42] = (180, 90, 150)  # 96 um a side
+    image[80:84, 90:94] = (180, 90, 150)  # 32 um a side: dirt
+    default, biopsy = (tissue_of(image, 8.0, preset(name))[0] for name in ("default", "biopsy"))
+    assert default[40, 80]
+    assert biopsy[40, 80]
+    assert biopsy[86, 36]
+    assert not default[70:].any()
+    assert not biopsy[70:, 80:].any()
+
+
+def settings_of(data, **tissue):
+    cfg = OmegaConf.load(ROOT / "conf" / "data" / f"{data}.yaml")
+    del cfg["defaults"]
+    cfg.root = cfg.demo_slides = None
+    cfg.tissue.update(tissue)
+    return from_config(OmegaConf.create({"data": cfg, "encoder": {"name": "stats"}})).tissue
+
+
+def test_a_preset_fills_in_what_is_not_given_beside_it():
+    assert settings_of("brca_8mag") == TissueSettings(cells_per_tile=16)
+    assert settings_of("demo") == TissueSettings(cells_per_tile=4, min_object_um2=10_000, smooth_um=6)
+    fatty = settings_of("brca_8mag", preset="fatty", max_hole_um2=90_000, pen=False)
+    assert fatty == TissueSettings(**PRESETS["fatty"] | {"max_hole_um2": 90_000, "pen": False})
+    assert settings_of("demo", preset=None) == TissueSettings(cells_per_tile=4)
+
+
+@pytest.mark.parametrize(
+    ("tissue", "message"),
+    [
+        ({"preset": "fathy"}, r"data\.tissue\.preset=fathy: no such preset; did you mean 'fatty'\?"),
+        ({"preset": "ihc"}, "expected default, faint, fatty, biopsy"),
+        ({"preset": "faint", "chroma_floor": 0.03}, r"chroma_floor=0\.03: above chroma_ceiling=0\.02"),
+        ({"presett": "faint"}, "did you mean 'preset'"),
+    ],
+)
+def test_unknown_presets_and_bounds_that_cross_are_refused(tissue, message):
+    with pytest.raises(ConfigError, match=message):
+        settings_of("brca_8mag", **tissue)
+
+
+def test_every_parameter_has_its_key_in_the_data_files():
+    """The command line takes only keys that are there."""
+    for path in sorted((ROOT / "conf" / "data").glob("*.yaml")):
+        assert set(OmegaConf.load(path).tissue) == {"preset", *TissueSettings.__dataclass_fields__}, path.name

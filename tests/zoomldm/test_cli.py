@@ -1,5 +1,9 @@
 """The command line answers people's mistakes at once, with the near match and without a traceback."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from zoomldm import cli
@@ -106,3 +110,15 @@ def test_jobs_carry_their_words_and_tell_a_sweep(conf):
         ("experiments=sweep", "optim.lr=1", "cond=none"),
     ]
     assert not cli.plan_jobs("train", [])[1]
+
+
+def test_a_mistake_found_in_a_job_is_one_message(tmp_path):
+    script = tmp_path / "job.py"
+    script.write_text(
+        "from zoomldm import cli\nfrom zoomldm.errors import UserError\n"
+        "def run(cfg):\n    raise UserError('made up')\n"
+        "if __name__ == '__main__':\n    cli.main('evaluate', run)\n"
+    )
+    env = os.environ | {"PYTHONPATH": str(cli.PROJECT_ROOT / "src")}
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "error: made up\n")

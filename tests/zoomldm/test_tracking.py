@@ -189,7 +189,7 @@ def test_a_failed_job_is_reported_and_the_parent_is_closed_at_exit(uri, tmp_path
     parent = os.environ[PARENT_VARIABLE]
     job = JobReturn(overrides=["cond=vit"], status=JobStatus.FAILED)
     job.return_value = ValueError("no such thing")
-    callback.on_job_end(SimpleNamespace(), job)
+    callback.on_job_end(SimpleNamespace(hydra=SimpleNamespace(mode="RunMode.MULTIRUN")), job)
     assert "job cond=vit failed: ValueError: no such thing" in capsys.readouterr().err
     close, status = closing[0]
     close(status)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import shutil
 import signal
 import time
@@ -106,6 +107,30 @@ def test_two_processes_go_on_to_the_last_bit(data, tmp_path):
     assert ended(*ranks) == [EXIT_PREEMPTED] * 2
     assert ended(*forked_ranks(2, data, tmp_path / "b", steps=40)) == [0, 0]
     assert same_bits(folder, tmp_path / "a" / "toy", 40)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("ranks", "workers"), [(1, 0), (1, 2), (2, 1)])
+def test_three_hundred_steps_killed_at_random_moments(data, tmp_path, ranks, workers):
+    """Run A undisturbed; run B killed eight times, wherever it was, and each time started again with the same call."""
+
+    def started(folder, workers):
+        options = {"steps": 300, "workers": workers, "pause_s": 0.01, "checkpoint_every": 20}
+        return [forked(data, folder, **options)] if ranks == 1 else forked_ranks(2, data, folder, **options)
+
+    assert ended(*started(tmp_path / "a", 0), timeout=200) == [0] * ranks
+    rng, number_of_kills = random.Random(ranks * 10 + workers), 0
+    for number in [signal.SIGKILL, signal.SIGTERM, signal.SIGKILL, signal.SIGUSR1] * 2:
+        processes = started(tmp_path / "b", workers)
+        time.sleep(rng.uniform(0.3, 2.0))
+        number_of_kills += all(process.is_alive() for process in processes)
+        for process in processes if number == signal.SIGKILL else processes[-1:]:
+            if process.is_alive():
+                os.kill(process.pid, number)
+        ended(*processes)
+    assert number_of_kills >= 4
+    assert ended(*started(tmp_path / "b", workers), timeout=200) == [0] * ranks
+    assert same_bits(tmp_path / "a" / "toy", tmp_path / "b" / "toy", 300)
 
 
 def test_two_processes_give_the_losses_of_one(data, tmp_path):
