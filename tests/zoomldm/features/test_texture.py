@@ -6,7 +6,7 @@ import pytest
 from tests.toy_evaluation import blurred, toy_patches
 from zoomldm.errors import UserError
 from zoomldm.evaluation.distances import SAMPLES_PER_DIMENSION, frechet
-from zoomldm.features.texture import COMPONENTS, TextureDescriptor
+from zoomldm.features.texture import BOUND, COMPONENTS, TextureDescriptor
 
 REAL = toy_patches(400)
 HALVES = REAL[:200], REAL[200:]
@@ -87,3 +87,9 @@ def test_not_the_encoder_in_disguise():
     residual = ours - design @ np.linalg.lstsq(design, ours, rcond=None)[0]
     unexplained = residual.var(0) / ours.var(0)
     assert np.median(unexplained) > 0.02
+
+
+def test_a_few_patches_of_glass_do_not_decide_a_distance():
+    with_glass = np.concatenate([np.full_like(REAL[:2], 244), HALVES[0][2:]])
+    assert np.abs(describe(with_glass)).max() < BOUND
+    assert distance(with_glass) < 0.5 * distance(blurred(HALVES[0], 0.6))
