@@ -17,6 +17,7 @@ from data_prep.executor import Died, Executor
 from data_prep.pack import ShardJob, grids_of, make_jobs, one_encoder, train_statistics
 from data_prep.quadtree import Fold
 from data_prep.settings import PrepareSettings
+from data_prep.shard_plan import read_plan
 from data_prep.slide import Slide, SlideSpec
 from data_prep.splits import Split
 from data_prep.work import (
@@ -63,7 +64,10 @@ def add_grid(
     encoder = one_encoder(root, states)
     statistics = train_statistics(root, states, split) if encoder["name"] == "stats" else None
     encoder["statistics"] = statistics
-    shard_jobs, _, _ = make_jobs(root, states, by_name, split, settings, statistics)
+    plan = read_plan(root)
+    if plan is None:
+        raise DataError(f"{root}: shards/plan.json is missing; run prepare.py without add=grid")
+    shard_jobs, _, _ = make_jobs(root, states, by_name, split, settings, statistics, plan.batches)
     if [job.path for job in shard_jobs] != [shard.path for shard in manifest.shards]:
         raise DataError(f"{root}: its slides no longer make the shards that are there; run prepare.py without add=grid")
     identity = json.dumps(encoder, sort_keys=True)

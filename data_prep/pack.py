@@ -1,15 +1,15 @@
 """Per-slide work becomes shards: balanced, by split and magnification, in a seeded order, with a manifest at the end.
 
-A shard that was finished under the same plan is kept, so a killed pack goes on where it stopped; the manifest is
-written last, and taken away first, so that it never speaks of shards that are not there.
+A shard that was finished under the same plan (data_prep/shard_plan.py) is kept: a killed pack goes on where it stopped,
+and later slides only add shards. The manifest is written last, and taken away before any shard is, so that it never
+speaks of shards that are not there.
 """
 
-import hashlib
 import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from data_prep.executor import Died, Executor
 from data_prep.quadtree import crop_cells
 from data_prep.regions import TEST, TRAIN, Area
 from data_prep.settings import PrepareSettings
+from data_prep.shard_plan import inputs_hash, planned, read_plan
 from data_prep.slide import SlideSpec
 from data_prep.splits import AREA, NOTHING, Split
 from data_prep.work import slide_folder
@@ -32,8 +33,6 @@ from zoomldm.encoder.stats import standardise
 from zoomldm.errors import DataError, UserError
 from zoomldm.files import progress, raise_if_disk_fault, sha256_of, write_json
 from zoomldm.ladder import Rung
-
-PLAN_NAME = "plan.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,8 +214,12 @@ def make_jobs(
     split: Split,
     settings: PrepareSettings,
     statistics: dict[str, Any] | None,
+    batches: list[list[str]],
 ) -> tuple[list[ShardJob], dict[str, dict[str, int]], dict[str, str]]:
-    """Return the shards to write, the counts by split and magnification, and the magnifications left out."""
+    """Return the shards to write, the counts by split and magnification, and the magnifications left out.
+
+    batches: slides by name; those of a batch are mixed, and no shard holds slides of two.
+    """
     gathered = gather(root, states, split, settings)
     packed = [
         PackedSlide(
@@ -233,14 +236,21 @@ def make_jobs(
         for name in (TRAIN, TEST)
     }
     dropped = drop_small(counts, settings, split)
+    batch_of = {name: number for number, batch in enumerate(batches) for name in batch}
+    batch_of_state = np.array([batch_of[state["slide"]] for state in states])
     jobs = []
     for name in (TRAIN, TEST):
         for rung in settings.ladder.rungs:
             if rung.label in dropped or (name, rung.index) not in gathered:
                 continue
             slide_of, position = gathered[name, rung.index]
-            order = np.random.default_rng([settings.seed, rung.index, int(name == TEST)]).permutation(len(slide_of))
-            pieces = np.array_split(order, -(-len(order) // settings.shard_samples))
+            pieces = []
+            for batch in range(len(batches)):
+                members = np.flatnonzero(batch_of_state[slide_of] == batch)
+                seed = [settings.seed, rung.index, int(name == TEST), *([batch] if batch else [])]
+                order = members[np.random.default_rng(seed).permutation(len(members))]
+                if len(order):
+                    pieces += np.array_split(order, -(-len(order) // settings.shard_samples))
             for number, piece in enumerate(pieces):
                 used, local = np.unique(slide_of[piece], return_inverse=True)
                 jobs.append(
@@ -347,19 +357,6 @@ def _metas(job: ShardJob) -> Iterator[tuple[str, dict[str, bytes]]]:
         yield key, {"json": meta.encode()}
 
 
-def inputs_hash(
-    states: list[dict[str, Any]], specs: dict[str, SlideSpec], split: Split, settings: PrepareSettings
-) -> str:
-    """Return a hash of everything that decides the shards' bytes: settings, slides, patients, labels, code version."""
-    lines = [
-        [s["slide"], s["patient"], s["status"], s.get("file", {}).get("quick_hash"), specs[s["slide"]].labels]
-        for s in states
-        if s["slide"] in specs
-    ]
-    content = [__version__, settings.to_dict(), split.held_out, split.of_patient, lines]
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
-
-
 def pack(
     root: Path,
     *,
@@ -379,19 +376,16 @@ def pack(
         UserError: a full disk.
     """
     done = sorted((s for s in states if s["status"] == "done"), key=lambda s: s["slide"])
-    plan = inputs_hash(states, specs, split, settings)
-    shards = root / "shards"
-    plan_path = shards / PLAN_NAME
-    if not plan_path.is_file() or json.loads(plan_path.read_bytes())["inputs_sha256"] != plan:
+    plan, is_new = planned(read_plan(root), done, specs, split, settings)
+    if is_new:
         (root / MANIFEST_NAME).unlink(missing_ok=True)
-        shutil.rmtree(shards, ignore_errors=True)
-        write_json(plan_path, {"inputs_sha256": plan})
-    statistics = None
+        shutil.rmtree(root / "shards", ignore_errors=True)
     encoder = one_encoder(root, done)
     if encoder["name"] == "stats":
-        statistics = train_statistics(root, done, split)
-        encoder["statistics"] = statistics
-    jobs, counts, dropped = make_jobs(root, done, specs, split, settings, statistics)
+        encoder["statistics"] = plan.statistics or train_statistics(root, done, split)
+    plan = replace(plan, statistics=encoder["statistics"], inputs_sha256=None)
+    plan.save(root)
+    jobs, counts, dropped = make_jobs(root, done, specs, split, settings, plan.statistics, plan.batches)
     if not jobs:
         reasons = "; ".join(f"{label}: {reason}" for label, reason in dropped.items()) or "no slide could be read"
         raise DataError(f"{root}: no magnification has enough samples; {reasons}. See qc/index.html")
@@ -431,6 +425,7 @@ def pack(
         git_revision=git_revision,
     )
     manifest.save(root)
+    replace(plan, inputs_sha256=inputs_hash(states, specs, split, settings)).save(root)
     return manifest
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.executor import Died, Executor, make_executor
-from data_prep.pack import PLAN_NAME, inputs_hash, pack
+from data_prep.pack import pack
 from data_prep.qc import write_page
 from data_prep.settings import PrepareSettings, differences, from_config
+from data_prep.shard_plan import batch_facts, inputs_hash, known_splits, read_plan
 from data_prep.slide import SlideSpec
 from data_prep.splits import NOTHING, Split, split_patients
 from data_prep.table import SlideFault, find_slides, is_frozen
@@ -126,7 +127,7 @@ def run(
     began = time.perf_counter()
     root.mkdir(parents=True, exist_ok=True)
     check_settings(root, settings)
-    split = split_patients(specs, mode=settings.split_mode, test_fraction=settings.test_fraction, seed=settings.seed)
+    split = split_slides(specs, settings, known_splits(root))
     for spec in specs:
         if is_frozen(spec.name):
             print(f"warning: {spec.name}: a frozen section by its barcode; diagnostic slides (-DX) are usually meant")
@@ -146,7 +147,7 @@ def run(
         {"status": FAILED, "reason": f.reason, "slide": f.name, "patient": "", "path": f.path} for f in faults
     ]
     done = [state for state in states if state["status"] == DONE]
-    split = split_of_done(specs, done, settings)
+    split = split_of_done(specs, done, settings, known_splits(root))
     manifest = finished(root, states, by_name, split, settings)
     if manifest is not None:
         print(f"{root}: nothing to do, the shards are complete (data.name=… or another data.root makes a second set)")
@@ -181,12 +182,17 @@ def replace_grids(root: Path, *, specs: list[SlideSpec], settings: PrepareSettin
 
     check_settings(root, settings, but="encoder")
     states = [state for spec in specs if (state := read_state(root, spec.name))]
-    split = split_of_done(specs, [state for state in states if state["status"] == DONE], settings)
+    done = [state for state in states if state["status"] == DONE]
+    split = split_of_done(specs, done, settings, known_splits(root))
     manifest = add_grid(root, specs, settings, split, executor)
     write_json(root / "slides" / SETTINGS_NAME, json.loads(json.dumps(settings.to_dict(), default=str)))
-    by_name = {spec.name: spec for spec in specs}
-    plan = inputs_hash(patients_of(states, by_name), by_name, split, settings)
-    write_json(root / "shards" / PLAN_NAME, {"inputs_sha256": plan})
+    by_name, plan = {spec.name: spec for spec in specs}, read_plan(root)
+    replace(
+        plan,
+        facts=[batch_facts(batch, patients_of(done, by_name), by_name, split, settings) for batch in plan.batches],
+        statistics=manifest.encoder.statistics,
+        inputs_sha256=inputs_hash(patients_of(states, by_name), by_name, split, settings),
+    ).save(root)
     return manifest
 
 
@@ -243,23 +249,32 @@ def _size_of(spec: SlideSpec) -> int:
         return 0
 
 
-def split_of_done(specs: list[SlideSpec], done: list[dict[str, Any]], settings: PrepareSettings) -> Split:
+def split_slides(specs: list[SlideSpec], settings: PrepareSettings, known: dict[str, str]) -> Split:
+    """Split the slides' patients as the settings say; ``known`` ones stay where they are."""
+    return split_patients(
+        specs, mode=settings.split_mode, test_fraction=settings.test_fraction, seed=settings.seed, known=known
+    )
+
+
+def split_of_done(
+    specs: list[SlideSpec], done: list[dict[str, Any]], settings: PrepareSettings, known: dict[str, str]
+) -> Split:
     """Split the patients whose slides are done; where a single one is left, by area."""
     names = {state["slide"] for state in done}
     kept = [spec for spec in specs if spec.name in names]
     if not kept:
         raise DataError("no slide could be prepared; the reasons are above")
-    return split_patients(kept, mode=settings.split_mode, test_fraction=settings.test_fraction, seed=settings.seed)
+    return split_slides(kept, settings, known)
 
 
 def finished(
     root: Path, states: list[dict[str, Any]], specs: dict[str, SlideSpec], split: Split, settings: PrepareSettings
 ) -> Manifest | None:
     """Return the manifest if it was made of exactly these slides and settings."""
-    plan = root / "shards" / PLAN_NAME
-    if not plan.is_file() or not (root / MANIFEST_NAME).is_file():
+    plan = read_plan(root)
+    if plan is None or not (root / MANIFEST_NAME).is_file():
         return None
-    if json.loads(plan.read_bytes())["inputs_sha256"] != inputs_hash(states, specs, split, settings):
+    if plan.inputs_sha256 != inputs_hash(states, specs, split, settings):
         return None
     return Manifest.load(root)
 

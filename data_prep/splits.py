@@ -18,11 +18,13 @@ class Split:
     of_patient: dict[str, str]
 
 
-def split_patients(specs: Iterable[SlideSpec], *, mode: str, test_fraction: float, seed: int) -> Split:
+def split_patients(
+    specs: Iterable[SlideSpec], *, mode: str, test_fraction: float, seed: int, known: dict[str, str] | None = None
+) -> Split:
     """Assign every patient to train or test.
 
-    A split in the slide table wins. Others are drawn in the order of a seeded hash of their names, at least one for
-    each side; ``paper`` puts all in train, as the paper did.
+    A split in the slide table wins, then one that a patient has already (``known``). Others are drawn in the order of a
+    seeded hash of their names, at least one for each side; ``paper`` puts all in train, as the paper did.
 
     Raises:
         ConfigError: one patient in both splits by the table.
@@ -39,9 +41,12 @@ def split_patients(specs: Iterable[SlideSpec], *, mode: str, test_fraction: floa
         raise ConfigError(f"split={mode}: expected patients or paper")
     if len(patients) == 1 and not given:
         return Split(held_out=AREA, of_patient=dict.fromkeys(patients, "train"))
-    free = sorted(patients - set(given), key=lambda name: (hash_fraction(name, f"split:{seed}:"), name))
-    num_test = min(max(round(test_fraction * len(free)), int("test" not in given.values())), max(0, len(free) - 1))
-    if len(free) == 1 and "test" not in given.values():
+    drawn = sorted(patients - set(given), key=lambda name: (hash_fraction(name, f"split:{seed}:"), name))
+    num_test = min(max(round(test_fraction * len(drawn)), int("test" not in given.values())), max(0, len(drawn) - 1))
+    if len(drawn) == 1 and "test" not in given.values():
         num_test = 1
-    chosen = given | {name: "test" if i < num_test else "train" for i, name in enumerate(free)}
+    kept = {name: known[name] for name in drawn if known and name in known}
+    num_test -= sum(split == "test" for split in kept.values())
+    free = [name for name in drawn if name not in kept]
+    chosen = given | kept | {name: "test" if i < num_test else "train" for i, name in enumerate(free)}
     return Split(held_out=PATIENTS, of_patient=dict(sorted(chosen.items())))

@@ -75,6 +75,20 @@ def test_afterwards_the_folder_belongs_to_the_new_encoder(slides, tmp_path, caps
         prepare_folder(slides, root)
 
 
+def test_slides_may_be_added_before_and_after(slides, tiny_slide, tmp_path):
+    root = tmp_path / "data"
+    prepare_folder(slides, root)
+    tiny_slide("c", seed=2, width=400, height=360)
+    prepare_folder(slides, root)
+    add(slides, root)
+    before = hashes(root)
+    tiny_slide("d", seed=3, width=400, height=360)
+    manifest = prepare_folder(slides, root, encoder={"name": "mean"})
+    assert verify(manifest) == []
+    assert {path: h for path, h in hashes(root).items() if path in before} == before
+    assert manifest.encoder.name == "mean"
+
+
 def test_a_killed_run_leaves_no_mixture_and_goes_on(slides, tmp_path, monkeypatch):
     root = tmp_path / "data"
     prepare_folder(slides, root)

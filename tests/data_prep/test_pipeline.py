@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from data_prep import work
 from data_prep.executor import LocalExecutor, SerialExecutor
 from data_prep.pipeline import parse_part, prepare, run
+from data_prep.shard_plan import read_plan
 from data_prep.table import find_slides
 from data_prep.verification import verify
 from tests.tiny_slides import tiny_settings
@@ -182,6 +183,46 @@ def test_an_added_slide_is_the_only_one_that_is_done(slides, tiny_slide, tmp_pat
     assert done == ["d"]
     assert verify(manifest) == []
     assert {line["slide"] for line in manifest.slides} == {"a", "b", "c", "d"}
+
+
+def test_added_slides_make_shards_of_their_own_and_leave_the_others_alone(slides, tiny_slide, tmp_path, capsys):
+    data = tmp_path / "data"
+    first = prepare_folder(slides, data)
+    before = hashes(data)
+    written = {name: (data / name).stat().st_mtime_ns for name in before}
+    for number, name in enumerate(("d", "e", "f", "g")):
+        tiny_slide(name, seed=10 + number, width=400, height=360)
+    manifest = prepare_folder(slides, data)
+    assert verify(manifest) == []
+    after = hashes(data)
+    assert {name: after[name] for name in before} == before
+    assert {name: (data / name).stat().st_mtime_ns for name in before} == written
+    assert len(after) > len(before)
+    for split in ("train", "test"):
+        assert set(first.patients[split]) <= set(manifest.patients[split])
+    assert manifest.encoder == first.encoder  # the same standardisation, or old and new grids would not go together
+    added = {meta.slide for shard, meta, _ in samples_of(manifest) if f"{shard.path}.image.tar" not in before}
+    assert added == {"d", "e", "f", "g"}
+    assert manifest.counts["train"]["20x"] > first.counts["train"]["20x"]
+    capsys.readouterr()
+    prepare_folder(slides, data)
+    assert "nothing to do" in capsys.readouterr().out
+    whole = prepare_folder(slides, tmp_path / "at once")
+    labels = manifest.ladder.labels
+    totals = [{k: sum(m.counts[s].get(k, 0) for s in m.counts) for k in labels} for m in (manifest, whole)]
+    assert totals[0] == totals[1]
+
+
+def test_what_changes_the_slides_that_are_there_makes_all_shards_anew(slides, tiny_slide, tmp_path):
+    data = tmp_path / "data"
+    prepare_folder(slides, data)
+    tiny_slide("d", seed=9)
+    prepare_folder(slides, data)
+    (slides / "a.tif").unlink()
+    manifest = prepare_folder(slides, data)
+    assert {line["slide"] for line in manifest.slides} == {"b", "c", "d"}
+    assert verify(manifest) == []
+    assert read_plan(data).batches == [["b", "c", "d"]]
 
 
 def test_another_configuration_in_the_folder_is_refused_with_the_keys(slides, tmp_path):

@@ -139,3 +139,13 @@ def test_paper_puts_all_in_train_and_one_patient_is_split_by_area():
     assert split_of(patients(2), mode="paper").held_out == "nothing"
     with pytest.raises(ConfigError, match="split=random"):
         split_of(patients(6), mode="random")
+
+
+def test_patients_that_come_later_leave_the_others_where_they_are():
+    first = split_of(patients(20)).of_patient
+    specs = patients(80)
+    later = split_patients(specs, mode="patients", test_fraction=0.25, seed=0, known=first).of_patient
+    assert {name: later[name] for name in first} == first
+    assert list(later.values()).count("test") == 10
+    moved = split_patients(patients(20, split="test"), mode="patients", test_fraction=0.25, seed=0, known=first)
+    assert set(moved.of_patient.values()) == {"test"}  # the table wins
