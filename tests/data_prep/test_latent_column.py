@@ -100,3 +100,26 @@ def test_latents_that_are_no_numbers_or_constant_are_refused(manifest):
     with pytest.raises(DataError, match="constant"):
         add(manifest, lambda images: np.zeros((len(images), 3, 4, 4)))
     assert "latent" not in Manifest.load(manifest.root).columns
+
+
+def test_slides_that_were_added_are_the_only_ones_whose_latents_are_made(tiny_slide, tmp_path):
+    from tests.data_prep.test_pipeline import prepare_folder
+
+    encoded = []
+
+    def counted(images):
+        encoded.append(len(images))
+        boxes = images.astype(np.float32).reshape(len(images), 8, 2, 8, 2, 3).mean((2, 4))
+        return boxes.transpose(0, 3, 1, 2)
+
+    for number, name in enumerate(("a", "b")):
+        path = tiny_slide(name, seed=number, width=400, height=360)
+    add(prepare_folder(path.parent, tmp_path / "data"), encode=counted, batch_size=1)
+    first = sum(encoded)
+    tiny_slide("c", seed=2, width=400, height=360)
+    manifest = prepare_folder(path.parent, tmp_path / "data")
+    assert "latent" not in manifest.columns
+    manifest = add(manifest, encode=counted, batch_size=1)
+    assert verify(manifest) == []
+    total = sum(shard.num_samples for shard in manifest.shards)
+    assert (first < total, sum(encoded)) == (True, total)

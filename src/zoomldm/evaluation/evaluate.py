@@ -170,7 +170,7 @@ class Evaluator:
         evaluation = Evaluation(
             run_name=run_name,
             step=step,
-            evaluation_id=self.evaluation_id(),
+            row_ids=self.row_ids(),
             magnifications=[rung.label for rung in rungs],
             descriptors=[self._info(descriptor) for descriptor in self.descriptors],
             reference_ids={label: self._reference_id(label, num) for label, num in nums.items()},
@@ -192,23 +192,19 @@ class Evaluator:
         evaluation.seconds = {row: round(seconds, 2) for row, seconds in self.seconds.items()}
         return evaluation
 
-    def evaluation_id(self) -> str:
-        """Hash all that the evaluation depends on: the same means that its figures need not be computed again."""
+    def row_ids(self) -> dict[str, str]:
+        """Hash, for each row, all that its figures depend on: the same means that they need not be computed again."""
         generator, plan = self.generator, self.plan
-        return identity_hash(
-            {
-                **self.identity,
-                "rows": self.rows,
-                "descriptors": [one.fingerprint for one in self.descriptors],
-                "plan": [plan.num_per_magnification, plan.magnifications and list(plan.magnifications), plan.seed],
-                "batch": plan.batch_size,
-                "sampling": [generator.steps, generator.guidance_scale, generator.seed],
-                "edm sampling": [generator.edm_steps, generator.edm_guidance_scale],
-                "counts": [
-                    self.source.count(split, m) for split in ("train", "test") for m in self.ladder.magnifications
-                ],
-            }
-        )
+        common = {
+            **{name: value for name, value in self.identity.items() if name != "edm"},
+            "descriptors": [one.fingerprint for one in self.descriptors],
+            "plan": [plan.num_per_magnification, plan.magnifications and list(plan.magnifications), plan.seed],
+            "batch": plan.batch_size,
+            "sampling": [generator.steps, generator.guidance_scale, generator.seed],
+            "counts": [self.source.count(split, m) for split in ("train", "test") for m in self.ladder.magnifications],
+        }
+        of_edm = [self.identity.get("edm"), generator.edm_steps, generator.edm_guidance_scale]
+        return {row: identity_hash({**common, "edm": of_edm if row == "generated" else None}) for row in self.rows}
 
     def _reference_id(self, label: str, num: int) -> str:
         content = {"data": self.identity.get("data"), "seed": self.plan.seed, "magnification": label, "num": num}

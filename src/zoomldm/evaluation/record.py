@@ -1,4 +1,4 @@
-"""An evaluation in its run's folder: JSON, tables, report, metrics; computed once for the same settings."""
+"""An evaluation in its run's folder: JSON, tables, report, metrics; computed once for the same settings and rows."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -37,7 +37,7 @@ def evaluate_run(
     """
     folder, name = Path(run_folder) / FOLDER, evaluator.descriptors[0].distance_name
     path = folder / f"{name}.json"
-    evaluation = None if fresh else _same(path, evaluator.evaluation_id())
+    evaluation = None if fresh else _known(path, evaluator.row_ids())
     known = evaluation is not None
     if known:
         evaluator.examples = Examples.load(path.with_suffix(".npz"))
@@ -68,9 +68,10 @@ def stored_examples(run_folder: Path, distance_name: str) -> Examples:
     return Examples.load(Path(run_folder) / FOLDER / f"{distance_name}.npz")
 
 
-def _same(path: Path, evaluation_id: str) -> Evaluation | None:
+def _known(path: Path, row_ids: dict[str, str]) -> Evaluation | None:
+    """Return the stored evaluation if it has all these rows, with figures that still hold; it may have more."""
     try:
         stored = Evaluation.load(path)
     except UserError:
         return None
-    return stored if stored.evaluation_id == evaluation_id else None
+    return stored if row_ids.items() <= stored.row_ids.items() else None

@@ -11,7 +11,7 @@ from zoomldm.errors import UserError
 from zoomldm.evaluation.distances import Measure, Memorisation
 from zoomldm.files import write_json
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 ROWS = {
     "halves": "real, other half",
@@ -82,7 +82,7 @@ class Evaluation:
     """All figures of one evaluation.
 
     Attributes:
-        evaluation_id: changes with the checkpoint, the data, the descriptors and every setting.
+        row_ids: by row a hash of what its figures depend on: checkpoint, data, descriptors, settings.
         run_name, step: the evaluated run and checkpoint; labels: how a comparison names it (``{"cond": "film"}``).
         data: name, manifest hash, held-out kind, counts; settings: n, steps, guidance, seed.
         reference_ids: by magnification; equal for two evaluations whose real patches, halves and judging descriptor
@@ -99,7 +99,7 @@ class Evaluation:
     descriptors: list[DescriptorInfo]
     reference_ids: dict[str, str]
     cells: dict[str, dict[str, dict[str, Cell]]]
-    evaluation_id: str = ""
+    row_ids: dict[str, str] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)

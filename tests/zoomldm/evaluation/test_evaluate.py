@@ -142,6 +142,19 @@ def test_a_second_evaluation_of_the_same_is_read_and_not_computed(tmp_path):
     assert set(stored_examples(tmp_path, "fd_texture").patches) == {"reference", "oracle"}
 
 
+def test_fewer_rows_than_there_are_leave_the_fuller_report(tmp_path):
+    def run(rows):
+        one = evaluator(tmp_path / "patches", edm=ToyEDM() if "generated" in rows else None, rows=rows)
+        return evaluate_run(one, tmp_path, run_name="toy", step=3)
+
+    full, _ = run(["halves", "oracle", "generated"])
+    report = (tmp_path / "report" / "index.html").read_bytes()
+    assert run(["halves", "oracle"]) == (full, True)
+    assert (tmp_path / "report" / "index.html").read_bytes() == report
+    more, known = run(["halves", "oracle", "generated", "shuffled"])
+    assert (known, "shuffled" in more.rows) == (False, True)
+
+
 def test_what_cannot_be_had_is_left_out_with_a_note():
     found = evaluator(model=ToyModel(0.05, columns=("latent",))).run(run_name="mag")
     assert found.rows == ["halves", "held_out", "reconstructions", "oracle"]
