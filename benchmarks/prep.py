@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 from data_prep import work  # noqa: E402
+from data_prep.encoding import TileQueue  # noqa: E402
 from data_prep.executor import LocalExecutor  # noqa: E402
 from data_prep.quadtree import union_of  # noqa: E402
 from data_prep.regions import RegionSettings, find_regions  # noqa: E402
@@ -32,7 +33,7 @@ from data_prep.settings import PrepareSettings  # noqa: E402
 from data_prep.slide import Slide, SlideSpec  # noqa: E402
 from data_prep.tissue import TissueSettings, find_tissue  # noqa: E402
 from zoomldm.data.schema import encode_image  # noqa: E402
-from zoomldm.encoder.base import Encoder, encode_in_batches  # noqa: E402
+from zoomldm.encoder.base import Encoder  # noqa: E402
 from zoomldm.ladder import Ladder  # noqa: E402
 
 
@@ -87,6 +88,7 @@ def plain_way(spec: SlideSpec, settings: PrepareSettings, encoder: Encoder) -> i
     p, encoded = ladder.patch_px, 0
     with openslide.OpenSlide(str(spec.path)) as reader:
         for chosen in regions:
+            queue = TileQueue(encoder)  # full batches for the plain way as well
             side = chosen.rung.grid_side
             level = reader.get_best_level_for_downsample(side * slide.pitch_px0)
             size = round(p * side * slide.pitch_px0 / reader.level_downsamples[level])
@@ -95,8 +97,10 @@ def plain_way(spec: SlideSpec, settings: PrepareSettings, encoder: Encoder) -> i
                 encode_image(np.asarray(patch.resize((p, p), Image.Resampling.BOX)), settings.image_format)
                 inside = tissue.fraction[y : y + side, x : x + side] >= settings.tissue.min_tile
                 tiles = [_tile(reader, slide, x + tx, y + ty, p) for ty, tx in zip(*np.nonzero(inside))]
-                encode_in_batches(encoder, np.stack(tiles)) if tiles else None
+                if tiles:
+                    queue.add(np.stack(tiles))
                 encoded += len(tiles)
+            queue.finish()
     return encoded
 
 
