@@ -34,8 +34,8 @@ class FiLMConditioner(CNNConditioner):
         self.embedding_dim = embedding_dim
         super().__init__(**sizes)
         self.magnification = nn.Embedding(num_rungs, embedding_dim)
-        # Unit length: Adam moves scale and shift by about the rate times the sum of |entries| a step. Of unit entries that
-        # is 0.2 at the tiny model's rate, and the magnification drowns the embeddings before they are heard.
+        # Unit length: Adam moves scale and shift by about the rate times the sum of |entries| a step. Of unit entries
+        # that is 0.2 at the tiny model's rate, and the magnification drowns the embeddings before they are heard.
         nn.init.normal_(self.magnification.weight, std=embedding_dim**-0.5)
 
     def make_block(self, in_channels: int, out_channels: int) -> FiLMBlock:
