@@ -85,6 +85,21 @@ def print_plan(
     return plans
 
 
+def readable_bytes(number: float) -> str:
+    """Return bytes as people say them: 340 kB, 12.3 MB, 1,234.5 GB."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6)):
+        if number >= size:
+            return f"{number / size:,.1f} {unit}"
+    return f"{number / 1e3:,.0f} kB"
+
+
+def readable_hours(hours: float) -> str:
+    """Return a duration as people say it: 12 s, 3 min, 45.2 hours."""
+    if hours >= 1:
+        return f"{hours:,.1f} hours"
+    return f"{hours * 60:.0f} min" if hours * 60 >= 2 else f"{hours * 3600:.0f} s"
+
+
 def plan_lines(plans: list[SlidePlan], settings: PrepareSettings) -> list[str]:
     """Return the plan as lines of text."""
     ladder = settings.ladder
@@ -92,7 +107,7 @@ def plan_lines(plans: list[SlidePlan], settings: PrepareSettings) -> list[str]:
         settings.encoder["name"], 1024
     )
     is_paper = settings.name == PAPER_NAME
-    lines = [f"{'magnification':>14} {'patches':>12}" + (f" {'paper':>12}" if is_paper else "") + f" {'GB':>9}"]
+    lines = [f"{'magnification':>14} {'patches':>12}" + (f" {'paper':>12}" if is_paper else "") + f" {'size':>10}"]
     total_bytes = 0.0
     for rung in ladder.rungs:
         count = sum(plan.counts[rung.index] for plan in plans)
@@ -101,15 +116,15 @@ def plan_lines(plans: list[SlidePlan], settings: PrepareSettings) -> list[str]:
         size += cells * dim * 2
         total_bytes += size
         paper = f" {PAPER_COUNTS[rung.index]:>12,}" if is_paper else ""
-        lines.append(f"{rung.label:>14} {count:>12,}{paper} {size / 1e9:>9.2f}")
+        lines.append(f"{rung.label:>14} {count:>12,}{paper} {readable_bytes(size):>10}")
     tiles = sum(plan.num_tiles for plan in plans)
     read_h = sum(plan.num_base_px for plan in plans) / READ_MPX_S / 1e6 / 3600
     rate = TILES_S.get(settings.encoder["name"], TILES_S["default"])
     encode_h = tiles * ladder.patch_px**2 / rate / 3600
     where = "a core" if settings.encoder["name"] == "stats" else "a GPU"
     lines.append(
-        f"{len(plans)} slides: about {total_bytes / 1e9:,.1f} GB of shards, and nearly as much of work that they "
-        "are packed "
-        f"from; reading takes {read_h:,.2f} core hours, encoding {tiles:,} tiles {encode_h:,.2f} hours of {where}"
+        f"{len(plans)} slides: about {readable_bytes(total_bytes)} of shards, and nearly as much of work that they are "
+        f"packed from; reading takes {readable_hours(read_h)} of a core, encoding {tiles:,} tiles "
+        f"{readable_hours(encode_h)} of {where}"
     )
     return lines

@@ -57,13 +57,15 @@ def main(
     flags = {word for word in sys.argv[1:] if word.startswith("-")}
     with user_errors():
         jobs, sweep_folder = [], None
+        if flags & {"--cfg", "-c"} and flags & {"-m", "--multirun"}:
+            raise ConfigError("--cfg shows one job, -m is a sweep of several: leave out -m and give one value of each")
         if is_first_process() and not flags & INSPECTING_FLAGS:
             jobs, is_sweep = plan_jobs(config_name, sys.argv[1:])
             for job in jobs if check else []:
                 check(job.cfg)
             if before is not None and not flags & SHOWING_FLAGS:
                 before(jobs)
-            if is_sweep and after_sweep is not None:
+            if is_sweep and after_sweep is not None and not flags & SHOWING_FLAGS:
                 sweep_folder = Path(jobs[0].cfg.paths.runs) / "sweeps" / time.strftime("%Y-%m-%d_%H-%M-%S")
                 sys.argv.append(f"hydra.sweep.dir='{sweep_folder}'")
         import hydra
@@ -72,7 +74,7 @@ def main(
             with without_hydras_line():
                 hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(run)()
         finally:
-            if sweep_folder is not None and not flags & SHOWING_FLAGS:
+            if sweep_folder is not None:
                 after_sweep(jobs, sweep_folder)
 
 

@@ -7,6 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+TRAINING_FILES = {
+    "autoencoder.weights=": "vq-f4.ckpt",
+    "unet.init=": "cin256-v2.ckpt",
+    "weights= (sample.py)": "zoomldm_brca.ckpt",
+    "edm_weights= (sample.py)": "zoomldm_cdm.pt",
+}
+"""Files that no option names by itself, under the names of docs/weights.md; they are given by these keys."""
 PACKAGES = ("torch", "torchvision", "diffusers", "lightning-fabric", "webdataset", "mlflow", "openslide-python", "timm")
 
 
@@ -61,12 +68,12 @@ def _torch_devices() -> str:
 
 
 def _weight_files(cfg) -> list[tuple[str, Path]]:
-    """Return (what for, path) of every weight file that the options of the configuration name."""
+    """Return (what for, path) of every weight file that the configuration's options or docs/weights.md name."""
     from omegaconf import OmegaConf
 
     from zoomldm.cli import CONF
 
-    found = []
+    found = [(key, Path(cfg.paths.weights) / name) for key, name in TRAINING_FILES.items()]
     for group in ("encoder", "features"):
         for file in sorted((CONF / group).glob("*.yaml")):
             option = OmegaConf.create({"paths": cfg.paths, group: OmegaConf.load(file)})

@@ -78,21 +78,22 @@ class Run:
             run._check_same(config, before, manifest_sha256)
         run.folder.mkdir(parents=True, exist_ok=True)
         write_atomically(run.folder / CONFIG_NAME, _to_yaml(config))
+        if before:
+            run.update(manifest_sha256=manifest_sha256)
+            return run
         now = _timestamp()
         description = {
             "format_version": FORMAT_VERSION,
             "kind": kind,
             "run_name": name,
-            "created": before.get("created", now),
+            "created": now,
             "updated": now,
-            "status": before.get("status", "created"),
-            "step": before.get("step", 0),
-            "command": " ".join(sys.argv),
-            "code_version": getattr(zoomldm, "__version__", None),
-            **git_state(),
+            "status": "created",
+            "step": 0,
+            **provenance(),
+            "sessions": [],
             "manifest_sha256": manifest_sha256,
-            "hardware": hardware(),
-            "mlflow_run_id": before.get("mlflow_run_id"),
+            "mlflow_run_id": None,
         }
         write_json(run.folder / RUN_NAME, description)
         return run
@@ -129,7 +130,9 @@ class Run:
 
     def update(self, **facts: Any) -> None:
         """Change facts of run.json."""
-        write_json(self.folder / RUN_NAME, self.described() | facts | {"updated": _timestamp()})
+        before = self.described()
+        if before != before | facts:
+            write_json(self.folder / RUN_NAME, before | facts | {"updated": _timestamp()})
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Append metrics to metrics.jsonl."""
@@ -142,9 +145,14 @@ class Run:
 
     @contextmanager
     def in_progress(self, is_first: bool = True) -> Iterator[None]:
-        """Keep `status` in run.json: running meanwhile, failed after an error; a good end is the caller's to say."""
+        """Keep `status` in run.json: running meanwhile, failed after an error; a good end is the caller's to say.
+
+        What trains it is noted beside it, and in `sessions` for each time that it went on.
+        """
         if is_first:
-            self.update(status="running")
+            now = provenance()
+            sessions = [*self.described().get("sessions", []), {"began": _timestamp(), **now}]
+            self.update(status="running", sessions=sessions, **now)
         try:
             yield
         except Exception:
@@ -210,16 +218,17 @@ def newest(root: Path | str, kind: str) -> Run | None:
 
 
 def find_run(root: Path | str, kind: str, name: str | None = None) -> Run:
-    """Return the run `name`, or the newest of its kind.
+    """Return the run `name`, or the newest of its kind that has a checkpoint.
 
     Raises:
         UserError: there is none; the message lists those that there are.
     """
     if name is None:
-        run = newest(root, kind)
-        if run is None:
+        runs = find_runs(root, kind)
+        trained = [run for run in runs if any(run.folder.glob("checkpoints/step-*"))]
+        if not runs:
             raise UserError(f"{root}: no {kind} run yet; train one first: `python src/train.py model={kind}_tiny`")
-        return run
+        return (trained or runs)[-1]
     run = Run(Path(root) / name)
     description = run.described()
     if not description:
@@ -235,6 +244,12 @@ def find_run(root: Path | str, kind: str, name: str | None = None) -> Run:
 def is_first_process() -> bool:
     """Say whether this process is the only one or the first of a distributed launch."""
     return all(int(os.environ.get(name) or 0) == 0 for name in ("LOCAL_RANK", "RANK", "SLURM_PROCID", "NODE_RANK"))
+
+
+def provenance() -> dict[str, Any]:
+    """Describe what is about to train: command, code and machine."""
+    version = getattr(zoomldm, "__version__", None)
+    return {"command": " ".join(sys.argv), "code_version": version, **git_state(), "hardware": hardware()}
 
 
 def git_state() -> dict[str, Any]:

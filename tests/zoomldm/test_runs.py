@@ -110,3 +110,29 @@ def test_differing_keys_compare_whole_sections_by_their_leaves():
     assert differing_keys({"a": {"b": 1}}, {"a": {"b": 1}}) == {}
     assert differing_keys({"a": {"b": 1}}, {"a": {"c": 1}}) == {"a.b": (1, "not set"), "a.c": ("not set", 1)}
     assert differing_keys({"fabric": {"devices": 1}, "fabrics": 1}, {"fabrics": 2}) == {"fabrics": (1, 2)}
+
+
+def test_the_newest_run_is_the_newest_that_has_a_checkpoint(tmp_path):
+    from zoomldm.runs import find_run
+
+    for name in ("old", "new", "not yet"):
+        run = Run.open(tmp_path, name, {}, kind="zoomldm")
+        if name != "not yet":
+            (run.folder / "checkpoints" / "step-00000010").mkdir(parents=True)
+        run.update(step=len(name))
+    assert find_run(tmp_path, "zoomldm").name == "new"
+    assert find_run(tmp_path, "zoomldm", "not yet").name == "not yet"
+
+
+def test_looking_at_a_run_leaves_what_is_noted_of_its_training(tmp_path, monkeypatch):
+    run = Run.open(tmp_path, "a", {}, kind="edm")
+    with run.in_progress():
+        run.update(step=3)
+    before = run.described()
+    monkeypatch.setattr("sys.argv", ["another", "command"])
+    assert Run.open(tmp_path, "a", {}, kind="edm").described() == before
+    with run.in_progress():
+        pass
+    now = run.described()
+    assert now["command"] == "another command"
+    assert [session["command"] for session in now["sessions"]] == [before["command"], "another command"]

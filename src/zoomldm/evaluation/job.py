@@ -285,7 +285,7 @@ def compare_runs(
     judge = _shared_judge(stored)
     found = [next(one for one in evaluations if one.judge.distance_name == judge) for evaluations in stored]
     shown = display_names(found)
-    below = [("film", "mag"), ("film", "none"), ("unified", "single")]
+    below = [("film", other) for other in ("cnn", "pool", "mag", "none")] + [("unified", "single")]
     comparison = compare(list(zip(shown, found)), below=below)
     examples = {
         shown_name: stored_examples(Path(runs) / one.run_name, one.judge.distance_name)
@@ -378,6 +378,13 @@ def _data_facts(manifest: Manifest) -> dict[str, Any]:
 
 def _data_notes(manifest: Manifest) -> list[str]:
     notes = [f"{label}: dropped in preparation: {reason}" for label, reason in manifest.dropped.items()]
+    stride = manifest.config.get("stride", 1)
+    overlapping = min(stride.values()) if isinstance(stride, dict) else stride
+    if overlapping < 1:
+        notes.append(
+            f"regions overlap (data.stride down to {overlapping:g} of their side): both halves of the real patches "
+            "show much of the same tissue there, and the row of held-out patients is the fairer floor"
+        )
     if manifest.held_out == "area":
         notes.append("held out: a separate area of the same slide, since there is a single patient")
     if manifest.image_format == "jpeg":

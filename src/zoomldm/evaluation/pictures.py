@@ -148,7 +148,7 @@ def chart(
                 axes.plot([at, at], [low, value + error], color=colour, linewidth=1)
             axes.plot([at], [value], "o", color=colour, markersize=4.5, markerfacecolor="white" if hollow else colour)
     if categories:
-        axes.set_xticks(range(len(categories)), [name.replace("x", "×") for name in categories])
+        axes.set_xticks(range(len(categories)), [name.replace("x", "×") for name in categories], fontsize=8)
     if log_y:
         axes.set_yscale("log")
     axes.set_xlabel(x_title)

@@ -98,6 +98,7 @@ class Checkpoints:
             temporary.mkdir(parents=True)
             torch.save(state, temporary / STATE_NAME)
             save_file({name: tensor.contiguous() for name, tensor in model.items()}, temporary / MODEL_NAME)
+            shutil.copymode(temporary / STATE_NAME, temporary / MODEL_NAME)  # safetensors makes it the owner's alone
             for name in (STATE_NAME, MODEL_NAME):
                 _flush(temporary / name)
             checksums = {name: sha256_of(temporary / name) for name in (STATE_NAME, MODEL_NAME)}
