@@ -12,6 +12,7 @@ import numpy as np
 from data_prep.encoding import PATIENCE_S, Batcher, EncoderGoneError, SharedEncoder, get_encoder, share, shares
 from zoomldm.errors import UserError
 
+GONE = "the encoder's process has ended; run the same command again"
 AHEAD = 4
 """Batches that may wait in the encoder's process; more stay with the workers, which then wait."""
 
@@ -115,13 +116,13 @@ class PipeLink:
         try:
             self._pipe.send((self._turn, np.ascontiguousarray(tiles)))
         except OSError as error:
-            raise EncoderGoneError("the encoder's process has ended; run the same command again") from error
+            raise EncoderGoneError(GONE) from error
 
     def collect(self) -> list[np.ndarray]:
         with self._changed:
             while sum(map(len, self._rows)) < self._num_sent:
                 if self._gone:
-                    raise EncoderGoneError("the encoder's process has ended; run the same command again")
+                    raise EncoderGoneError(GONE)
                 self._changed.wait()
             return self._rows
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from zoomldm.encoder.base import Encoder
+from zoomldm.encoder.base import Encoder, padded
 from zoomldm.errors import UserError
 
 QUEUE_BYTES = 8 << 20
@@ -24,7 +24,7 @@ _encoders: dict[str, Encoder] = {}
 
 
 class Link(Protocol):
-    """A worker's way to a shared encoder. Rows come back in the order in which tiles were sent."""
+    """The way to an encoder, here or elsewhere. Rows come back in the order in which tiles were sent."""
 
     def begin(self) -> None:
         """Forget what was sent before."""
@@ -34,6 +34,24 @@ class Link(Protocol):
 
     def collect(self) -> list[np.ndarray]:
         """Wait for the rows of everything that was sent since `begin`."""
+
+
+class OwnLink:
+    """The way to an encoder of this process: tiles are encoded as they are sent."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self.encoder = encoder
+        self._rows: list[np.ndarray] = []
+
+    def begin(self) -> None:
+        self._rows = []
+
+    def send(self, tiles: np.ndarray) -> None:
+        rows = self.encoder(padded(tiles, self.encoder.batch_size))
+        self._rows.append(np.asarray(rows, np.float32)[: len(tiles)])
+
+    def collect(self) -> list[np.ndarray]:
+        return self._rows
 
 
 class SharedEncoder(Encoder):
@@ -95,23 +113,16 @@ def chunk_of(encoder: Encoder, tiles: np.ndarray) -> int:
     return encoder.batch_size or max(1, QUEUE_BYTES // tiles[0].nbytes)
 
 
-def padded(batch: np.ndarray, size: int | None) -> np.ndarray:
-    """Repeat the last tile until there are ``size`` of them."""
-    missing = max(0, (size or 0) - len(batch))
-    return np.concatenate([batch, np.repeat(batch[-1:], missing, axis=0)]) if missing else batch
-
-
 class TileQueue:
     """Collects a slide's tiles and has them encoded; ``finish`` returns every row in order."""
 
     def __init__(self, encoder: Encoder) -> None:
         self.encoder = encoder
         self.elapsed_s = 0.0
-        self._rows: list[np.ndarray] = []
         self._waiting: list[np.ndarray] = []
         self._num_waiting = 0
-        if isinstance(encoder, SharedEncoder):
-            encoder.link.begin()
+        self._link: Link = encoder.link if isinstance(encoder, SharedEncoder) else OwnLink(encoder)
+        self._link.begin()
 
     def add(self, tiles: np.ndarray) -> None:
         size = chunk_of(self.encoder, tiles)
@@ -127,23 +138,17 @@ class TileQueue:
 
     def _encode(self, batch: np.ndarray) -> None:
         began = time.perf_counter()
-        if isinstance(self.encoder, SharedEncoder):
-            self.encoder.link.send(batch)
-        else:
-            self._rows.append(
-                np.asarray(self.encoder(padded(batch, self.encoder.batch_size)), np.float32)[: len(batch)]
-            )
+        self._link.send(batch)
         self.elapsed_s += time.perf_counter() - began
 
     def finish(self) -> np.ndarray:
         if self._num_waiting:
             self._encode(np.concatenate(self._waiting))
         self._waiting, self._num_waiting = [], 0
-        if isinstance(self.encoder, SharedEncoder):
-            began = time.perf_counter()
-            self._rows = self.encoder.link.collect()
-            self.elapsed_s += time.perf_counter() - began
-        return np.concatenate(self._rows) if self._rows else np.zeros((0, self.encoder.dim), np.float32)
+        began = time.perf_counter()
+        rows = self._link.collect()
+        self.elapsed_s += time.perf_counter() - began
+        return np.concatenate(rows) if rows else np.zeros((0, self.encoder.dim), np.float32)
 
 
 class Batcher:

@@ -12,6 +12,7 @@ import numpy as np
 from zoomldm.data.manifest import Manifest
 from zoomldm.data.schema import decode_image, encode_npy, fields_of
 from zoomldm.data.shards import ShardReader, column_path, write_column
+from zoomldm.encoder.base import padded
 from zoomldm.errors import DataError
 from zoomldm.files import progress, raise_if_disk_fault, sha256_of, write_json
 
@@ -136,10 +137,8 @@ def _latents(
     for start in range(0, len(reader), batch_size):
         positions = list(range(start, min(start + batch_size, len(reader))))
         images = np.stack([decode_image(reader.read(i)["image"][extension]) for i in positions])
-        if len(images) < batch_size:
-            images = np.concatenate([images, np.repeat(images[-1:], batch_size - len(images), axis=0)])
         with np.errstate(over="ignore"):  # said below
-            latents = encode(images)[: len(positions)].astype(np.float16)
+            latents = encode(padded(images, batch_size))[: len(positions)].astype(np.float16)
         if not np.isfinite(latents).all():
             raise DataError(f"{shard}: the autoencoder gives numbers beyond float16; it is not trained, or damaged")
         wide = latents.astype(np.float64)

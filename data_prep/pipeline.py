@@ -127,7 +127,8 @@ def run(
     began = time.perf_counter()
     root.mkdir(parents=True, exist_ok=True)
     check_settings(root, settings)
-    split = split_slides(specs, settings, known_splits(root))
+    known = known_splits(root)
+    split = split_slides(specs, settings, known)
     for spec in specs:
         if is_frozen(spec.name):
             print(f"warning: {spec.name}: a frozen section by its barcode; diagnostic slides (-DX) are usually meant")
@@ -147,7 +148,7 @@ def run(
         {"status": FAILED, "reason": f.reason, "slide": f.name, "patient": "", "path": f.path} for f in faults
     ]
     done = [state for state in states if state["status"] == DONE]
-    split = split_of_done(specs, done, settings, known_splits(root))
+    split = split_of_done(specs, done, settings, known)
     manifest = finished(root, states, by_name, split, settings)
     if manifest is not None:
         print(f"{root}: nothing to do, the shards are complete (data.name=… or another data.root makes a second set)")

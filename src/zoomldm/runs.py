@@ -212,23 +212,23 @@ def find_runs(root: Path | str, kind: str | None = None) -> list[Run]:
 
 
 def newest(root: Path | str, kind: str) -> Run | None:
-    """Return the run of a kind that was changed last, None where there is none."""
+    """Return the run of a kind that was changed last, of those with a checkpoint if any has one; None without runs."""
     runs = find_runs(root, kind)
-    return runs[-1] if runs else None
+    trained = [run for run in runs if any(run.folder.glob("checkpoints/step-*"))]
+    return next(reversed(trained or runs), None)
 
 
 def find_run(root: Path | str, kind: str, name: str | None = None) -> Run:
-    """Return the run `name`, or the newest of its kind that has a checkpoint.
+    """Return the run `name`, or the newest of its kind.
 
     Raises:
         UserError: there is none; the message lists those that there are.
     """
     if name is None:
-        runs = find_runs(root, kind)
-        trained = [run for run in runs if any(run.folder.glob("checkpoints/step-*"))]
-        if not runs:
+        run = newest(root, kind)
+        if run is None:
             raise UserError(f"{root}: no {kind} run yet; train one first: `python src/train.py model={kind}_tiny`")
-        return (trained or runs)[-1]
+        return run
     run = Run(Path(root) / name)
     description = run.described()
     if not description:

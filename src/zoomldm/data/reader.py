@@ -27,7 +27,7 @@ from zoomldm.data.remote import RemoteShards
 from zoomldm.data.schema import SampleMeta, decode_image, decode_npy, encode_npy, fields_of, slide_key
 from zoomldm.data.sequence import seeded_subset
 from zoomldm.data.shards import ColumnReader, column_path
-from zoomldm.data.slots import Place, filled, placed
+from zoomldm.data.slots import filled, placed
 from zoomldm.errors import DataError
 
 _TAR_HEADER = tarfile.BLOCKSIZE
@@ -285,7 +285,8 @@ class Reading:
 
     def into(self, block: np.ndarray) -> None:
         """Read everything into `block`, uint8 (num_bytes,)."""
-        arrays = {name: _array(block, place) for name, place in self.laid.items()}
+        tensor = torch.from_numpy(block)
+        arrays = {name: place.view(tensor).numpy() for name, place in self.laid.items()}
         for name, values in self.numbers.items():
             arrays[name][...] = values
         if "image" in arrays:
@@ -482,10 +483,3 @@ class _OpenFiles:
 def _npy_header(shape: tuple[int, ...], dtype: str) -> bytes:
     """Return what np.save writes before an array of this shape and type."""
     return encode_npy(np.broadcast_to(np.zeros((), dtype), shape))[:_NPY_HEADER]
-
-
-def _array(block: np.ndarray, place: Place) -> np.ndarray:
-    """Return the array at a place of a block."""
-    dtype = np.dtype(str(place.dtype).removeprefix("torch."))
-    size = int(np.prod(place.shape, dtype=np.int64)) * dtype.itemsize
-    return block[place.offset : place.offset + size].view(dtype).reshape(place.shape)

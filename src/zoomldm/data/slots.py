@@ -8,6 +8,7 @@ Unlike torch's own way this needs no room in /dev/shm and passes no file descrip
 
 from __future__ import annotations
 
+import math
 import mmap
 import weakref
 from collections.abc import Sequence
@@ -48,10 +49,6 @@ class SlotRing:
         self._taken[first + free[0]] = 1
         return int(first + free[0])
 
-    def release(self, slot: int) -> None:
-        """Give a slot back."""
-        self._taken[slot] = 0
-
     def block(self, slot: int, num_bytes: int) -> np.ndarray:
         """Return the first bytes of a slot, uint8."""
         start = slot * self.slot_bytes
@@ -76,10 +73,13 @@ class Place:
     shape: tuple[int, ...]
     dtype: torch.dtype
 
+    @property
+    def num_bytes(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
+
     def view(self, block: Tensor) -> Tensor:
         """Return the tensor."""
-        size = int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
-        return block[self.offset : self.offset + size].view(self.dtype).view(self.shape)
+        return block[self.offset : self.offset + self.num_bytes].view(self.dtype).view(self.shape)
 
 
 def placed(shapes: Sequence[tuple[tuple[int, ...], torch.dtype]]) -> tuple[list[Place], int]:
@@ -87,8 +87,7 @@ def placed(shapes: Sequence[tuple[tuple[int, ...], torch.dtype]]) -> tuple[list[
     places, end = [], 0
     for shape, dtype in shapes:
         places.append(Place(end, tuple(shape), dtype))
-        size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-        end += -(-size // _ALIGNMENT) * _ALIGNMENT
+        end += -(-places[-1].num_bytes // _ALIGNMENT) * _ALIGNMENT
     return places, end
 
 

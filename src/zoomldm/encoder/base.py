@@ -46,6 +46,12 @@ class Encoder(ABC):
         }
 
 
+def padded(batch: np.ndarray, size: int | None) -> np.ndarray:
+    """Repeat the last item until there are ``size`` of them; the batch itself where none is missing."""
+    missing = max(0, (size or 0) - len(batch))
+    return np.concatenate([batch, np.repeat(batch[-1:], missing, axis=0)]) if missing else batch
+
+
 def encode_in_batches(encoder: Encoder, tiles: np.ndarray) -> np.ndarray:
     """Encode any number of tiles, (n, H, W, 3), in calls of ``encoder.batch_size``, the last one padded; (n, dim)."""
     size = encoder.batch_size
@@ -54,9 +60,5 @@ def encode_in_batches(encoder: Encoder, tiles: np.ndarray) -> np.ndarray:
     rows = []
     for start in range(0, len(tiles), size):
         batch = tiles[start : start + size]
-        if len(batch) < size:
-            padding = np.repeat(batch[-1:], size - len(batch), axis=0)
-            rows.append(encoder(np.concatenate([batch, padding]))[: len(batch)])
-        else:
-            rows.append(encoder(batch))
+        rows.append(encoder(padded(batch, size))[: len(batch)])
     return np.concatenate(rows)

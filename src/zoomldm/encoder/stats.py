@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from zoomldm.encoder.base import Encoder
+from zoomldm.encoder.base import Encoder, padded
 
 STAIN_VECTORS = np.array([[0.650, 0.704, 0.286], [0.072, 0.990, 0.105], [0.268, 0.570, 0.776]])
 FEATURE_NAMES = (
@@ -75,8 +75,8 @@ class StatsEncoder(Encoder):
         step = max(1, CHUNK_PX // (height * width))
         for start in range(0, n, step):
             chunk = tiles[start : start + step]
-            missing = np.repeat(chunk[-1:], step - len(chunk), axis=0)  # one shape, so that last bits hang on none
-            rows[start : start + step] = self._describe(np.concatenate([chunk, missing]))[: len(chunk)]
+            described = self._describe(padded(chunk, step))  # one shape, so that last bits hang on no batch mates
+            rows[start : start + step] = described[: len(chunk)]
         return standardise(rows, self.mean, self.std) if self.fitted else rows
 
     def _describe(self, tiles: np.ndarray) -> np.ndarray:
