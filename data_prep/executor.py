@@ -194,8 +194,11 @@ def make_executor(
     """Return the executor of a name.
 
     Raises:
-        ConfigError: no such executor, or Ray is not installed.
+        ConfigError: no such executor, a number that makes no sense, or Ray is not installed.
     """
+    for key, number, least in (("workers", workers, 1), ("encoders", encoders, 0)):
+        if number is not None and number < least:
+            raise ConfigError(f"{key}={number}: expected {least} or more, or null to have it chosen")
     if name == "local":
         return LocalExecutor(workers or available_cores(), timeout_s, encoders)
     if name == "serial":

@@ -11,6 +11,7 @@ import pytest
 from data_prep.executor import Died, make_executor
 from data_prep.ray_executor import RETRIES, RayExecutor
 from tests.data_prep.test_pipeline import hashes, prepare_folder
+from tests.data_prep.test_restart import sleep_on_zero
 from zoomldm.errors import UserError
 
 os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # the loopback address, and not this machine's to the world
@@ -111,12 +112,6 @@ def test_an_address_that_leads_nowhere(cluster, monkeypatch):
 def die_on_two(number):
     if number == 2:
         os.kill(os.getpid(), signal.SIGKILL)
-    return number
-
-
-def sleep_on_zero(number):
-    if number == 0:
-        time.sleep(60)
     return number
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.executor import LocalExecutor
+from data_prep.executor import LocalExecutor, make_executor
 from data_prep.verification import verify
 from tests.data_prep.test_pipeline import hashes, prepare_folder
+from zoomldm.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -66,6 +67,12 @@ def test_a_job_that_hangs_is_stopped():
     results = dict(LocalExecutor(1, timeout_s=2.0).map(sleep_on_zero, [0, 1]))
     assert "took longer than 2 s" in results[0].reason
     assert results[1] == 1
+
+
+@pytest.mark.parametrize(("numbers", "key"), [((0, None, None), "workers=0"), ((1, None, -1), "encoders=-1")])
+def test_numbers_of_processes_that_make_no_sense_are_refused(numbers, key):
+    with pytest.raises(ConfigError, match=key):
+        make_executor("local", *numbers)
 
 
 def die_on_killer(name):
