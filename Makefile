@@ -49,6 +49,7 @@ bench-prep: setup
 	$(PY) data_prep/demo_slides.py folder=cache/bench-slides num_patients=1
 	$(PY) benchmarks/prep.py $(or $(SLIDE),cache/bench-slides/demo-P01.tif) --workers \
 		$(if $(ENCODER),--encoder $(ENCODER) --repeats 1)
+	$(if $(SLIDE)$(ENCODER),,$(PY) benchmarks/prep.py cache/bench-slides/demo-P01.tif --mpp 0.25)
 
 bench-loader: setup
 	$(PY) benchmarks/loader.py

@@ -5,10 +5,12 @@
              regions read and encoded again for its grid
     decode   the 20x tissue tiles read once through OpenSlide, and nothing else
 
-All three take the same slide, the same tissue tiles and the same encoder. Prints medians, rates and ratios.
+All three take the same slide, the same tissue tiles and the same encoder. Prints medians, rates and ratios. ``--mpp``
+makes of a plain TIFF the scan of another magnification: at 0.25 a tile is four times the pixels, as in most of TCGA.
 """
 
 import argparse
+import os
 import shutil
 import statistics
 import sys
@@ -17,8 +19,11 @@ import time
 from functools import cache
 from pathlib import Path
 
+os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))  # one core, as a worker has
+
 import numpy as np
 import openslide
+import tifffile
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -110,22 +115,41 @@ def _tile(reader: openslide.OpenSlide, slide: Slide, x: int, y: int, p: int) -> 
     return np.asarray(tile if side == p else tile.resize((p, p), Image.Resampling.BOX))
 
 
-def decode_only(spec: SlideSpec, settings: PrepareSettings, tile_px: int) -> int:
-    """Read the 20x tissue tiles once through OpenSlide, in squares of ``tile_px``; return the pixels read."""
+def tissue_squares(spec: SlideSpec, settings: PrepareSettings, square_px: int) -> tuple[list, int, int]:
+    """Return the level-0 corners and side of the squares that hold the 20x tissue tiles, and the tiles' pixels."""
     ladder, slide = settings.ladder, Slide(spec, settings.ladder.base_mpp, use_native=False)
     tissue = find_tissue(slide, ladder.patch_px, ladder.base_mpp, settings.tissue)
     regions = find_regions(tissue.fraction, ladder, settings.regions, slide=spec.name, seed=0)
     wanted = union_of(regions, tissue.fraction.shape) & (tissue.fraction >= settings.tissue.min_tile)
-    slide.close()
-    group = max(1, tile_px // ladder.patch_px)
+    group = max(1, square_px // ladder.patch_px)
     padded = np.pad(wanted, [(0, -n % group) for n in wanted.shape])
     squares = padded.reshape(padded.shape[0] // group, group, -1, group).any((1, 3))
-    side = round(group * ladder.patch_px * slide.pitch_px0)
-    with openslide.OpenSlide(str(spec.path)) as reader:
-        for y, x in zip(*np.nonzero(squares)):
-            step = group * ladder.patch_px
-            reader.read_region(slide.to_px0(int(x) * step, int(y) * step), 0, (side, side))
-    return int(wanted.sum()) * ladder.patch_px**2
+    step = group * ladder.patch_px
+    corners = [slide.to_px0(x * step, y * step) for y, x in np.argwhere(squares).tolist()]
+    slide.close()
+    return corners, round(step * slide.pitch_px0), int(wanted.sum()) * ladder.patch_px**2
+
+
+def decode_only(path: Path, corners: list[tuple[int, int]], side_px0: int) -> None:
+    """Read squares of level 0 once through OpenSlide."""
+    with openslide.OpenSlide(str(path)) as reader:
+        for corner in corners:
+            reader.read_region(corner, 0, (side_px0, side_px0))
+
+
+def rescaled(path: Path, mpp: float, folder: Path) -> Path:
+    """Copy a plain TIFF with another resolution: the same pixels as a scan of another magnification."""
+    copy = shutil.copy(path, folder / f"{path.stem}-{mpp:g}{path.suffix}")
+    os.chmod(copy, 0o644)
+    with tifffile.TiffFile(copy, mode="r+") as tiff:
+        for page in tiff.pages:
+            for name in ("XResolution", "YResolution"):
+                if name in page.tags:
+                    page.tags[name].overwrite((round(1e6 / mpp), 100))  # pixels a centimetre
+    with openslide.OpenSlide(str(copy)) as reader:
+        if abs(float(reader.properties.get("openslide.mpp-x", 0)) / mpp - 1) > 1e-3:
+            sys.exit(f"{path}: takes its scale from elsewhere than the resolution tag; --mpp needs a plain TIFF")
+    return copy
 
 
 def timed(function, *arguments) -> tuple[float, object]:
@@ -139,25 +163,33 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("slide", type=Path)
     parser.add_argument("--encoder", default="stats", help="stats, or a timm ViT such as vit_tiny_patch16_224")
+    parser.add_argument("--mpp", type=float, help="rescale a copy of the slide: its level 0 then has this scale")
     parser.add_argument("--patch-px", type=int, default=64)
     parser.add_argument("--num-rungs", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--without-plain", action="store_true")
     parser.add_argument("--workers", action="store_true", help="also two copies of the slide with one and two workers")
     args = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="bench-prep-") as root:
+        compare(args, Path(root))
+
+
+def compare(args: argparse.Namespace, root: Path) -> None:
     settings = settings_of(args)
     if args.encoder != "stats":
         work.get_encoder = lambda config: tiny_vit(config["name"], args.patch_px)
     encoder = work.get_encoder(settings.encoder)
-    root = Path(tempfile.mkdtemp(prefix="bench-prep-"))
+    if args.mpp:
+        args.slide = rescaled(args.slide, args.mpp, root)
     spec = SlideSpec(path=args.slide, name="bench", patient="bench")
     job = work.SlideJob(spec=spec, settings=settings, root=root, by_area=False)
     took: dict[str, list[float]] = {"ours": [], "plain": [], "decode": []}
-    state, plain_tiles, base_px = {}, 0, 0
+    state, plain_tiles = {}, 0
+    corners, side_px0, base_px = tissue_squares(spec, settings, 256)
     for _ in range(args.repeats):
         seconds, state = timed(work.prepare_slide, job)
         took["ours"].append(seconds)
-        seconds, base_px = timed(decode_only, spec, settings, 256)
+        seconds, _ = timed(decode_only, args.slide, corners, side_px0)
         took["decode"].append(seconds)
         if not args.without_plain:
             seconds, plain_tiles = timed(plain_way, spec, settings, encoder)
@@ -166,7 +198,10 @@ def main() -> None:
         sys.exit(state["reason"])
     median = {name: statistics.median(seconds) for name, seconds in took.items() if seconds}
     tiles = state["num_tiles_encoded"]
-    print(f"{args.slide.name}: {state['counts']}, {tiles:,} tiles of {args.patch_px} px, encoder {args.encoder}")
+    print(
+        f"{args.slide.name}, {state['scale']['mpp_level0']:g} um a pixel: {tiles:,} tiles of {args.patch_px} px, "
+        f"encoder {args.encoder}; patches {state['counts']}"
+    )
     for name, seconds in median.items():
         print(f"  {name:>7}: {seconds:8.2f} CPU s   {base_px / seconds / 1e6:8.1f} tissue MP/s")
     if "plain" in median:
@@ -180,7 +215,6 @@ def main() -> None:
         )
     if args.workers:
         compare_workers(args, settings, root)
-    shutil.rmtree(root)
 
 
 def prepare_with_its_encoder(job: work.SlideJob) -> dict:

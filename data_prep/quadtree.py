@@ -19,7 +19,7 @@ from data_prep.regions import RungRegions
 from data_prep.resample import box_sums, halve_sums, round_sums
 from zoomldm.ladder import Ladder
 
-BLOCK_PX = 1024
+BLOCK_PX = 512
 MAX_UNREADABLE = 0.2
 
 ReadBoxes = Callable[[int, int, int, int], tuple[np.ndarray, int]]

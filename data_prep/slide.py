@@ -253,13 +253,14 @@ class Slide:
         box = self.scale.box
         if box is None:
             return self._resampled(x_px, y_px, width_px, height_px), 1
-        out = np.empty((height_px * box, width_px * box, 3), np.uint8)
         left, top = x_px * box, y_px * box
         width, height = min(width_px * box, self.w_level - left), min(height_px * box, self.h_level - top)
-        if width < out.shape[1] or height < out.shape[0]:
-            out[:] = self.glass
+        x, y = self.x_level + left, self.y_level + top
+        if (width, height) == (width_px * box, height_px * box):
+            return self.read_level(self.scale.level, x, y, width, height), box
+        out = np.empty((height_px * box, width_px * box, 3), np.uint8)
+        out[:] = self.glass
         if width > 0 and height > 0:
-            x, y = self.x_level + left, self.y_level + top
             out[:height, :width] = self.read_level(self.scale.level, x, y, width, height)
         return out, box
 

@@ -29,7 +29,7 @@ FEATURE_NAMES = (
     "left_right_e",
     "top_bottom_e",
 )
-CHUNK_PX = 1 << 16  # pixels worked on at once: a stain's plane stays in the processor's cache
+CHUNK_PX = 1 << 17  # pixels worked on at once: a stain's plane stays in the processor's cache
 EPS = 1e-6
 CLIP = 12.0
 
@@ -46,11 +46,11 @@ class StatsEncoder(Encoder):
     batch_size = None
 
     def __init__(self, statistics: dict[str, Any] | None = None) -> None:
-        density = -np.log10((np.arange(256) + 1.0) / 256.0)
-        self._density = density.astype(np.float32)
         unit = STAIN_VECTORS / np.linalg.norm(STAIN_VECTORS, axis=1, keepdims=True)
-        unmix = np.concatenate([np.linalg.inv(unit).T, np.ones((1, 3))])
-        self._unmix = np.ascontiguousarray(unmix.astype(np.float32))  # (h e residual and the sum of densities, rgb)
+        unmix = np.concatenate([np.linalg.inv(unit).T, np.ones((1, 3))])  # (h e residual and the sum, rgb)
+        # The density of a value v is log10(256) - log(v + 1) / log(10): of a stain, clear + unmix @ log(v + 1).
+        self._unmix = np.ascontiguousarray((unmix / -np.log(10)).astype(np.float32))
+        self._clear = (unmix.sum(1) * np.log10(256)).astype(np.float32)
         self.mean = np.zeros(self.dim, np.float32)
         self.std = np.ones(self.dim, np.float32)
         self.fitted = False
@@ -81,36 +81,38 @@ class StatsEncoder(Encoder):
 
     def _describe(self, tiles: np.ndarray) -> np.ndarray:
         n, height, width = tiles.shape[:3]
-        density = np.take(self._density, tiles.reshape(-1, 3), mode="clip")
-        planes = (self._unmix @ density.T).reshape(4, n, height * width)
-        stains, total = planes[:3], planes[3]
-        mean = np.einsum("snp->sn", stains) / (height * width)  # BLAS would sum some rows in another order
-        centred = stains - mean[..., None]
+        light = tiles.reshape(-1, 3).T.astype(np.float32, order="C")
+        light += 1
+        np.log(light, out=light)
+        planes = (self._unmix @ light).reshape(4, n, height * width)  # each less its constant `clear`
+        clear = self._clear
+        fractions = [
+            _fraction_above(planes[0], 0.25 - clear[0]),
+            _fraction_above(planes[0], 0.5 - clear[0]),
+            1 - _fraction_above(planes[3], 0.2 - clear[3]),
+            _fraction_above(planes[1], 0.4 - clear[1]),
+        ]
+        centred = planes[:3]
+        mean = centred.mean(-1)
+        centred -= mean[..., None]
         variance = np.einsum("snp,snp->sn", centred, centred) / (height * width)
         std = np.sqrt(variance + EPS)
         h, e = centred[0], centred[1]
-        cube = np.einsum("np,np,np->n", h, h, h, optimize=False) / (height * width)
+        cube = np.einsum("np,np->n", h * h, h) / (height * width)
         covariance = np.einsum("np,np->n", h, e) / (height * width)
-        columns = [*mean, *std, np.cbrt(cube), covariance / (std[0] * std[1])]
+        columns = [*(mean + clear[:3, None]), *std, np.cbrt(cube), covariance / (std[0] * std[1])]
         layout, local = [], []
-        for stain in (h, e):
+        for stain, whole in ((h, variance[0]), (e, variance[1])):
             plane = stain.reshape(n, height, width)
             for _ in range(3):
                 columns.append(_gradient_energy(plane))
                 plane = _halve(plane)
-            inner = np.maximum(stain_variance(stain) - stain_variance(plane.reshape(n, -1)), 0)
+            inner = np.maximum(whole - stain_variance(plane.reshape(n, -1)), 0)
             local.append(np.sqrt(inner + EPS))
             half_w, half_h = plane.shape[2] // 2, plane.shape[1] // 2
             layout.append(plane[:, :, half_w:].mean((1, 2)) - plane[:, :, :half_w].mean((1, 2)))
             layout.append(plane[:, half_h:].mean((1, 2)) - plane[:, :half_h].mean((1, 2)))
-        stain_h, stain_e = stains[0], stains[1]
-        columns += [
-            (stain_h > 0.25).mean(-1),
-            (stain_h > 0.5).mean(-1),
-            (total < 0.2).mean(-1),
-            (stain_e > 0.4).mean(-1),
-        ]
-        return np.stack([*columns, *local, *layout], axis=1)
+        return np.stack([*columns, *fractions, *local, *layout], axis=1)
 
 
 def standardise(rows: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
@@ -124,15 +126,30 @@ def stain_variance(values: np.ndarray) -> np.ndarray:
     return np.einsum("np,np->n", values, values) / values.shape[1]
 
 
+def _fraction_above(planes: np.ndarray, level: float) -> np.ndarray:
+    """Return the fraction of values above ``level`` of (n, m), (n,) float32."""
+    above = planes > np.float32(level)
+    return np.array([np.count_nonzero(row) for row in above], np.float32) / np.float32(planes.shape[1])
+
+
 def _halve(plane: np.ndarray) -> np.ndarray:
     """Average (n, h, w) over 2x2 boxes."""
-    rows = plane[:, 0::2] + plane[:, 1::2]
-    return (rows[:, :, 0::2] + rows[:, :, 1::2]) * np.float32(0.25)
+    n, height, width = plane.shape
+    pairs = plane.reshape(n * height // 2, 2 * width)
+    rows = (pairs[:, :width] + pairs[:, width:]).reshape(-1)  # flat, for one long loop in the next line
+    return ((rows[0::2] + rows[1::2]) * np.float32(0.25)).reshape(n, height // 2, width // 2)
 
 
 def _gradient_energy(plane: np.ndarray) -> np.ndarray:
     """Return the root mean square of differences between neighbours of (n, h, w), (n,)."""
-    dx = plane[:, :, 1:] - plane[:, :, :-1]
-    dy = plane[:, 1:] - plane[:, :-1]
-    energy = np.einsum("nhw,nhw->n", dx, dx) / dx[0].size + np.einsum("nhw,nhw->n", dy, dy) / dy[0].size
-    return np.sqrt(energy / 2 + EPS)
+    n, height, width = plane.shape
+    flat = plane.reshape(-1)
+    dx = np.empty_like(flat)
+    np.subtract(flat[1:], flat[:-1], out=dx[:-1])  # one long loop, four times the speed of a row at a time
+    dx[width - 1 :: width] = 0  # from a row's end to the next row's begin
+    dx = dx.reshape(n, height * width)
+    flat = plane.reshape(n, height * width)
+    dy = flat[:, width:] - flat[:, :-width]
+    along = np.einsum("np,np->n", dx, dx) / (height * (width - 1))
+    across = np.einsum("np,np->n", dy, dy) / ((height - 1) * width)
+    return np.sqrt((along + across) / 2 + EPS)
