@@ -19,17 +19,19 @@ from zoomldm.files import progress
 PAPER_COUNTS = (12_000_000, 3_000_000, 750_000, 186_000, 57_000, 20_000, 7_000, 2_500)
 PAPER_NAME = "brca_8mag"
 BYTES_PER_PX = {"png": 1.35, "jpeg": 0.68}  # 256 px of a real H&E slide at 20x: PNG level 1, JPEG quality 95 4:4:4
-READ_MPX_S = 60.0  # base pixels a second and core: JPEG tiles of 20x decoded, folded, patches encoded
-TILES_S = {"stats": 5.5e7, "default": 2.5e7}  # pixels a second: stats on a core, networks a guess for a GPU
+# Pixels a second and core, of a real slide in JPEG: decoded and summed to base pixels; these folded, patches written.
+READ_PX_S, FOLD_PX_S = 1.7e8, 7.5e7
+TILES_S = {"stats": 8.0e7, "default": 2.5e7}  # pixels a second: stats on a core, networks a guess for a GPU
 
 
 @dataclass(frozen=True)
 class SlidePlan:
-    """What one slide would give, by rung; ``num_tiles`` are encoded, ``num_base_px`` read."""
+    """What one slide would give, by rung; ``num_tiles`` are encoded, ``num_base_px`` made of ``num_read_px``."""
 
     counts: tuple[int, ...]
     num_tiles: int
     num_base_px: int
+    num_read_px: int
     grid_cells: tuple[int, ...]
 
 
@@ -56,10 +58,12 @@ def plan_slide(job: PlanJob) -> SlidePlan | str:
     except (DataError, UnreadableError, OSError, ValueError) as error:
         return str(error)
     union = union_of(regions, tissue.fraction.shape)
+    num_base_px = int(union.sum()) * ladder.patch_px**2
     return SlidePlan(
         counts=tuple(len(chosen) for chosen in regions),
         num_tiles=int((union & (tissue.fraction >= settings.tissue.min_tile)).sum()),
-        num_base_px=int(union.sum()) * ladder.patch_px**2,
+        num_base_px=num_base_px,
+        num_read_px=round(num_base_px * slide.scale.ratio**2),
         grid_cells=tuple(int(chosen.tissue.sum() * chosen.rung.grid_side**2) for chosen in regions),
     )
 
@@ -118,7 +122,7 @@ def plan_lines(plans: list[SlidePlan], settings: PrepareSettings) -> list[str]:
         paper = f" {PAPER_COUNTS[rung.index]:>12,}" if is_paper else ""
         lines.append(f"{rung.label:>14} {count:>12,}{paper} {readable_bytes(size):>10}")
     tiles = sum(plan.num_tiles for plan in plans)
-    read_h = sum(plan.num_base_px for plan in plans) / READ_MPX_S / 1e6 / 3600
+    read_h = sum(plan.num_read_px / READ_PX_S + plan.num_base_px / FOLD_PX_S for plan in plans) / 3600
     rate = TILES_S.get(settings.encoder["name"], TILES_S["default"])
     encode_h = tiles * ladder.patch_px**2 / rate / 3600
     where = "a core" if settings.encoder["name"] == "stats" else "a GPU"

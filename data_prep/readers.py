@@ -13,6 +13,7 @@ import openslide
 import tifffile
 
 CACHE_BYTES = 96 << 20
+OPENSLIDE_CACHE_BYTES = 128 << 20  # two columns of NDPI's tiles of 3840 x 8 px, 4096 px high; OpenSlide's own is 32 MB
 NUM_PROBES = 3
 
 
@@ -21,11 +22,20 @@ class UnreadableError(Exception):
 
 
 class OpenSlideReader:
-    """Any level through OpenSlide; opens the file anew after an error, since a failed handle stays failed."""
+    """Any level through OpenSlide; opens the file anew after an error, since a failed handle stays failed.
 
-    def __init__(self, path: Path, fill: tuple[int, int, int] = (255, 255, 255)) -> None:
-        self.path, self.fill = path, fill
-        self._slide = openslide.OpenSlide(str(path))
+    Attributes:
+        fill: colour of what OpenSlide gives as transparent, because it was not scanned; (3,) uint8.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.fill = path, np.array([255, 255, 255], np.uint8)
+        self._slide = self._open()
+
+    def _open(self) -> openslide.OpenSlide:
+        slide = openslide.OpenSlide(str(self.path))
+        slide.set_cache(openslide.OpenSlideCache(OPENSLIDE_CACHE_BYTES))
+        return slide
 
     def read(self, level: int, x: int, y: int, width: int, height: int) -> np.ndarray:
         """Read a rectangle that lies in the level, in the level's pixels; (height, width, 3) uint8.
@@ -39,7 +49,7 @@ class OpenSlideReader:
             rgba = np.asarray(self._slide.read_region(location, level, (width, height)))
         except (openslide.OpenSlideError, OSError) as error:
             self.close()
-            self._slide = openslide.OpenSlide(str(self.path))
+            self._slide = self._open()
             raise UnreadableError(str(error)) from error
         if rgba[..., 3].min() == 255:
             return np.ascontiguousarray(rgba[..., :3])
@@ -184,17 +194,21 @@ def _coding(page: tifffile.TiffPage) -> tuple[object, ...]:
 
 
 class LevelReader:
-    """Pixels of every level of a slide, by the fastest reader whose pixels are OpenSlide's.
-
-    Args:
-        fill: colour of what OpenSlide gives as transparent.
-    """
+    """Pixels of every level of a slide, by the fastest reader whose pixels are OpenSlide's."""
 
     def __init__(self, path: Path, dimensions: list[tuple[int, int]], use_native: bool = True) -> None:
         self.path = path
         self.openslide = OpenSlideReader(path)
         self._native: dict[int, NativeTileReader | None] = {}
         self._pages = native_pages(path, dimensions) if use_native else {}
+
+    @property
+    def fill(self) -> np.ndarray:
+        return self.openslide.fill
+
+    @fill.setter
+    def fill(self, colour: np.ndarray) -> None:
+        self.openslide.fill = colour
 
     def native(self, level: int) -> NativeTileReader | None:
         """Return the level's native reader if its pixels have been seen to equal OpenSlide's, else None."""
@@ -229,10 +243,10 @@ class LevelReader:
 
 
 class ArrayReader:
-    """A flat image in memory, one level."""
+    """A flat image in memory, one level; every pixel is there, ``fill`` is not needed."""
 
     def __init__(self, pixels: np.ndarray) -> None:
-        self.pixels = pixels
+        self.pixels, self.fill = pixels, np.array([255, 255, 255], np.uint8)
 
     def read(self, level: int, x: int, y: int, width: int, height: int) -> np.ndarray:
         return self.pixels[y : y + height, x : x + width]

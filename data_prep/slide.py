@@ -5,7 +5,6 @@ levels, the coarsest is taken whose mpp an integer box (1, 2, ...) brings within
 the coarsest one finer than the base is resampled by area.
 """
 
-import hashlib
 import io
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from PIL import Image, ImageCms
 
 from data_prep.readers import ArrayReader, LevelReader, UnreadableError
 from data_prep.resample import area_resample, area_span
+from data_prep.slide_files import readable_stamp
 from zoomldm.errors import DataError
 
 MPP_RANGE = (0.05, 20.0)
@@ -150,8 +150,8 @@ def choose_scale(mpp_level0: float, downsamples: list[float], base_mpp: float, s
 class Slide:
     """An open slide: base pixels (the ladder's 20x), its scale and its edges.
 
-    Base pixel (i, j) covers level-0 pixels from ``x0_px0 + i * pitch_px0`` on. Pixels beyond the edge have the colour
-    ``glass`` (set it after the tissue mask has found it).
+    Base pixel (i, j) covers level-0 pixels from ``x0_px0 + i * pitch_px0`` on. Pixels beyond the edge, and those that
+    were not scanned, have the colour ``glass``: white until it is set, once the tissue mask has found it.
 
     Raises:
         DataError: cannot be opened, has no usable scale, is coarser than the base.
@@ -159,8 +159,8 @@ class Slide:
 
     def __init__(self, spec: SlideSpec, base_mpp: float, *, use_native: bool = True) -> None:
         self.spec, self.path = spec, spec.path
-        self.stamp = file_stamp(spec.path)
-        self.glass = np.array([255, 255, 255], np.uint8)
+        self.stamp = readable_stamp(spec.path)
+        self._glass = np.array([255, 255, 255], np.uint8)
         self.icc: ImageCms.ImageCmsTransform | None = None
         slide = self._open_slide()
         if slide is None:
@@ -224,6 +224,14 @@ class Slide:
         self.width_px = int(np.ceil(self.w_level / scale.ratio - 1e-6))
         self.height_px = int(np.ceil(self.h_level / scale.ratio - 1e-6))
         self.bounds_px0 = (x, y, w, h)
+
+    @property
+    def glass(self) -> np.ndarray:
+        return self._glass
+
+    @glass.setter
+    def glass(self, colour: np.ndarray) -> None:
+        self._glass = self.reader.fill = np.asarray(colour, np.uint8)
 
     @property
     def pitch_px0(self) -> float:
@@ -312,28 +320,11 @@ class Slide:
         Raises:
             DataError: size or time differ.
         """
-        if file_stamp(self.path) != self.stamp:
+        if readable_stamp(self.path) != self.stamp:
             raise DataError(f"{self.path}: the file changed while it was read; run again when it is at rest")
 
     def close(self) -> None:
         self.reader.close()
-
-
-def file_stamp(path: Path) -> tuple[int, int]:
-    """Return (bytes, modification time in ns).
-
-    Raises:
-        DataError: missing or unreadable.
-    """
-    try:
-        stat = path.stat()
-        with open(path, "rb"):
-            pass
-    except IsADirectoryError as error:
-        raise DataError(f"{path}: a folder, not a slide") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); check that it is there and its rights") from error
-    return stat.st_size, stat.st_mtime_ns
 
 
 def icc_transform(profile: ImageCms.ImageCmsProfile | None) -> ImageCms.ImageCmsTransform | None:
@@ -433,17 +424,6 @@ def _check_flat_size(path: Path, width: int, height: int) -> None:
         raise DataError(
             f"{path}: {width}x{height} px without tiles, expected {MAX_FLAT_PX:,} px at most; make it a tiled TIFF"
         )
-
-
-def quick_hash(path: Path) -> str:
-    """Return a short hash of a file's size, head and tail: enough to notice that another file took its name."""
-    size = path.stat().st_size
-    digest = hashlib.sha256(str(size).encode())
-    with open(path, "rb") as stream:
-        digest.update(stream.read(1 << 16))
-        stream.seek(max(0, size - (1 << 16)))
-        digest.update(stream.read())
-    return digest.hexdigest()[:16]
 
 
 __all__ = ["Scale", "Slide", "SlideSpec", "UnreadableError", "choose_scale", "mpp_of"]

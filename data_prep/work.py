@@ -24,7 +24,8 @@ from data_prep.quadtree import Fold, FoldResult, union_of
 from data_prep.readers import UnreadableError
 from data_prep.regions import RungRegions, find_area, find_regions
 from data_prep.settings import PrepareSettings
-from data_prep.slide import Slide, SlideSpec, quick_hash
+from data_prep.slide import Slide, SlideSpec
+from data_prep.slide_files import quick_hash, stamp_of
 from data_prep.tissue import TissueMask, find_tissue
 from zoomldm.data.schema import encode_image, is_reference, make_key, slide_key
 from zoomldm.encoder.base import Encoder
@@ -64,11 +65,11 @@ def is_done(root: Path, spec: SlideSpec) -> bool:
     if not state or state["status"] != DONE:
         return False
     try:
-        stat = spec.path.stat()
-        if stat.st_size != state["file"]["bytes"]:
+        size, mtime_ns = stamp_of(spec.path)
+        if size != state["file"]["bytes"]:
             return False
-        return stat.st_mtime_ns == state["file"]["mtime_ns"] or quick_hash(spec.path) == state["file"]["quick_hash"]
-    except OSError:
+        return mtime_ns == state["file"]["mtime_ns"] or quick_hash(spec.path) == state["file"]["quick_hash"]
+    except (OSError, DataError):
         return True  # the slide has been moved away since: its work is still good
 
 

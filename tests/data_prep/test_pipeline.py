@@ -298,16 +298,16 @@ def test_every_bad_input_is_reported_with_its_reason_and_the_others_go_on(slides
 
 
 def test_an_unreadable_file_is_reported(slides, tmp_path):
-    from data_prep.slide import file_stamp
+    from data_prep.slide_files import readable_stamp
 
     (slides / "folder.svs").mkdir()
     with pytest.raises(DataError, match="a folder, not a slide"):
-        file_stamp(slides / "folder.svs")
+        readable_stamp(slides / "folder.svs")
     if os.geteuid():
         (slides / "locked.svs").write_bytes(b"x")
         (slides / "locked.svs").chmod(0)
         with pytest.raises(DataError, match="cannot be read"):
-            file_stamp(slides / "locked.svs")
+            readable_stamp(slides / "locked.svs")
 
 
 def test_a_slide_that_changes_while_it_is_read_fails_alone(slides, tmp_path, monkeypatch):
