@@ -14,6 +14,7 @@ from data_prep.qc import write_page
 from data_prep.settings import PrepareSettings, differences, from_config
 from data_prep.shard_plan import batch_facts, inputs_hash, known_splits, read_plan
 from data_prep.slide import SlideSpec
+from data_prep.slide_files import stamp_of
 from data_prep.splits import NOTHING, Split, split_patients
 from data_prep.table import SlideFault, find_slides, is_frozen
 from data_prep.work import (
@@ -245,8 +246,8 @@ def prepare_slides(
 
 def _size_of(spec: SlideSpec) -> int:
     try:
-        return spec.path.stat().st_size
-    except OSError:
+        return stamp_of(spec.path)[0]
+    except (OSError, DataError):
         return 0
 
 

@@ -14,24 +14,26 @@ from zoomldm.files import write_atomically
 from zoomldm.ladder import Ladder
 
 MAX_SIDE_PX = 900
-EDGE, KEPT, REGION = (0, 150, 60), (40, 90, 220), (230, 120, 0)
+EDGE, KEPT, REGION = (0, 140, 50), (30, 80, 230), (240, 110, 0)
+PALE = 0.6  # how far the colours of tiles that were not encoded go towards white
 
 
 def overlay(tissue: TissueMask, kept: np.ndarray, regions: list[RungRegions], ladder: Ladder) -> bytes:
-    """Return a JPEG: thumbnail, encoded tiles tinted, outline of the mask, some regions of the lowest magnification."""
+    """Return a JPEG: thumbnail, pale but for the encoded tiles, these and the mask outlined, some lowest regions."""
     mask = tissue.mask
     height, width = mask.shape
-    image = tissue.thumbnail.copy()
     cells = height // kept.shape[0]
-    tint = kept.repeat(cells, 0).repeat(cells, 1)
-    image[tint] = (0.82 * image[tint] + 0.18 * np.array(KEPT)).astype(np.uint8)
-    picture = Image.fromarray(image)
     factor = min(1.0, MAX_SIDE_PX / max(height, width))
     size = max(1, round(width * factor)), max(1, round(height * factor))
-    picture = picture.resize(size, Image.Resampling.BOX)
-    small = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
-    pixels = np.array(picture)
-    pixels[_outline(small)] = EDGE
+    pixels = np.array(Image.fromarray(tissue.thumbnail).resize(size, Image.Resampling.BOX))
+    small_mask, small_kept = (
+        np.asarray(Image.fromarray(area).resize(size, Image.Resampling.NEAREST))
+        for area in (mask, kept.repeat(cells, 0).repeat(cells, 1))
+    )
+    pale = pixels[~small_kept]
+    pixels[~small_kept] = (pale + (255 - pale) * PALE).astype(np.uint8)
+    pixels[_outline(small_kept)] = KEPT
+    pixels[_outline(small_mask)] = EDGE
     picture = Image.fromarray(pixels)
     lowest = next((chosen for chosen in reversed(regions) if len(chosen)), None)
     if lowest is not None:
@@ -39,7 +41,7 @@ def overlay(tissue: TissueMask, kept: np.ndarray, regions: list[RungRegions], la
         scale = cells * factor
         side = lowest.rung.grid_side * scale
         for y, x in _apart(lowest):
-            draw.rectangle([x * scale, y * scale, x * scale + side, y * scale + side], outline=REGION)
+            draw.rectangle([x * scale, y * scale, x * scale + side, y * scale + side], outline=REGION, width=3)
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=85)
     return buffer.getvalue()
@@ -57,9 +59,12 @@ def _apart(chosen: RungRegions) -> list[tuple[int, int]]:
 
 
 def _outline(mask: np.ndarray) -> np.ndarray:
+    """Return the pixels on both sides of a mask's edge: a line two pixels wide."""
     edge = np.zeros_like(mask)
-    edge[:-1] |= mask[:-1] != mask[1:]
-    edge[:, :-1] |= mask[:, :-1] != mask[:, 1:]
+    for one, other in (np.s_[:-1], np.s_[1:]), (np.s_[:, :-1], np.s_[:, 1:]):
+        differs = mask[one] != mask[other]
+        edge[one] |= differs
+        edge[other] |= differs
     return edge
 
 
@@ -104,8 +109,8 @@ def write_page(
 <h1>{html.escape(title)}</h1>
 <p>{len(states)} slides: {len(states) - bad - empty} with samples,
 <b class={"bad" if bad else "ok"}>{bad} failed</b>, <b class={"odd" if empty else "ok"}>{empty} without a sample</b>.
-Green line: edge of the tissue mask. Blue tint: tiles that were encoded. Orange: regions of the lowest magnification
-that the slide has, without those that overlap them.</p>
+Green line: edge of the tissue mask. Blue line: around the 20x tiles that were encoded; all else is pale. Orange:
+regions of the lowest magnification that the slide has, without those that overlap them.</p>
 {"".join(f"<p><b class=odd>{html.escape(note)}</b></p>" for note in notes)}
 <table><tr><th>magnification</th>{heads}<th class=l>note</th></tr>{rows}</table>
 <div class=slides>{"".join(_card(root, folder, state) for _, _, state in cards)}</div></html>
