@@ -21,10 +21,10 @@ from data_prep.executor import Died, Executor
 from data_prep.quadtree import crop_cells
 from data_prep.regions import TEST, TRAIN, Area
 from data_prep.settings import PrepareSettings
-from data_prep.shard_plan import inputs_hash, planned, read_plan
+from data_prep.shard_plan import ShardPlan, inputs_hash, planned, read_plan
 from data_prep.slide import SlideSpec
 from data_prep.splits import AREA, NOTHING, Split
-from data_prep.work import slide_folder
+from data_prep.work import IMAGES_NAME, slide_folder
 from zoomldm import __version__
 from zoomldm.data.manifest import MANIFEST_NAME, EncoderInfo, Manifest, ShardInfo
 from zoomldm.data.schema import IMAGE_EXTENSIONS, SampleMeta, encode_grid, make_key
@@ -67,7 +67,7 @@ class SlideWork:
     def __init__(self, root: Path, slide: str) -> None:
         self.folder = slide_folder(root, slide)
         self._arrays: dict[str, np.ndarray] = {}
-        self._standardised: np.ndarray | None = None
+        self._standardised: tuple[dict[str, Any], np.ndarray] | None = None
         with self._said_if_damaged():
             self.rows = np.load(self.folder / "rows.npy", mmap_mode="r")
 
@@ -88,11 +88,11 @@ class SlideWork:
         return self._arrays[name]
 
     def image(self, offset: int, size: int) -> bytes:
-        with self._said_if_damaged(), open(self.folder / "images.bin", "rb", buffering=0) as stream:
+        with self._said_if_damaged(), open(self.folder / IMAGES_NAME, "rb", buffering=0) as stream:
             stream.seek(offset)
             content = stream.read(size)
             if len(content) != size:
-                raise ValueError("images.bin is cut short")
+                raise ValueError(f"{IMAGES_NAME} is cut short")
             return content
 
     def grid(self, y: int, x: int, side: int, statistics: dict[str, Any] | None) -> dict[str, bytes]:
@@ -111,10 +111,10 @@ class SlideWork:
         """Return all rows as they go into grids, float16; the standardised ones are kept in memory."""
         if statistics is None:
             return self.rows
-        if self._standardised is None:
+        if self._standardised is None or self._standardised[0] != statistics:
             rows = standardise(np.asarray(self.rows), statistics["mean"], statistics["std"])
-            self._standardised = rows.astype(np.float16)
-        return self._standardised
+            self._standardised = statistics, rows.astype(np.float16)
+        return self._standardised[1]
 
 
 def _open_work(root: Path, slide: str) -> SlideWork:
@@ -270,10 +270,14 @@ def make_jobs(
     return jobs, counts, dropped
 
 
+def record_of(root: Path, job: ShardJob) -> Path:
+    """Return the file that says that a shard is finished: its line in the manifest."""
+    return root / f"{job.path}.json"
+
+
 def write_shard(job: ShardJob) -> dict[str, Any]:
     """Write every column of a shard and return its line in the manifest; a finished one is left as it is."""
-    base = job.root / job.path
-    record = Path(f"{base}.json")
+    base, record = job.root / job.path, record_of(job.root, job)
     if record.is_file():
         return json.loads(record.read_bytes())
     try:
@@ -357,38 +361,74 @@ def _metas(job: ShardJob) -> Iterator[tuple[str, dict[str, bytes]]]:
         yield key, {"json": meta.encode()}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Packing:
+    """What is to be packed: nothing is written or taken away before `pack`.
+
+    Attributes:
+        is_new: the shards that are there must go.
+        done: the states of the slides that are packed, by name.
+    """
+
+    plan: ShardPlan
+    is_new: bool
+    encoder: dict[str, Any]
+    done: list[dict[str, Any]]
+    jobs: list[ShardJob]
+    counts: dict[str, dict[str, int]]
+    dropped: dict[str, str]
+
+    def slides_to_write(self, root: Path) -> set[str]:
+        """Return the slides whose images go into shards that are not there yet."""
+        jobs = self.jobs if self.is_new else [job for job in self.jobs if not record_of(root, job).is_file()]
+        return {slide.name for job in jobs for slide in job.slides}
+
+
+def plan_packing(
+    root: Path, done: list[dict[str, Any]], specs: dict[str, SlideSpec], split: Split, settings: PrepareSettings
+) -> Packing:
+    """Return what packing these slides would do.
+
+    Raises:
+        DataError: no magnification has enough samples, or the slides' work is damaged.
+    """
+    done = sorted(done, key=lambda s: s["slide"])
+    plan, is_new = planned(read_plan(root), done, specs, split, settings)
+    encoder = one_encoder(root, done)
+    if encoder["name"] == "stats":
+        encoder["statistics"] = plan.statistics or train_statistics(root, done, split)
+    plan = replace(plan, statistics=encoder["statistics"], inputs_sha256=None)
+    jobs, counts, dropped = make_jobs(root, done, specs, split, settings, plan.statistics, plan.batches)
+    if not jobs:
+        reasons = "; ".join(f"{label}: {reason}" for label, reason in dropped.items()) or "no slide could be read"
+        raise DataError(f"{root}: no magnification has enough samples; {reasons}. See qc/index.html")
+    return Packing(plan=plan, is_new=is_new, encoder=encoder, done=done, jobs=jobs, counts=counts, dropped=dropped)
+
+
 def pack(
     root: Path,
+    packing: Packing,
     *,
     states: list[dict[str, Any]],
-    faults: list[dict[str, Any]],
     specs: dict[str, SlideSpec],
     split: Split,
     settings: PrepareSettings,
     config: dict[str, Any],
     executor: Executor,
     git_revision: str | None,
+    faults: list[dict[str, Any]],
 ) -> Manifest:
-    """Write the shards and the manifest of the slides that are done; ``faults`` are listed beside them.
+    """Write the shards and the manifest; ``states`` and ``faults`` are all slides that it lists.
 
     Raises:
-        DataError: no magnification has enough samples.
+        DataError: a slide's work is damaged.
         UserError: a full disk.
     """
-    done = sorted((s for s in states if s["status"] == "done"), key=lambda s: s["slide"])
-    plan, is_new = planned(read_plan(root), done, specs, split, settings)
-    if is_new:
+    if packing.is_new:
         (root / MANIFEST_NAME).unlink(missing_ok=True)
         shutil.rmtree(root / "shards", ignore_errors=True)
-    encoder = one_encoder(root, done)
-    if encoder["name"] == "stats":
-        encoder["statistics"] = plan.statistics or train_statistics(root, done, split)
-    plan = replace(plan, statistics=encoder["statistics"], inputs_sha256=None)
-    plan.save(root)
-    jobs, counts, dropped = make_jobs(root, done, specs, split, settings, plan.statistics, plan.batches)
-    if not jobs:
-        reasons = "; ".join(f"{label}: {reason}" for label, reason in dropped.items()) or "no slide could be read"
-        raise DataError(f"{root}: no magnification has enough samples; {reasons}. See qc/index.html")
+    packing.plan.save(root)
+    encoder, jobs, done = packing.encoder, packing.jobs, packing.done
     lines: dict[int, dict[str, Any]] = {}
     with progress(total=len(jobs), label="packing", unit="shard") as bar:
         for position, line in executor.map(write_shard, jobs):
@@ -414,10 +454,10 @@ def pack(
         encoder=EncoderInfo(**encoder),
         columns=columns,
         shards=[ShardInfo(**lines[i]) for i in range(len(jobs))],
-        counts=counts,
+        counts=packing.counts,
         patients=patients,
         held_out=split.held_out,
-        dropped=dropped,
+        dropped=packing.dropped,
         slides=[_slide_line(state, split) for state in sorted(states + faults, key=lambda s: s["slide"])],
         glass={s["slide"]: s["glass"] for s in done},
         config=config,
@@ -425,7 +465,7 @@ def pack(
         git_revision=git_revision,
     )
     manifest.save(root)
-    replace(plan, inputs_sha256=inputs_hash(states, specs, split, settings)).save(root)
+    replace(packing.plan, inputs_sha256=inputs_hash(states, specs, split, settings)).save(root)
     return manifest
 
 

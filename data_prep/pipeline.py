@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.executor import Died, Executor, make_executor
-from data_prep.pack import pack
+from data_prep.pack import Packing, pack, plan_packing
 from data_prep.qc import write_page
 from data_prep.settings import PrepareSettings, differences, from_config
 from data_prep.shard_plan import batch_facts, inputs_hash, known_splits, read_plan
@@ -20,6 +20,7 @@ from data_prep.table import SlideFault, find_slides, is_frozen
 from data_prep.work import (
     DONE,
     FAILED,
+    IMAGES_NAME,
     STATE_NAME,
     SlideJob,
     failed_state,
@@ -73,6 +74,7 @@ def prepare(cfg: Any) -> Manifest | None:
         config={name: value for name, value in config.items() if name not in ("root", "slides")},
         executor=executor,
         part=parse_part(cfg.get("part")),
+        drop_images=bool(cfg.get("drop_images")),
     )
 
 
@@ -118,8 +120,12 @@ def run(
     config: dict[str, Any],
     executor: Executor,
     part: tuple[int, int] | None = None,
+    drop_images: bool = False,
 ) -> Manifest | None:
     """Prepare the slides that are not done, then pack them; with ``part`` only that share, without packing.
+
+    drop_images: delete the slides' images once they are in shards, half of all bytes; a slide whose shards are to be
+        written anew is then read anew.
 
     Raises:
         ConfigError: the folder holds the work of another configuration.
@@ -128,8 +134,7 @@ def run(
     began = time.perf_counter()
     root.mkdir(parents=True, exist_ok=True)
     check_settings(root, settings)
-    known = known_splits(root)
-    split = split_slides(specs, settings, known)
+    split = split_slides(specs, settings, known_splits(root))
     for spec in specs:
         if is_frozen(spec.name):
             print(f"warning: {spec.name}: a frozen section by its barcode; diagnostic slides (-DX) are usually meant")
@@ -143,34 +148,85 @@ def run(
     if part is not None:
         print(f"part {part[0]}/{part[1]} is done; when all are, run the same command without part= to pack the shards")
         return None
+    manifest = pack_slides(root, specs, faults, settings, config, executor, began)
+    if drop_images:
+        for spec in specs:
+            (slide_folder(root, spec.name) / IMAGES_NAME).unlink(missing_ok=True)
+    return manifest
+
+
+def pack_slides(
+    root: Path,
+    specs: list[SlideSpec],
+    faults: list[SlideFault],
+    settings: PrepareSettings,
+    config: dict[str, Any],
+    executor: Executor,
+    began: float,
+) -> Manifest:
+    """Pack the slides that are done, if that has not been done; read those again whose dropped images are needed.
+
+    Raises:
+        DataError: nothing came of it, or a slide that would be needed again is gone.
+    """
+    known = known_splits(root)
     by_name = {spec.name: spec for spec in specs}
-    states = patients_of([state for spec in specs if (state := read_state(root, spec.name))], by_name)
     fault_states = [
         {"status": FAILED, "reason": f.reason, "slide": f.name, "patient": "", "path": f.path} for f in faults
     ]
-    done = [state for state in states if state["status"] == DONE]
-    split = split_of_done(specs, done, settings, known)
-    manifest = finished(root, states, by_name, split, settings)
-    if manifest is not None:
-        print(f"{root}: nothing to do, the shards are complete (data.name=… or another data.root makes a second set)")
-        return manifest
-    try:
-        manifest = pack(
-            root,
-            states=states,
-            faults=fault_states,
-            specs=by_name,
-            split=split,
-            settings=settings,
-            config=config,
-            executor=executor,
-            git_revision=git_revision(),
-        )
-    except DataError:
-        write_page(root, states + fault_states, {"train": {}, "test": {}}, {}, [], f"{settings.name}: nothing packed")
-        raise
+    while True:
+        states = patients_of([state for spec in specs if (state := read_state(root, spec.name))], by_name)
+        done = [state for state in states if state["status"] == DONE]
+        split = split_of_done(specs, done, settings, known)
+        manifest = finished(root, states, by_name, split, settings)
+        if manifest is not None:
+            print(f"{root}: nothing to do, the shards are complete (another data.name or data.root makes a second set)")
+            return manifest
+        try:
+            packing = plan_packing(root, done, by_name, split, settings)
+        except DataError:
+            title = f"{settings.name}: nothing packed"
+            write_page(root, states + fault_states, {"train": {}, "test": {}}, {}, [], title)
+            raise
+        again = without_images(root, packing, by_name)
+        if not again:
+            break
+        print(f"{len(again)} slides are read again: their shards are to be written, and their images were dropped")
+        prepare_slides(root, again, settings, split, executor)
+    manifest = pack(
+        root,
+        packing,
+        states=states,
+        faults=fault_states,
+        specs=by_name,
+        split=split,
+        settings=settings,
+        config=config,
+        executor=executor,
+        git_revision=git_revision(),
+    )
     report(root, manifest, states + fault_states, split, time.perf_counter() - began)
     return manifest
+
+
+def without_images(root: Path, packing: Packing, specs: dict[str, SlideSpec]) -> list[SlideSpec]:
+    """Return the slides that are to be packed and whose images are gone (``drop_images``).
+
+    Raises:
+        DataError: one of them is gone itself; the shards that are there are left as they are.
+    """
+    names = sorted(
+        name for name in packing.slides_to_write(root) if not (slide_folder(root, name) / IMAGES_NAME).is_file()
+    )
+    for name in names:
+        try:
+            stamp_of(specs[name].path)
+        except OSError as error:
+            raise DataError(
+                f"{specs[name].path}: not there, and its patches are in the shards of {root} alone, which a change in "
+                "the slide table would make anew; put the slide back, or leave others out by exclude.txt"
+            ) from error
+    return [specs[name] for name in names]
 
 
 def replace_grids(root: Path, *, specs: list[SlideSpec], settings: PrepareSettings, executor: Executor) -> Manifest:

@@ -33,7 +33,7 @@ from zoomldm.errors import DataError
 from zoomldm.files import raise_if_disk_fault, write_json
 
 DONE, FAILED = "done", "failed"
-STATE_NAME = "state.json"
+STATE_NAME, IMAGES_NAME = "state.json", "images.bin"
 MAX_LISTED = 50
 
 
@@ -137,7 +137,7 @@ def _prepare(job: SlideJob, encoder: Encoder, aside: Path) -> dict[str, Any]:
         encode = union_of(regions, tissue.fraction.shape)
         if not settings.encode_background:
             encode &= tissue.fraction >= settings.tissue.min_tile
-        writer = ImageWriter(aside / "images.bin", job.spec.name, slide, settings, regions)
+        writer = ImageWriter(aside / IMAGES_NAME, job.spec.name, slide, settings, regions)
         cells, rows, result, encode_s = _fold(slide, settings, tissue, regions, encode, encoder, writer)
         slide.check_unchanged()
         np.save(aside / "rows.npy", stored_rows(rows, encoder))

@@ -1,8 +1,8 @@
 """Slides to shards on tiny slides, in one process; restarts and other faults."""
 
-import dataclasses
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,11 +26,20 @@ from zoomldm.files import sha256_of
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def prepare_folder(folder, root, *, executor=None, part=None, **values):
-    settings = tiny_settings(**values)
-    specs, faults = find_slides(str(folder), settings.mpp)
-    executor = executor or SerialExecutor()
-    return run(root, specs=specs, faults=faults, settings=settings, config={}, executor=executor, part=part)
+def prepare_folder(folder, root, *, executor=None, part=None, drop_images=False, specs=None, **values):
+    settings, faults = tiny_settings(**values), []
+    if specs is None:
+        specs, faults = find_slides(str(folder), settings.mpp)
+    return run(
+        root,
+        specs=specs,
+        faults=faults,
+        settings=settings,
+        config={},
+        executor=executor or SerialExecutor(),
+        part=part,
+        drop_images=drop_images,
+    )
 
 
 def samples_of(manifest, split=None):
@@ -223,6 +232,61 @@ def test_what_changes_the_slides_that_are_there_makes_all_shards_anew(slides, ti
     assert {line["slide"] for line in manifest.slides} == {"b", "c", "d"}
     assert verify(manifest) == []
     assert read_plan(data).batches == [["b", "c", "d"]]
+
+
+def images_of(data):
+    return sorted(path.parent.name for path in data.glob("slides/*/images.bin"))
+
+
+def test_dropped_images_are_missed_by_nobody(slides, tiny_slide, tmp_path, capsys):
+    """Not by the shards that are there, nor by slides that are added; if all is made anew, slides are read again."""
+    data, plain = tmp_path / "data", tmp_path / "plain"
+    manifest = prepare_folder(slides, data)
+    prepare_folder(slides, plain)
+    before = hashes(data)
+    assert images_of(data) == ["a", "b", "c"]
+    prepare_folder(slides, data, drop_images=True)
+    assert images_of(data) == []
+    assert hashes(data) == before
+    assert verify(manifest) == []
+    tiny_slide("d", seed=9)
+    capsys.readouterr()
+    prepare_folder(slides, data)
+    assert "read again" not in capsys.readouterr().out
+    assert {name: hashes(data)[name] for name in before} == before
+    assert images_of(data) == ["d"]
+    prepare_folder(slides, plain)
+    (slides / "a.tif").unlink()
+    manifest = prepare_folder(slides, data, drop_images=True)
+    assert "2 slides are read again" in capsys.readouterr().out  # d's are there
+    assert images_of(data) == []
+    assert verify(manifest) == []
+    prepare_folder(slides, plain)
+    assert hashes(data) == hashes(plain)
+
+
+def test_shards_stay_where_a_slide_that_they_would_be_made_of_is_gone(slides, tmp_path):
+    data = tmp_path / "data"
+    specs, _ = find_slides(str(slides))
+    prepare_folder(slides, data, specs=specs, drop_images=True)
+    before = hashes(data)
+    (slides / "b.tif").unlink()
+    prepare_folder(slides, data, specs=specs)  # nothing is to do
+    with pytest.raises(DataError, match=r"b\.tif: not there.*put the slide back"):
+        prepare_folder(slides, data, specs=[replace(spec, labels={"grade": 3}) for spec in specs])
+    assert hashes(data) == before
+    assert verify(Manifest.load(data)) == []
+
+
+def test_shards_stay_where_nothing_would_be_left(slides, tmp_path):
+    """The reason is said before anything is taken away."""
+    data = tmp_path / "data"
+    manifest = prepare_folder(slides, data, min_samples={"train": 100, "test": 100})
+    (slides / "a.tif").unlink()
+    (slides / "b.tif").unlink()
+    with pytest.raises(DataError, match="no magnification has enough samples"):
+        prepare_folder(slides, data, min_samples={"train": 100, "test": 100})
+    assert verify(manifest) == []
 
 
 def test_another_configuration_in_the_folder_is_refused_with_the_keys(slides, tmp_path):
@@ -425,4 +489,4 @@ def test_parts_are_a_partition():
 def test_settings_are_plain_data():
     settings = tiny_settings()
     assert json.loads(json.dumps(settings.to_dict()))["ladder"]["patch_px"] == 16
-    assert dataclasses.replace(settings, seed=1) != settings
+    assert replace(settings, seed=1) != settings
