@@ -177,12 +177,12 @@ def pack_slides(
     while True:
         states = patients_of([state for spec in specs if (state := read_state(root, spec.name))], by_name)
         done = [state for state in states if state["status"] == DONE]
-        split = split_of_done(specs, done, settings, known)
-        manifest = finished(root, states, by_name, split, settings)
-        if manifest is not None:
-            print(f"{root}: nothing to do, the shards are complete (another data.name or data.root makes a second set)")
-            return manifest
         try:
+            split = split_of_done(specs, done, settings, known)
+            manifest = finished(root, states, by_name, split, settings)
+            if manifest is not None:
+                print(f"{root}: nothing to do, the shards are complete (data.name=… makes a second set)")
+                return manifest
             packing = plan_packing(root, done, by_name, split, settings)
         except DataError:
             title = f"{settings.name}: nothing packed"

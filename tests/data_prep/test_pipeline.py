@@ -361,6 +361,18 @@ def test_every_bad_input_is_reported_with_its_reason_and_the_others_go_on(slides
     assert sorted(manifest.patients["train"] + manifest.patients["test"]) == ["a", "b", "c"]
 
 
+def test_the_page_says_why_where_every_slide_failed(tmp_path):
+    slides = tmp_path / "slides"
+    slides.mkdir()
+    (slides / "empty.svs").touch()
+    (slides / "noise.svs").write_bytes(b"x" * 5000)
+    with pytest.raises(DataError, match="no slide could be prepared"):
+        prepare_folder(slides, tmp_path / "data")
+    page = (tmp_path / "data" / "qc" / "index.html").read_text()
+    assert "an empty file (0 bytes)" in page
+    assert "not a slide that OpenSlide knows" in page
+
+
 def test_an_unreadable_file_is_reported(slides, tmp_path):
     from data_prep.slide_files import readable_stamp
 
