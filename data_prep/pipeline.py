@@ -134,7 +134,8 @@ def run(
     began = time.perf_counter()
     root.mkdir(parents=True, exist_ok=True)
     check_settings(root, settings)
-    split = split_slides(specs, settings, known_splits(root))
+    known = known_splits(root)
+    split = split_slides(specs, settings, known)
     for spec in specs:
         if is_frozen(spec.name):
             print(f"warning: {spec.name}: a frozen section by its barcode; diagnostic slides (-DX) are usually meant")
@@ -148,7 +149,7 @@ def run(
     if part is not None:
         print(f"part {part[0]}/{part[1]} is done; when all are, run the same command without part= to pack the shards")
         return None
-    manifest = pack_slides(root, specs, faults, settings, config, executor, began)
+    manifest = pack_slides(root, specs, faults, settings, known, config, executor, began)
     if drop_images:
         for spec in specs:
             (slide_folder(root, spec.name) / IMAGES_NAME).unlink(missing_ok=True)
@@ -160,16 +161,18 @@ def pack_slides(
     specs: list[SlideSpec],
     faults: list[SlideFault],
     settings: PrepareSettings,
+    known: dict[str, str],
     config: dict[str, Any],
     executor: Executor,
     began: float,
 ) -> Manifest:
     """Pack the slides that are done, if that has not been done; read those again whose dropped images are needed.
 
+    known: splits that patients have already; began: when the command did, by ``time.perf_counter``.
+
     Raises:
         DataError: nothing came of it, or a slide that would be needed again is gone.
     """
-    known = known_splits(root)
     by_name = {spec.name: spec for spec in specs}
     fault_states = [
         {"status": FAILED, "reason": f.reason, "slide": f.name, "patient": "", "path": f.path} for f in faults

@@ -27,8 +27,7 @@ def overlay(tissue: TissueMask, kept: np.ndarray, regions: list[RungRegions], la
     size = max(1, round(width * factor)), max(1, round(height * factor))
     pixels = np.array(Image.fromarray(tissue.thumbnail).resize(size, Image.Resampling.BOX))
     small_mask, small_kept = (
-        np.asarray(Image.fromarray(area).resize(size, Image.Resampling.NEAREST))
-        for area in (mask, kept.repeat(cells, 0).repeat(cells, 1))
+        np.asarray(Image.fromarray(area).resize(size, Image.Resampling.NEAREST)) for area in (mask, kept)
     )
     pale = pixels[~small_kept]
     pixels[~small_kept] = (pale + (255 - pale) * PALE).astype(np.uint8)

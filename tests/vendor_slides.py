@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from zoomldm.data.schema import encode_image
+
 SHORT, LONG, RATIONAL, FLOAT, SIGNED = 3, 4, 5, 11, 9  # types of TIFF values
 
 
@@ -32,7 +34,7 @@ def write_ndpi(
     Levels of 1/1 and 1/4 of the side, then the macro image; directories with 64-bit pointers behind a TIFF's header.
 
     Args:
-        pixels: (h, w, 3); ``tile_width`` divides w, and 4 * tile_width does as well.
+        pixels: (h, w, 3); 32 divides h, and 4 * tile_width divides w.
     """
     height, width = pixels.shape[:2]
     levels = [(pixels, 1), (pixels[::4, ::4], 4)]
@@ -126,7 +128,7 @@ def write_mrxs(
     for level in range(levels):
         records = b""
         for (y, x), photo in sorted(photos.items()):
-            coded = jpeg_of(photo, subsampling="4:4:4") if image_format == "JPEG" else _png_of(photo)
+            coded = jpeg_of(photo, subsampling="4:4:4") if image_format == "JPEG" else encode_image(photo)
             number = (y << level) * across + (x << level)
             records += struct.pack("<4i", number, len(data), len(coded), 0)
             data += coded
@@ -150,12 +152,6 @@ def write_mrxs(
         lines += [f"DIGITIZER_WIDTH = {image_px}", f"DIGITIZER_HEIGHT = {image_px}"]
     (folder / "Slidedat.ini").write_text("\n".join(lines) + "\n")
     return path
-
-
-def _png_of(pixels: np.ndarray) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels)).save(stream, "PNG", compress_level=1)
-    return stream.getvalue()
 
 
 def _joined(photos: dict[tuple[int, int], np.ndarray], image_px: int) -> dict[tuple[int, int], np.ndarray]:

@@ -1,12 +1,9 @@
 """Whole-slide DICOM made here (TILED_FULL, JPEG tiles) and opened by OpenSlide."""
 
-import io
-
 import numpy as np
 import openslide
 import pydicom
 import pytest
-from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
@@ -19,6 +16,7 @@ from data_prep.slide import Slide
 from data_prep.table import find_slides
 from data_prep.work import read_state
 from tests.tiny_slides import swapped_profile, tiny_settings, tissue_pixels
+from tests.vendor_slides import jpeg_of
 from zoomldm.errors import DataError
 
 TILE = 128
@@ -31,9 +29,7 @@ def jpeg_tiles(pixels):
     full[: pixels.shape[0], : pixels.shape[1]] = pixels
     for y in range(0, height, TILE):
         for x in range(0, width, TILE):
-            stream = io.BytesIO()
-            Image.fromarray(full[y : y + TILE, x : x + TILE]).save(stream, "JPEG", quality=95, subsampling="4:2:2")
-            yield stream.getvalue()
+            yield jpeg_of(full[y : y + TILE, x : x + TILE], subsampling="4:2:2")
 
 
 def write_level(path, pixels, series, *, mpp, level=0, patient="", icc=None, undefined_length=False):
