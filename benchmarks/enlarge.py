@@ -32,6 +32,8 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=4)
     parser.add_argument("--mpp", type=float, default=0.25, help="scale that the large slide is given")
     args = parser.parse_args()
+    if args.times < 1 or not 0.05 <= args.mpp <= 20:
+        parser.error(f"--times {args.times}, --mpp {args.mpp:g}: expected 1 or more, and 0.05 to 20")
     try:
         source = tifffile.TiffFile(args.source)
     except (OSError, tifffile.TiffFileError) as error:

@@ -175,6 +175,8 @@ def main() -> None:
     parser.add_argument("--without-plain", action="store_true")
     parser.add_argument("--workers", action="store_true", help="also two copies of the slide with one and two workers")
     args = parser.parse_args()
+    if args.mpp is not None and not 0.05 <= args.mpp <= 20:
+        parser.error(f"--mpp {args.mpp:g}: expected 0.05 to 20")
     with tempfile.TemporaryDirectory(prefix="bench-prep-") as root:
         compare(args, Path(root))
 

@@ -12,6 +12,7 @@ from data_prep.slide import Slide, SlideSpec
 from data_prep.splits import AREA, split_patients
 from data_prep.table import SlideFault
 from data_prep.tissue import find_tissue
+from data_prep.work import reason_of
 from zoomldm.errors import DataError
 from zoomldm.files import progress
 
@@ -56,7 +57,7 @@ def plan_slide(job: PlanJob) -> SlidePlan | str:
             tissue.fraction, ladder, settings.regions, slide=job.spec.name, seed=settings.seed, area=area
         )
     except (DataError, UnreadableError, OSError, ValueError) as error:
-        return str(error)
+        return reason_of(job.spec, error)
     union = union_of(regions, tissue.fraction.shape)
     num_base_px = int(union.sum()) * ladder.patch_px**2
     return SlidePlan(

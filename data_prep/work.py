@@ -93,7 +93,7 @@ def prepare_slide(job: SlideJob) -> dict[str, Any]:
         try:
             state = _prepare(job, encoder, aside)
         except (DataError, UnreadableError) as error:
-            state = failed_state(job.spec, str(error))
+            state = failed_state(job.spec, reason_of(job.spec, error))
         except OSError as error:
             raise_if_disk_fault(error, aside)
             state = failed_state(job.spec, f"{job.spec.path}: {error}")
@@ -112,6 +112,11 @@ def prepare_slide(job: SlideJob) -> dict[str, Any]:
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return state
+
+
+def reason_of(spec: SlideSpec, error: Exception) -> str:
+    """Return why a slide failed, with its file: a ``DataError`` names it, what a reader raises does not."""
+    return str(error) if isinstance(error, DataError) else f"{spec.path}: {error}; check the file or copy it again"
 
 
 def failed_state(spec: SlideSpec, reason: str) -> dict[str, Any]:

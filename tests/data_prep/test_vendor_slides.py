@@ -9,6 +9,7 @@ import pytest
 
 from data_prep.executor import SerialExecutor
 from data_prep.pipeline import run
+from data_prep.plan import PlanJob, plan_slide
 from data_prep.slide import Slide, SlideSpec
 from data_prep.table import find_slides
 from data_prep.work import SlideJob, is_done, prepare_slide, read_state
@@ -134,6 +135,19 @@ def test_photos_that_cannot_be_decoded_cost_their_tiles_alone(tmp_path):
     state = prepare_slide(SlideJob(spec=spec_of(path), settings=tiny_settings(), root=tmp_path / "data", by_area=False))
     assert state["status"] == "done"
     assert 200 < state["unreadable_tiles"] <= 17 * 17  # of 16 px under a photo of 256 px
+
+
+def test_an_ndpi_whose_restart_markers_are_not_where_it_says_is_reported_with_its_file(tmp_path):
+    path = write_ndpi(tmp_path / "a.ndpi", tissue_pixels(2048, 640), mpp=0.5, tile_width=256)
+    content = bytearray(path.read_bytes())
+    for marker in range(0xD0, 0xD8):
+        content = content.replace(bytes([0xFF, marker]), b"\0\0")
+    path.write_bytes(content)
+    state = prepare_slide(SlideJob(spec=spec_of(path), settings=tiny_settings(), root=tmp_path / "data", by_area=False))
+    assert state["status"] == "failed"
+    assert state["reason"].startswith(f"{path}: Restart marker not found")
+    assert state["reason"].endswith("check the file or copy it again")
+    assert plan_slide(PlanJob(spec_of(path), tiny_settings(), by_area=False)) == state["reason"]
 
 
 def test_a_mirax_slide_whose_data_change_is_done_again(tmp_path):
