@@ -46,7 +46,7 @@ fid: setup  ## distances per magnification of the newest ZoomLDM run (RUN=name F
 bench: bench-prep bench-loader bench-grids bench-train  ## all benchmarks, each against the plain way (also bench-prep, -loader, -grids, -train)
 
 bench-prep: setup
-	$(PY) data_prep/demo_slides.py folder=cache/bench-slides num_patients=1
+	$(PY) data_prep/demo/slides.py folder=cache/bench-slides num_patients=1
 	$(PY) benchmarks/prep.py $(or $(SLIDE),cache/bench-slides/demo-P01.tif) --workers \
 		$(if $(ENCODER),--encoder $(ENCODER) --repeats 1)
 	$(if $(SLIDE)$(ENCODER),,$(PY) benchmarks/prep.py cache/bench-slides/demo-P01.tif --mpp 0.25)

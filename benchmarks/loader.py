@@ -22,12 +22,12 @@ import numpy as np
 import torch
 from synthetic import make_shards
 
-from zoomldm.curriculum import Uniform
+from zoomldm.curriculum.base import Uniform
 from zoomldm.data.batch import SparseGridGroup
-from zoomldm.data.loader import TrainLoader, partition
 from zoomldm.data.manifest import Manifest, ShardInfo
+from zoomldm.data.order.loader import TrainLoader, partition
+from zoomldm.data.order.sequence import GlobalSequence
 from zoomldm.data.reader import SampleSource
-from zoomldm.data.sequence import GlobalSequence
 from zoomldm.data.shards import column_path, index_path
 from zoomldm.ladder import Ladder
 

@@ -30,14 +30,14 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
-from data_prep import work  # noqa: E402
-from data_prep.encoding import TileQueue  # noqa: E402
-from data_prep.executor import LocalExecutor  # noqa: E402
-from data_prep.quadtree import union_of  # noqa: E402
-from data_prep.regions import RegionSettings, find_regions  # noqa: E402
+from data_prep.execution.encoding.queue import TileQueue  # noqa: E402
+from data_prep.execution.local import LocalExecutor  # noqa: E402
+from data_prep.fold.quadtree import union_of  # noqa: E402
+from data_prep.fold.regions import RegionSettings, find_regions  # noqa: E402
 from data_prep.settings import PrepareSettings  # noqa: E402
-from data_prep.slide import Slide, SlideSpec  # noqa: E402
-from data_prep.tissue import TissueSettings, find_tissue  # noqa: E402
+from data_prep.slides.slide import Slide, SlideSpec  # noqa: E402
+from data_prep.tissue.segmenter import TissueSettings, find_tissue  # noqa: E402
+from data_prep.work import prepare_slide as work  # noqa: E402
 from zoomldm.data.schema import encode_image  # noqa: E402
 from zoomldm.encoder.base import Encoder  # noqa: E402
 from zoomldm.ladder import Ladder  # noqa: E402

@@ -26,18 +26,18 @@ from synthetic import make_shards
 
 from zoomldm.build import make_zoomldm, plain
 from zoomldm.cli import CONF
-from zoomldm.curriculum import Uniform
+from zoomldm.curriculum.base import Uniform
 from zoomldm.data.batch import Batch
 from zoomldm.data.manifest import Manifest
+from zoomldm.data.order.sequence import GlobalSequence
 from zoomldm.data.reader import SampleSource
-from zoomldm.data.sequence import GlobalSequence
 from zoomldm.ladder import Ladder
-from zoomldm.runs import Run
-from zoomldm.training.launch import FabricSettings, connected
+from zoomldm.launch.fabric import FabricSettings, connected
+from zoomldm.model.trainable import Trainable
+from zoomldm.runs.run import Run
 from zoomldm.training.loop import LoopSettings, fit
 from zoomldm.training.optim import OptimSettings, build_optimizer, learning_rate, set_learning_rate
 from zoomldm.training.perf import count_flops_per_image, peak_flops
-from zoomldm.training.trainable import Trainable
 
 TINY_SAMPLES = {0: 512, 1: 512, 2: 512, 3: 512, 4: 256, 5: 128, 6: 64, 7: 32}
 SKIPPED_WINDOWS = 1

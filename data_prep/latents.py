@@ -10,8 +10,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 def make_latents(cfg: Any) -> None:
     """Load the manifest first, so that a missing data set is said at once, then the autoencoder."""
-    from data_prep.latent_column import add_latents, encoder_of
-    from data_prep.variant_column import add_variants
+    from data_prep.columns.latent import add_latents, encoder_of
+    from data_prep.columns.variants import add_variants
     from zoomldm.data.manifest import Manifest
 
     manifest = Manifest.load(cfg.data.root)

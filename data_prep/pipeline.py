@@ -8,16 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from data_prep.executor import Died, Executor, make_executor
-from data_prep.pack import Packing, pack, plan_packing
-from data_prep.qc import write_page
+from data_prep.execution.local import Died, Executor, make_executor
+from data_prep.pack.pack import Packing, pack, plan_packing
+from data_prep.pack.shard_plan import batch_facts, inputs_hash, known_splits, read_plan
+from data_prep.pack.splits import NOTHING, Split, split_patients
+from data_prep.report.qc import write_page
 from data_prep.settings import PrepareSettings, differences, from_config
-from data_prep.shard_plan import batch_facts, inputs_hash, known_splits, read_plan
-from data_prep.slide import SlideSpec
-from data_prep.slide_files import stamp_of
-from data_prep.splits import NOTHING, Split, split_patients
-from data_prep.table import SlideFault, find_slides, is_frozen
-from data_prep.work import (
+from data_prep.slides.files import stamp_of
+from data_prep.slides.slide import SlideSpec
+from data_prep.slides.table import SlideFault, find_slides, is_frozen
+from data_prep.work.prepare_slide import (
     DONE,
     FAILED,
     IMAGES_NAME,
@@ -59,7 +59,7 @@ def prepare(cfg: Any) -> Manifest | None:
         cfg.get("executor", "local"), cfg.get("workers"), cfg.get("timeout_s"), cfg.get("encoders")
     )
     if cfg.get("plan"):
-        from data_prep.plan import print_plan
+        from data_prep.report.estimate import print_plan
 
         print_plan(specs, faults, settings, executor)
         return None
@@ -87,7 +87,7 @@ def _demo_slides(cfg: Any) -> Path:
     maker = cfg.data.get("demo_slides")
     if not maker:
         raise ConfigError(f"data={cfg.data.name}: which slides? give a folder, a glob or a CSV: slides=/path/to/slides")
-    from data_prep.demo_slides import make_demo_slides
+    from data_prep.demo.slides import make_demo_slides
 
     folder = Path(maker["folder"])
     make_demo_slides(folder, **{name: value for name, value in maker.items() if name != "folder"})
@@ -239,7 +239,7 @@ def replace_grids(root: Path, *, specs: list[SlideSpec], settings: PrepareSettin
         ConfigError: the folder was made with other settings than these.
         DataError: there are no shards, or slides are gone.
     """
-    from data_prep.add_grid import add_grid
+    from data_prep.columns.grid import add_grid
 
     check_settings(root, settings, but="encoder")
     states = [state for spec in specs if (state := read_state(root, spec.name))]

@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from data_prep.regions import RegionSettings
-from data_prep.tissue import PRESETS, TissueSettings
+from data_prep.fold.regions import RegionSettings
+from data_prep.tissue.segmenter import PRESETS, TissueSettings
 from zoomldm.errors import ConfigError, near_match
 from zoomldm.ladder import Ladder
 

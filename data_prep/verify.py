@@ -9,7 +9,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 
 def verify_data(cfg: Any) -> None:
-    from data_prep.verification import verify
+    from data_prep.report.verification import verify
     from zoomldm.data.manifest import Manifest
     from zoomldm.errors import DataError
 

@@ -4,7 +4,7 @@ from zoomldm.cli import main
 
 
 def run(cfg) -> None:
-    from zoomldm.demo import run_demo
+    from zoomldm.commands.demo import run_demo
 
     run_demo(cfg)
 

@@ -4,7 +4,7 @@ from zoomldm.cli import main
 
 
 def run(cfg) -> None:
-    from zoomldm.doctor import examine
+    from zoomldm.commands.doctor import examine
 
     examine(cfg)
 

@@ -7,13 +7,13 @@ from zoomldm.cli import main
 
 
 def check(cfg) -> None:
-    from zoomldm.evaluation.command import check_evaluate
+    from zoomldm.commands.evaluation_check import check_evaluate
 
     check_evaluate(cfg)
 
 
 def run(cfg) -> None:
-    from zoomldm.evaluation.job import evaluate
+    from zoomldm.commands.evaluation import evaluate
 
     evaluate(cfg)
 

@@ -9,13 +9,13 @@ from zoomldm.cli import main
 
 
 def check(cfg) -> None:
-    from zoomldm.runs import find_run
+    from zoomldm.runs.run import find_run
 
     find_run(cfg.paths.runs, "zoomldm", cfg.run)
 
 
 def run(cfg) -> None:
-    from zoomldm.export import export
+    from zoomldm.export.folder import export
 
     export(cfg)
 

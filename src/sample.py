@@ -10,16 +10,16 @@ from zoomldm.cli import main
 
 
 def check(cfg) -> None:
-    from zoomldm.evaluation.command import check_sample
+    from zoomldm.commands.evaluation_check import check_sample
 
     check_sample(cfg)
 
 
 def run(cfg) -> None:
     if cfg.weights:
-        from zoomldm.evaluation.published import sample
+        from zoomldm.commands.sample_published import sample
     else:
-        from zoomldm.evaluation.job import sample
+        from zoomldm.commands.evaluation import sample
     sample(cfg)
 
 

@@ -4,19 +4,19 @@ python src/train.py model=zoomldm data=brca_8mag
 python src/train.py -m cond=film,none
 """
 
-from zoomldm.check import check_train
 from zoomldm.cli import main
+from zoomldm.commands.check import check_train
 
 
 def before(jobs: list) -> None:
-    from zoomldm.demo import make_what_is_missing, say_defaults
+    from zoomldm.commands.demo import make_what_is_missing, say_defaults
 
     say_defaults(jobs)
     make_what_is_missing(jobs)
 
 
 def after_sweep(jobs: list, folder) -> None:
-    from zoomldm.training.sweep import compare_jobs
+    from zoomldm.commands.sweep import compare_jobs
 
     compare_jobs(jobs, folder)
 
@@ -24,8 +24,8 @@ def after_sweep(jobs: list, folder) -> None:
 def run(cfg) -> None:
     from hydra.core.hydra_config import HydraConfig
 
-    from zoomldm.training.job import train
-    from zoomldm.training.launch import job_command
+    from zoomldm.commands.train import train
+    from zoomldm.launch.fabric import job_command
 
     overrides = HydraConfig.get().overrides
     train(cfg, list(overrides.task), job_command(__file__, overrides.task, overrides.hydra))

@@ -26,7 +26,7 @@ def main() -> None:
 
             print(report(path, with_hash=not options.no_hash))
         if options.summary:
-            from zoomldm.cost import summary
+            from zoomldm.commands.cost import summary
 
             print(summary())
 

@@ -1,6 +1,6 @@
 import pytest
 
-from tests.tiny_slides import tissue_pixels, write_slide
+from tests.helpers.tiny_slides import tissue_pixels, write_slide
 
 
 @pytest.fixture

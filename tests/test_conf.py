@@ -7,7 +7,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from zoomldm import cli
-from zoomldm.check import combination_faults
+from zoomldm.commands.check import combination_faults
 from zoomldm.errors import ConfigError
 
 CONF = cli.CONF
@@ -120,7 +120,7 @@ def test_senseless_combinations_are_refused_with_a_reason(words, reason):
 
 
 def test_the_papers_run_names_everything_that_is_missing(tmp_path):
-    from zoomldm.check import check_train
+    from zoomldm.commands.check import check_train
 
     (cfg,) = cli.compose_jobs("train", ["model=zoomldm", "data=brca_8mag", f"paths.root={tmp_path}"])
     with pytest.raises(ConfigError) as caught:

@@ -19,8 +19,8 @@ from torch.nn import functional
 from tests.golden.analytic import Vector, find_vectors
 from zoomldm.cond.vit import ViTConditioner
 from zoomldm.diffusion.guidance import guided
-from zoomldm.diffusion.samplers import ddim, ddim_timesteps
-from zoomldm.diffusion.schedule import linear, scaled_linear
+from zoomldm.diffusion.schedules.base import linear, scaled_linear
+from zoomldm.diffusion.solvers.ddim import ddim, ddim_timesteps
 from zoomldm.encoder import ctranspath, hipt
 from zoomldm.model.autoencoder import Autoencoder
 from zoomldm.model.dit import DiT, sin_cos_positions

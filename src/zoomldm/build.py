@@ -13,13 +13,13 @@ from zoomldm.ladder import Ladder
 
 if TYPE_CHECKING:
     from zoomldm.cond.base import Conditioner
-    from zoomldm.curriculum import Curriculum
+    from zoomldm.curriculum.base import Curriculum
     from zoomldm.data.manifest import Manifest
     from zoomldm.encoder.base import Encoder
     from zoomldm.model.autoencoder import Autoencoder
     from zoomldm.model.edm import EDM
+    from zoomldm.model.trainable import Trainable
     from zoomldm.model.zoomldm import ZoomLDM
-    from zoomldm.training.trainable import Trainable
 
 
 def plain(node: Any) -> Any:
@@ -39,7 +39,7 @@ def curriculum_of(cfg: Any, manifest: Manifest, counts: Sequence[int] | None = N
     Args:
         counts: training samples of each rung, the manifest's where not given (exclude.txt may leave fewer).
     """
-    from zoomldm.curriculum import make_curriculum, make_single
+    from zoomldm.curriculum.base import make_curriculum, make_single
 
     if counts is None:
         counts = [manifest.count("train", m) for m in manifest.ladder.magnifications]
@@ -157,7 +157,7 @@ def make_unet(cfg: Any, *, context_dim: int):
 
 def make_zoomldm(cfg: Any, *, num_rungs: int, grid_dim: int, latent_scale: float) -> ZoomLDM:
     """Build an untrained ZoomLDM: conditioner and U-Net, with the facts that the data set decides."""
-    from zoomldm.diffusion.schedule import scaled_linear
+    from zoomldm.diffusion.schedules.base import scaled_linear
     from zoomldm.model.zoomldm import ZoomLDM
 
     conditioner = make_conditioner(cfg.cond, num_rungs=num_rungs, grid_dim=grid_dim)
@@ -175,7 +175,7 @@ def make_zoomldm(cfg: Any, *, num_rungs: int, grid_dim: int, latent_scale: float
 
 def make_edm(cfg: Any, *, num_rungs: int, num_tokens: int, token_dim: int) -> EDM:
     """Build an untrained embedding diffusion model (``model.arch``: transformer or dit) for a conditioner's tokens."""
-    from zoomldm.diffusion.schedule import linear, squared_cosine
+    from zoomldm.diffusion.schedules.base import linear, squared_cosine
     from zoomldm.model.dit import DiT
     from zoomldm.model.edm import EDM
 
@@ -299,8 +299,8 @@ def _load_run(runs: str | Path, name: str, kind: str) -> tuple[Any, Any, dict]:
     from omegaconf import OmegaConf
 
     from zoomldm.errors import WeightsError
-    from zoomldm.runs import find_run
-    from zoomldm.training.checkpoint import load_model
+    from zoomldm.runs.checkpoint import load_model
+    from zoomldm.runs.run import find_run
 
     run = find_run(runs, name=name, kind=kind)
     info, weights = load_model(run.folder)

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_prep.executor import Died, LocalExecutor
-from data_prep.slide import SlideSpec
-from data_prep.work import SlideJob, prepare_slide
-from tests.tiny_slides import tiny_settings
+from data_prep.execution.local import Died, LocalExecutor
+from data_prep.slides.slide import SlideSpec
+from data_prep.work.prepare_slide import SlideJob, prepare_slide
+from tests.helpers.tiny_slides import tiny_settings
 
 REAL_SLIDE = Path(__file__).resolve().parents[3] / "shared" / "slides" / "CMU-1-Small-Region.svs"
 NUM_COPIES = int(os.environ.get("ZOOMLDM_FUZZ_COPIES", "500"))

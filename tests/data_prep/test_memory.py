@@ -13,12 +13,12 @@ import resource, sys
 sys.path[:0] = [{root!r}, {root!r} + "/src"]
 from pathlib import Path
 import numpy as np, tifffile
-from data_prep.regions import RegionSettings
+from data_prep.fold.regions import RegionSettings
 from data_prep.settings import PrepareSettings
-from data_prep.slide import SlideSpec
-from data_prep.tissue import TissueSettings
-from data_prep.work import SlideJob, prepare_slide
-from tests.tiny_slides import tissue_pixels
+from data_prep.slides.slide import SlideSpec
+from data_prep.tissue.segmenter import TissueSettings
+from data_prep.work.prepare_slide import SlideJob, prepare_slide
+from tests.helpers.tiny_slides import tissue_pixels
 from zoomldm.ladder import Ladder
 
 WIDTH, HEIGHT, TILE = {width}, {height}, 512

@@ -10,13 +10,13 @@ import openslide
 import pytest
 from omegaconf import OmegaConf
 
-from data_prep import work
-from data_prep.executor import LocalExecutor, SerialExecutor
+from data_prep.execution.local import LocalExecutor, SerialExecutor
+from data_prep.pack.shard_plan import read_plan
 from data_prep.pipeline import parse_part, prepare, run
-from data_prep.shard_plan import read_plan
-from data_prep.table import find_slides
-from data_prep.verification import verify
-from tests.tiny_slides import tiny_settings
+from data_prep.report.verification import verify
+from data_prep.slides.table import find_slides
+from data_prep.work import prepare_slide as work
+from tests.helpers.tiny_slides import tiny_settings
 from zoomldm.data.manifest import Manifest
 from zoomldm.data.schema import SampleMeta, decode_grid, decode_image
 from zoomldm.data.shards import ShardReader, column_path, read_keys
@@ -374,7 +374,7 @@ def test_the_page_says_why_where_every_slide_failed(tmp_path):
 
 
 def test_an_unreadable_file_is_reported(slides, tmp_path):
-    from data_prep.slide_files import readable_stamp
+    from data_prep.slides.files import readable_stamp
 
     (slides / "folder.svs").mkdir()
     with pytest.raises(DataError, match="a folder, not a slide"):
@@ -415,7 +415,7 @@ def test_a_full_disk_is_said_and_leaves_nothing_half_written(slides, tmp_path, m
 
 
 def test_a_slide_that_yields_nothing_stands_out(slides, tmp_path):
-    from tests.tiny_slides import GLASS, write_slide
+    from tests.helpers.tiny_slides import GLASS, write_slide
 
     glass = np.random.default_rng(0).normal(GLASS, 0.8, (400, 400, 3)).astype(np.uint8)
     write_slide(slides / "empty.tif", glass)

@@ -25,9 +25,9 @@ from zoomldm.data.dihedral import NUM_VARIANTS, transformed
 from zoomldm.data.manifest import Manifest
 from zoomldm.data.remote import RemoteShards
 from zoomldm.data.schema import SampleMeta, decode_image, decode_npy, encode_npy, fields_of, slide_key
-from zoomldm.data.sequence import seeded_subset
+from zoomldm.data.order.sequence import seeded_subset
 from zoomldm.data.shards import ColumnReader, column_path
-from zoomldm.data.slots import filled, placed
+from zoomldm.data.order.slots import filled, placed
 from zoomldm.errors import DataError
 
 _TAR_HEADER = tarfile.BLOCKSIZE

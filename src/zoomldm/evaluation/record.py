@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from zoomldm.errors import UserError
-from zoomldm.evaluation.evaluate import Evaluator, Examples
-from zoomldm.evaluation.report import text_claims, text_table, write_report
+from zoomldm.evaluation.evaluator import Evaluator, Examples
+from zoomldm.evaluation.report.tables import text_claims, text_table, write_report
 from zoomldm.evaluation.result import Evaluation
 from zoomldm.files import write_atomically
 

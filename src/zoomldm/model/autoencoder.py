@@ -17,7 +17,7 @@ from torch.nn import functional
 from zoomldm.data.batch import Batch
 from zoomldm.diffusion.losses import squared_error
 from zoomldm.diffusion.noise import keyed_uniform
-from zoomldm.training.trainable import Trainable
+from zoomldm.model.trainable import Trainable
 
 
 class Autoencoder(nn.Module):

@@ -17,8 +17,8 @@ from torch.nn import functional
 
 from zoomldm.diffusion.guidance import guided
 from zoomldm.diffusion.noise import keyed_normal
-from zoomldm.diffusion.samplers import ddim
-from zoomldm.diffusion.schedule import NoiseSchedule, squared_cosine
+from zoomldm.diffusion.schedules.base import NoiseSchedule, squared_cosine
+from zoomldm.diffusion.solvers.ddim import ddim
 
 NUM_FREQUENCIES = 256
 

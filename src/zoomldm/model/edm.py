@@ -19,10 +19,10 @@ from zoomldm.data.batch import Batch
 from zoomldm.diffusion.guidance import drop_condition, guided
 from zoomldm.diffusion.losses import x0_loss
 from zoomldm.diffusion.noise import keyed_dropout, keyed_normal, keyed_timesteps
-from zoomldm.diffusion.samplers import ddim, ddim_timesteps
-from zoomldm.diffusion.schedule import NoiseSchedule, linear
+from zoomldm.diffusion.schedules.base import NoiseSchedule, linear
+from zoomldm.diffusion.solvers.ddim import ddim, ddim_timesteps
 from zoomldm.errors import ConfigError
-from zoomldm.training.trainable import Trainable
+from zoomldm.model.trainable import Trainable
 
 
 class EDM(nn.Module):

@@ -16,9 +16,9 @@ from zoomldm.data.batch import Batch, GridGroup
 from zoomldm.diffusion.guidance import drop_condition, guided
 from zoomldm.diffusion.losses import eps_loss
 from zoomldm.diffusion.noise import keyed_dropout, keyed_normal, keyed_timesteps
-from zoomldm.diffusion.samplers import ddim, ddim_timesteps
-from zoomldm.diffusion.schedule import NoiseSchedule, scaled_linear
-from zoomldm.training.trainable import Trainable
+from zoomldm.diffusion.schedules.base import NoiseSchedule, scaled_linear
+from zoomldm.diffusion.solvers.ddim import ddim, ddim_timesteps
+from zoomldm.model.trainable import Trainable
 
 
 class ZoomLDM(Trainable):

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from zoomldm.training.trainable import Trainable
+from zoomldm.model.trainable import Trainable
 
 
 def decay_at(num_updates: int, decay: float) -> float:

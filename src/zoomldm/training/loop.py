@@ -19,25 +19,25 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from zoomldm.curriculum import Curriculum
+from zoomldm.curriculum.base import Curriculum
 from zoomldm.data.batch import Batch
-from zoomldm.data.loader import Partition, TrainLoader, partition
+from zoomldm.data.order.loader import Partition, TrainLoader, partition
+from zoomldm.data.order.sequence import GlobalSequence, mix64
 from zoomldm.data.reader import SampleSource
-from zoomldm.data.sequence import GlobalSequence, mix64
 from zoomldm.errors import ConfigError, UserError
-from zoomldm.training.checkpoint import CheckpointInfo, Checkpoints
+from zoomldm.launch.fabric import FabricSettings
+from zoomldm.launch.preempt import Preempted, Preemption
+from zoomldm.model.trainable import Trainable
+from zoomldm.runs.checkpoint import CheckpointInfo, Checkpoints
 from zoomldm.training.ema import Ema
-from zoomldm.training.evaluate import refreshed_batch_norm, validation_losses
-from zoomldm.training.launch import FabricSettings
 from zoomldm.training.optim import OptimSettings, build_optimizer, learning_rate, set_learning_rate
 from zoomldm.training.perf import PerfMeter, count_flops_per_image, duration
-from zoomldm.training.preempt import Preempted, Preemption
-from zoomldm.training.trainable import Trainable
-from zoomldm.training.watch import ExplosionWatch, Window
+from zoomldm.training.validation import refreshed_batch_norm, validation_losses
+from zoomldm.training.window import ExplosionWatch, Window
 
 if TYPE_CHECKING:
-    from zoomldm.runs import Run
-    from zoomldm.tracking import Tracker
+    from zoomldm.runs.run import Run
+    from zoomldm.tracking.mlflow import Tracker
 
 OnSample = Callable[[Trainable, int], Path | None]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from zoomldm.errors import ConfigError
-from zoomldm.training.trainable import Trainable
+from zoomldm.model.trainable import Trainable
 
 SCHEDULES = ("constant", "cosine")
 LR_SCALES = {"none": 0.0, "sqrt": 0.5, "linear": 1.0}

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from zoomldm.data.batch import Batch
-from zoomldm.training.records import append_lines
+from zoomldm.runs.records import append_lines
 
 BACKWARD_FACTOR = 3
 """FLOPs of forward and backward together over those of forward: a backward pass costs two forward passes."""

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from tests.toy_data import make_toy_data
-from zoomldm.curriculum import Uniform
+from tests.helpers.toy_data import make_toy_data
+from zoomldm.curriculum.base import Uniform
 from zoomldm.data.dihedral import NUM_VARIANTS, transformed
-from zoomldm.data.loader import TrainLoader, partition
+from zoomldm.data.order.loader import TrainLoader, partition
 from zoomldm.data.manifest import Manifest
 from zoomldm.data.reader import SampleSource
 from zoomldm.data.schema import decode_npy, encode_npy
-from zoomldm.data.sequence import GlobalSequence
+from zoomldm.data.order.sequence import GlobalSequence
 from zoomldm.data.shards import ShardReader, column_path, write_column
 from zoomldm.errors import DataError
 

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from tests.toy_data import make_toy_data
+from tests.helpers.toy_data import make_toy_data
 from zoomldm.data.manifest import Manifest
 from zoomldm.errors import DataError
 

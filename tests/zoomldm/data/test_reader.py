@@ -9,7 +9,7 @@ import pytest
 import torch
 import webdataset
 
-from tests.toy_data import make_toy_data, toy_sample
+from tests.helpers.toy_data import make_toy_data, toy_sample
 from zoomldm.data.manifest import Manifest
 from zoomldm.data.reader import SampleSource, _OpenFiles
 from zoomldm.data.schema import decode_grid, decode_image, decode_npy, encode_npy

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from tests.toy_data import make_toy_data
-from zoomldm.curriculum import Uniform
-from zoomldm.data.loader import TrainLoader, partition
+from tests.helpers.toy_data import make_toy_data
+from zoomldm.curriculum.base import Uniform
+from zoomldm.data.order.loader import TrainLoader, partition
 from zoomldm.data.manifest import Manifest
 from zoomldm.data.reader import SampleSource
 from zoomldm.data.remote import RemoteShards, remote_shards
-from zoomldm.data.sequence import GlobalSequence
+from zoomldm.data.order.sequence import GlobalSequence
 from zoomldm.errors import DataError
 
 

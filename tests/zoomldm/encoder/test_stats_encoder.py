@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tests.tiny_slides import tissue_pixels
+from tests.helpers.tiny_slides import tissue_pixels
 from zoomldm.encoder.base import Encoder, encode_in_batches
 from zoomldm.encoder.stats import CLIP, FEATURE_NAMES, StatsEncoder, standardise
 

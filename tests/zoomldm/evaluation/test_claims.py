@@ -4,8 +4,8 @@ import pytest
 
 from zoomldm.errors import UserError
 from zoomldm.evaluation.claims import below, lowest_judged, overall, run_below, verdict
-from zoomldm.evaluation.compare import compare, merge
 from zoomldm.evaluation.distances import Measure
+from zoomldm.evaluation.report.compare import compare, merge
 from zoomldm.evaluation.result import Cell, DescriptorInfo, Evaluation
 
 LABELS = ["20x", "10x", "5x", "2.5x"]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.toy_evaluation import toy_patches
+from tests.helpers.toy_evaluation import toy_patches
 from zoomldm.encoder.stats import FEATURE_NAMES, StatsEncoder
 from zoomldm.errors import ConfigError, UserError, WeightsError
 from zoomldm.features.base import Descriptor

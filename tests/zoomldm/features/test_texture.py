@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.toy_evaluation import blurred, toy_patches
+from tests.helpers.toy_evaluation import blurred, toy_patches
 from zoomldm.errors import UserError
 from zoomldm.evaluation.distances import SAMPLES_PER_DIMENSION, frechet
 from zoomldm.features.texture import BOUND, COMPONENTS, TextureDescriptor

@@ -5,7 +5,7 @@ import contextlib
 import pytest
 import torch
 
-from tests.toy_training import ToyTrainable
+from tests.helpers.toy_training import ToyTrainable
 from zoomldm.training.ema import Ema, decay_at
 
 

@@ -11,14 +11,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.toy_data import make_toy_data
-from tests.toy_training import ToyTrainable, forked, forked_ranks, train
+from tests.helpers.toy_data import make_toy_data
+from tests.helpers.toy_training import ToyTrainable, forked, forked_ranks, train
 from zoomldm.errors import UserError
-from zoomldm.runs import Run
+from zoomldm.launch.preempt import EXIT_PREEMPTED
+from zoomldm.runs.records import MetricsLog
+from zoomldm.runs.run import Run
 from zoomldm.training.loop import LoopSettings, settings_of
 from zoomldm.training.optim import OptimSettings
-from zoomldm.training.preempt import EXIT_PREEMPTED
-from zoomldm.training.records import MetricsLog
 
 STEPS = 100
 

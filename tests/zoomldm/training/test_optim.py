@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.toy_training import ToyTrainable
+from tests.helpers.toy_training import ToyTrainable
 from zoomldm.errors import ConfigError
 from zoomldm.training.optim import OptimSettings, build_optimizer, learning_rate, set_learning_rate
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tests.zoomldm.weights.originals import UNET_DIMS, dit_file, official_file, unet_file
+from tests.helpers.originals import UNET_DIMS, dit_file, official_file, unet_file
 from zoomldm.files import sha256_of
 from zoomldm.weights.families import why_not_needed
 from zoomldm.weights.inspect import inspect, report

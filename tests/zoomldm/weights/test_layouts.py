@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.zoomldm.weights.originals import UNET_DIMS, VQ_DIMS
+from tests.helpers.originals import UNET_DIMS, VQ_DIMS
 from zoomldm.encoder.ctranspath import build_ctranspath
 from zoomldm.encoder.hipt import build_hipt
 from zoomldm.model.autoencoder import Autoencoder

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tests.zoomldm.weights.originals import UNET_DIMS, VQ_DIMS, official_file, tensors_of, unet_file
+from tests.helpers.originals import UNET_DIMS, VQ_DIMS, official_file, tensors_of, unet_file
 from zoomldm.errors import WeightsError
 from zoomldm.model.autoencoder import Autoencoder
 from zoomldm.model.unet import build_unet

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.zoomldm.weights.originals import (
+from tests.helpers.originals import (
     SUMMARIZER_DIMS,
     UNET_DIMS,
     dit_file,

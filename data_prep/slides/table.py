@@ -1,0 +1,179 @@
+"""The slides to prepare: a folder, a glob or a CSV becomes a list of ``SlideSpec`` and a list of what was wrong."""
+
+import csv
+import glob
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_prep.slides.dicom import DicomFolder, dicom_slides, is_dicom
+from data_prep.slides.slide import SLIDE_SUFFIXES, SlideSpec
+from zoomldm.data.schema import SPLITS, slide_key
+from zoomldm.errors import ConfigError, DataError, near_match
+
+TCGA_BARCODE = re.compile(r"(TCGA-[A-Z0-9]{2}-[A-Z0-9]{4})(-\d{2}[A-Z]?-\d{2}-([A-Z]{2}))?", re.IGNORECASE)
+FROZEN = {"TS", "BS", "MS"}
+KNOWN_COLUMNS = ("path", "slide", "patient", "split", "mpp")
+
+
+@dataclass(frozen=True)
+class SlideFault:
+    """A line of the table that cannot become a slide."""
+
+    path: str
+    name: str
+    reason: str
+
+
+def patient_of(name: str) -> str:
+    """Return a TCGA barcode's first 12 characters, otherwise the name itself."""
+    match = TCGA_BARCODE.match(name)
+    return match[1].upper() if match else name
+
+
+def is_frozen(name: str) -> bool:
+    """Say whether a TCGA barcode is that of a frozen section (-TS, -MS or -BS)."""
+    match = TCGA_BARCODE.match(name)
+    return bool(match and match[3] and match[3].upper() in FROZEN)
+
+
+def find_slides(slides: str, mpp: float | None = None) -> tuple[list[SlideSpec], list[SlideFault]]:
+    """Read the slide table, sorted by name.
+
+    Args:
+        slides: a folder (searched with its subfolders), a glob, one slide, or a CSV with a ``path`` column and
+            optionally slide, patient, split, mpp and further columns, which become labels. A DICOM series is one
+            slide, of whichever of its files ``slides`` names some.
+        mpp: scale of slides that have none of their own.
+
+    Raises:
+        ConfigError: no such folder or file, no slide in it, a CSV without the path column.
+    """
+    path = Path(slides).expanduser()
+    if path.suffix.lower() == ".csv":
+        specs, faults = _from_csv(path, mpp)
+    else:
+        specs, faults = _named(_paths(slides, path), mpp), []
+    specs, doubles = _without_doubles(sorted(specs, key=lambda spec: (spec.name, str(spec.path))))
+    if not specs and not faults:
+        raise ConfigError(
+            f"slides={slides}: no slide in it; expected files that end in {', '.join(sorted(SLIDE_SUFFIXES))}"
+        )
+    return specs, faults + doubles
+
+
+def _paths(slides: str, path: Path) -> list[Path]:
+    if path.is_dir():
+        found = [
+            p
+            for p in path.rglob("*")
+            if p.suffix.lower() in SLIDE_SUFFIXES
+            and not any(part.startswith(".") for part in p.relative_to(path).parts)
+        ]
+        return [p for p in found if not p.is_dir()]
+    if path.is_file():
+        return [path]
+    found = [Path(p) for p in glob.glob(str(path), recursive=True) if Path(p).is_file()]
+    if not found:
+        raise ConfigError(f"slides={slides}: no such folder or file, and nothing matches it as a glob")
+    return [p for p in found if p.suffix.lower() != ".csv"]
+
+
+def _named(paths: list[Path], mpp: float | None) -> list[SlideSpec]:
+    """Return a spec a slide: one a file, but one for all the DICOM files of a series."""
+    folders = {folder: dicom_slides(folder) for folder in {path.parent for path in paths if is_dicom(path)}}
+    specs = {}
+    for path in paths:
+        if is_dicom(path) and (slide := folders[path.parent].get(path)):
+            specs[slide.path] = SlideSpec(path=slide.path, name=slide.name, patient=patient_of(slide.patient), mpp=mpp)
+        elif not is_dicom(path) or len(paths) == 1:  # DICOM of another kind is reported only where it alone was given
+            name = path.name[: -len(path.suffix)]
+            specs[path] = SlideSpec(path=path, name=name, patient=patient_of(name), mpp=mpp)
+    return list(specs.values())
+
+
+def _from_csv(path: Path, mpp: float | None) -> tuple[list[SlideSpec], list[SlideFault]]:
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream)
+            columns = [(name or "").strip() for name in reader.fieldnames or []]
+            reader.fieldnames = columns
+            lines = [{k: (v or "").strip() for k, v in line.items() if k} for line in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError(f"slides={path}: cannot be read as a CSV ({error})") from error
+    if "path" not in columns:
+        hint = near_match("path", columns)
+        raise ConfigError(f"slides={path}: no column 'path';{hint} its columns are {', '.join(columns) or 'none'}")
+    specs, faults, folders = [], [], {}
+    for number, line in enumerate(lines, 2):
+        try:
+            specs.append(_spec_of(path, line, mpp, folders))
+        except DataError as error:
+            faults.append(
+                SlideFault(line["path"], line.get("slide") or f"line {number}", f"{path}, line {number}: {error}")
+            )
+    return specs, faults
+
+
+def _spec_of(table: Path, line: dict[str, str], mpp: float | None, folders: dict[Path, DicomFolder]) -> SlideSpec:
+    if not line["path"]:
+        raise DataError("no path")
+    path = Path(line["path"]).expanduser()
+    path = path if path.is_absolute() else table.parent / path
+    own_name, own_patient = path.name.removesuffix(path.suffix), ""
+    if is_dicom(path) or path.is_dir():
+        path, own_name, own_patient = _dicom_of(path, folders)
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    name = line.get("slide") or own_name
+    split = line.get("split") or None
+    if split not in (None, *SPLITS):
+        raise DataError(f"split {split!r}, expected train or test (or nothing)")
+    try:
+        own_mpp = float(line["mpp"]) if line.get("mpp") else mpp
+    except ValueError as error:
+        raise DataError(f"mpp {line['mpp']!r} is not a number") from error
+    labels = {k: v for k, v in line.items() if k not in KNOWN_COLUMNS}
+    patient = line.get("patient") or patient_of(own_patient or name)
+    return SlideSpec(path=path, name=name, patient=patient, split=split, mpp=own_mpp, labels=labels)
+
+
+def _dicom_of(path: Path, folders: dict[Path, DicomFolder]) -> tuple[Path, str, str]:
+    """Return file, name and patient of a DICOM slide, given by one of its files or by its folder.
+
+    Args:
+        folders: those read so far; a folder is read once for all lines.
+
+    Raises:
+        DataError: a folder without DICOM slides, or with several.
+    """
+    folder = path if path.is_dir() else path.parent
+    if folder not in folders:
+        folders[folder] = dicom_slides(folder) if folder.is_dir() else {}
+    if path != folder:
+        slide = folders[folder].get(path)
+        return (slide.path, slide.name, slide.patient) if slide else (path, path.stem, "")
+    slides = sorted(set(folders[folder].values()), key=lambda slide: slide.path)
+    if len(slides) != 1:
+        files = ", ".join(slide.path.name for slide in slides)
+        hint = f"give each a line with its file: {files}" if slides else "give the slide's file"
+        raise DataError(f"{path}: a folder with {len(slides)} DICOM slides, expected one; {hint}")
+    return slides[0].path, slides[0].name, slides[0].patient
+
+
+def _without_doubles(specs: list[SlideSpec]) -> tuple[list[SlideSpec], list[SlideFault]]:
+    kept: dict[str, SlideSpec] = {}
+    series: dict[Path, SlideSpec] = {}
+    faults = []
+    for spec in specs:
+        if is_dicom(spec.path) and (first := series.setdefault(spec.path, spec)) is not spec:
+            reason = f"{spec.path}: the same DICOM series as slide {first.name}; give one line to a series"
+            faults.append(SlideFault(str(spec.path), spec.name, reason))
+            continue
+        first = kept.setdefault(slide_key(spec.name), spec)
+        if first is not spec:
+            reason = (
+                f"{spec.path}: the same slide name as {first.path}; rename it, or name both in a CSV (slide column)"
+            )
+            faults.append(SlideFault(str(spec.path), spec.name, reason))
+    return list(kept.values()), faults

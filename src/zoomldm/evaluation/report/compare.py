@@ -1,0 +1,201 @@
+"""Several runs side by side: a table, claims and a picture from their evaluations, as at the end of a sweep."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from zoomldm.errors import UserError
+from zoomldm.evaluation.claims import run_below
+from zoomldm.evaluation.evaluator import Examples
+from zoomldm.evaluation.report.page import Claims, Page, Picture, Section, Table, table_to_markdown
+from zoomldm.evaluation.report.tables import format_cell
+from zoomldm.evaluation.result import ROWS, Claim, Evaluation
+from zoomldm.files import write_atomically
+from zoomldm.sampling import pictures
+
+Entry = tuple[str, Evaluation]
+
+
+def compare(entries: Sequence[Entry], *, below: Sequence[tuple[str, str]] = ()) -> "Comparison":
+    """Put runs side by side under their names; runs of one name are one row (single-magnification runs).
+
+    Args:
+        below: pairs of names (lower, upper): the claim that the first lies below the second at the lowest judged
+            magnifications. Pairs with a name that is not there are left out.
+
+    Raises:
+        UserError: there is nothing to compare, or the runs were judged by different descriptors.
+    """
+    if not entries:
+        raise UserError("comparison: no run was evaluated; run src/evaluate.py on them first")
+    judges = {evaluation.judge.fingerprint: evaluation.judge.distance_name for _, evaluation in entries}
+    if len(judges) > 1:
+        raise UserError(
+            f"comparison: the runs were judged by different descriptors ({', '.join(sorted(set(judges.values())))}); "
+            "evaluate them again with one and the same features="
+        )
+    names = list(dict.fromkeys(name for name, _ in entries))
+    together = {name: merge([evaluation for other, evaluation in entries if other == name]) for name in names}
+    claims = [
+        claim
+        for lower, upper in below
+        if lower in together and upper in together
+        for claim in _claims(lower, upper, together)
+    ]
+    return Comparison(together, claims)
+
+
+def merge(evaluations: Sequence[Evaluation]) -> Evaluation:
+    """Unite evaluations of different magnifications to one; where two have the same, the later one counts."""
+    if len(evaluations) == 1:
+        return evaluations[0]
+    labels = sorted({x for one in evaluations for x in one.magnifications}, key=lambda x: -float(x.rstrip("x")))
+    cells: dict = {}
+    for one in evaluations:
+        for distance, rows in one.cells.items():
+            for row, by_label in rows.items():
+                cells.setdefault(distance, {}).setdefault(row, {}).update(by_label)
+    ids = {label: value for one in evaluations for label, value in one.reference_ids.items()}
+    names = " + ".join(one.run_name for one in evaluations)
+    return replace(evaluations[0], run_name=names, magnifications=labels, cells=cells, reference_ids=ids, claims=[])
+
+
+class Comparison:
+    """Runs by name, and what was claimed about them."""
+
+    def __init__(self, runs: dict[str, Evaluation], claims: Sequence[Claim]) -> None:
+        self.runs, self.claims = runs, list(claims)
+        self.distance_name = next(iter(runs.values())).judge.distance_name
+        labels = {label for evaluation in runs.values() for label in evaluation.magnifications}
+        self.magnifications = sorted(labels, key=lambda label: -float(label.rstrip("x")))
+
+    def table(self, rows: Sequence[str] = ("oracle", "generated"), *, paired: bool = False) -> Table:
+        """Return runs × magnifications; the real rows that all runs share stand above."""
+        body, styles = [], []
+        first = next(iter(self.runs.values()))
+        if not paired:
+            for row in ("halves", "reconstructions"):
+                if row in first.rows:
+                    body.append([ROWS[row], *(self._text(first, row, label) for label in self.magnifications)])
+                    styles.append("quiet")
+        for row in rows:
+            for number, (name, run) in enumerate((n, r) for n, r in self.runs.items() if row in r.rows):
+                title = f"{name}, {ROWS[row]}" if len(rows) > 1 else name
+                body.append([title, *(self._text(run, row, label, paired) for label in self.magnifications)])
+                styles.append("break" if number == 0 else "")
+        name = f"{self.distance_name}, paired" if paired else self.distance_name
+        caption = "Lower is nearer to real patches; ± one standard error; † too few samples to judge."
+        return Table([name, *self.magnifications], body, styles, caption)
+
+    def to_text(self) -> str:
+        """Return the table and the claims for a terminal."""
+        lines = [table_to_markdown(self.table())]
+        lines += [f"  {claim.verdict:<14} {claim.statement}" for claim in self.claims]
+        return "\n".join(lines)
+
+    def page(self, title: str, examples: dict[str, Examples] | None = None) -> Page:
+        """Lay the comparison out as a page; ``examples`` shows each run's patches beside the same references."""
+        items: list = [self.table(), self._chart()]
+        sections = [Section("Distances", items)]
+        paired = [run for run in self.runs.values() if any(c.paired for c in _oracle(run).values())]
+        if paired:
+            text = "Each synthetic patch against the real patch whose condition it was made from."
+            sections.append(Section("Does a patch follow its condition?", [text, self.table(("oracle",), paired=True)]))
+        if self.claims:
+            shown = Claims([(claim.verdict, claim.statement, claim.details) for claim in self.claims])
+            sections.append(Section("What the figures show", [shown]))
+        if examples:
+            sections += self._panels(examples)
+        judge = next(iter(self.runs.values()))
+        facts = " · ".join(part for part in (f"{len(self.runs)} rows", judge.hardware, judge.date) if part)
+        runs = "; ".join(f"{name}: {run.run_name}" for name, run in self.runs.items())
+        return Page(
+            title,
+            f"{self.distance_name} by magnification, {', '.join(self.runs)}.",
+            f"{facts}. Runs: {runs}.",
+            sections,
+        )
+
+    def write(self, folder: str | os.PathLike, *, title: str, examples: dict[str, Examples] | None = None) -> Path:
+        """Write ``comparison.html`` (one file), ``comparison.md`` and its pictures; return the path of the HTML."""
+        folder, page = Path(folder), self.page(title, examples)
+        for picture in page.pictures():
+            write_atomically(folder / picture.name, picture.png)
+        write_atomically(folder / "comparison.md", page.to_markdown())
+        write_atomically(folder / "comparison.html", page.to_html())
+        return folder / "comparison.html"
+
+    def metrics(self) -> dict[str, float]:
+        """Return every run's distances as ``fd_texture/oracle/5x/film``, ready for a tracker."""
+        return {f"{key}/{name}": value for name, run in self.runs.items() for key, value in run.metrics().items()}
+
+    def _text(self, run: Evaluation, row: str, label: str, paired: bool = False) -> str:
+        cell = run.cell(row, label)
+        if cell is None or (paired and cell.paired is None):
+            return "–"
+        return format_cell(replace(cell, distance=cell.paired, judged=True) if paired else cell)
+
+    def _chart(self) -> Picture:
+        lines = []
+        first = next(iter(self.runs.values()))
+        for name, run, row in [
+            ("real, other half", first, "halves"),
+            *((n, r, "oracle") for n, r in self.runs.items()),
+        ]:
+            cells = [(label, cell) for label in self.magnifications if (cell := run.cell(row, label))]
+            if cells:
+                lines.append(
+                    pictures.Line(
+                        name,
+                        [label for label, _ in cells],
+                        [max(cell.distance.value, 1e-6) for _, cell in cells],
+                        [cell.distance.error for _, cell in cells],
+                        dashed=row == "halves",
+                        colour="#8b8b93" if row == "halves" else None,
+                        hollow=[not cell.judged for _, cell in cells],
+                    )
+                )
+        png = pictures.chart(
+            lines,
+            x_title="magnification",
+            y_title=f"{self.distance_name} (log)",
+            categories=self.magnifications,
+            log_y=True,
+        )
+        caption = "Oracle conditions by run, ± one standard error; dashed: two halves of the real patches."
+        return Picture("comparison.png", png, caption, is_chart=True)
+
+    def _panels(self, examples: dict[str, Examples]) -> list[Section]:
+        columns = []
+        for label in self.magnifications:
+            shown = {n: e.get("oracle", label) for n, e in examples.items() if e.get("oracle", label) is not None}
+            references = [e.get("reference", label) for n, e in examples.items() if n in shown]
+            if shown:
+                group = label.replace("x", "×")
+                columns.append(pictures.Column("reference", list(references[0][:3]), group))
+                columns += [pictures.Column(name, list(patches[:3]), group) for name, patches in shown.items()]
+        if not columns:
+            return []
+        half = max(1, len({column.group for column in columns}) // 2)
+        groups = list(dict.fromkeys(column.group for column in columns))
+        parts = [groups[:half], groups[half:]] if len(groups) > 4 else [groups]
+        items = []
+        for i, part in enumerate(parts):
+            chosen = [column for column in columns if column.group in part]
+            picture = pictures.panel(chosen, side_px=64)
+            caption = "The same references and the same noise, run by run."
+            items.append(Picture(f"comparison_patches_{i}.png", pictures.png_bytes(picture), caption))
+        return [Section("Patches", items)]
+
+
+def _claims(lower: str, upper: str, together: dict[str, Evaluation]) -> list[Claim]:
+    names = (lower, upper)
+    claims = [run_below(together[lower], together[upper], names)]
+    if all(any(cell.paired for cell in _oracle(together[name]).values()) for name in names):
+        claims.append(run_below(together[lower], together[upper], names, paired=True))
+    return claims
+
+
+def _oracle(evaluation: Evaluation) -> dict:
+    return evaluation.cells[evaluation.judge.distance_name].get("oracle", {})

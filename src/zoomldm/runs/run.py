@@ -1,0 +1,304 @@
+"""A run: a folder with an identity, its configuration, its records, and what it came from.
+
+<paths.runs>/<run_name>/config.yaml     resolved
+                        run.json        kind, code, machine, data set, MLflow run, status
+                        metrics.jsonl perf.jsonl checkpoints/ samples/ report/ evaluation/
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import zoomldm
+from zoomldm.errors import ConfigError, UserError, near_match
+from zoomldm.files import write_atomically, write_json
+
+FORMAT_VERSION = 1
+CONFIG_NAME, RUN_NAME = "config.yaml", "run.json"
+
+NOT_IDENTITY = (
+    "train.steps", "train.checkpoint_every", "train.keep_last", "train.keep_every", "train.sample_every",
+    "train.preempt_every", "optim.max_micro_batch", "fabric", "tracking", "paths", "logging", "hydra", "loader",
+    "fresh", "plan", "evaluation", "features", "experiments", "run_name", "data.root", "data.slides",
+)  # fmt: skip
+"""Keys that may differ between two starts of one run: where and how fast it computes, how far, and what is reported."""
+
+
+class Run:
+    """An open run.
+
+    folder, name, kind, config (plain, resolved); `metrics` is its metrics.jsonl.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        from zoomldm.runs.records import MetricsLog
+
+        self.folder = Path(folder)
+        self.name = self.folder.name
+        self.metrics = MetricsLog(self.folder / "metrics.jsonl")
+
+    def __repr__(self) -> str:
+        return f"Run({self.folder})"
+
+    @classmethod
+    def open(
+        cls,
+        root: Path | str,
+        name: str,
+        config: Mapping[str, Any],
+        *,
+        kind: str,
+        fresh: bool = False,
+        manifest_sha256: str | None = None,
+    ) -> Run:
+        """Create the run `name` under `root`, or go on with it; only the first process writes.
+
+        config: plain and resolved. fresh: delete the run of this name before.
+
+        Raises:
+            ConfigError: a run of this name has another configuration or data set; the message shows what differs.
+        """
+        run = cls(Path(root) / name)
+        if not is_first_process():
+            return run
+        if fresh:
+            shutil.rmtree(run.folder, ignore_errors=True)
+        before = run.described()
+        if before:
+            run._check_same(config, before, manifest_sha256)
+        run.folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(run.folder / CONFIG_NAME, _to_yaml(config))
+        if before:
+            run.update(manifest_sha256=manifest_sha256)
+            return run
+        now = _timestamp()
+        description = {
+            "format_version": FORMAT_VERSION,
+            "kind": kind,
+            "run_name": name,
+            "created": now,
+            "updated": now,
+            "status": "created",
+            "step": 0,
+            **provenance(),
+            "sessions": [],
+            "manifest_sha256": manifest_sha256,
+            "mlflow_run_id": None,
+        }
+        write_json(run.folder / RUN_NAME, description)
+        return run
+
+    @property
+    def kind(self) -> str:
+        """autoencoder, zoomldm or edm."""
+        return self.described().get("kind", "")
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The resolved configuration, from config.yaml."""
+        return _from_yaml(self.folder / CONFIG_NAME)
+
+    def described(self) -> dict[str, Any]:
+        """Return what run.json says, {} where there is none.
+
+        Raises:
+            UserError: unreadable, or of another format version.
+        """
+        path = self.folder / RUN_NAME
+        if not path.is_file():
+            return {}
+        try:
+            content = json.loads(path.read_bytes())
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path}: cannot be read ({error}); fresh=true starts the run anew") from error
+        if content.get("format_version") != FORMAT_VERSION:
+            raise UserError(
+                f"{path}: format version {content.get('format_version')}, this code reads {FORMAT_VERSION}; "
+                "use the code that wrote it, or fresh=true"
+            )
+        return content
+
+    def update(self, **facts: Any) -> None:
+        """Change facts of run.json."""
+        before = self.described()
+        if before != before | facts:
+            write_json(self.folder / RUN_NAME, before | facts | {"updated": _timestamp()})
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Append metrics to metrics.jsonl."""
+        self.metrics.write(step, metrics)
+
+    @property
+    def finished(self) -> bool:
+        """Whether training came to its end."""
+        return self.described().get("status") == "finished"
+
+    @contextmanager
+    def in_progress(self, is_first: bool = True) -> Iterator[None]:
+        """Keep `status` in run.json: running meanwhile, failed after an error; a good end is the caller's to say.
+
+        What trains it is noted beside it, and in `sessions` for each time that it went on.
+        """
+        if is_first:
+            now = provenance()
+            sessions = [*self.described().get("sessions", []), {"began": _timestamp(), **now}]
+            self.update(status="running", sessions=sessions, **now)
+        try:
+            yield
+        except Exception:
+            if is_first:
+                self.update(status="failed")
+            raise
+
+    def _check_same(self, config: Mapping[str, Any], before: Mapping[str, Any], manifest_sha256: str | None) -> None:
+        path = self.folder / CONFIG_NAME
+        differing = differing_keys(_from_yaml(path), config) if path.is_file() else {}
+        advice = "choose another run_name=, or fresh=true to delete that run and start anew"
+        if differing:
+            listed = "\n".join(f"  {key}: {old} in the run, {new} now" for key, (old, new) in differing.items())
+            raise ConfigError(f"run {self.name} was made with another configuration:\n{listed}\n{advice}")
+        known = before.get("manifest_sha256")
+        if known and manifest_sha256 and known != manifest_sha256:
+            raise ConfigError(
+                f"run {self.name} was made with another version of its data set (manifest {known[:12]}, now "
+                f"{manifest_sha256[:12]}); {advice}"
+            )
+
+
+def differing_keys(
+    before: Mapping[str, Any], now: Mapping[str, Any], exempt: Sequence[str] = NOT_IDENTITY
+) -> dict[str, tuple[Any, Any]]:
+    """Return the dotted keys whose values differ, with both values; `exempt` are keys or sections that may."""
+    old, new = flattened(before), flattened(now)
+    return {
+        key: (old.get(key, "not set"), new.get(key, "not set"))
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key) and not any(key == e or key.startswith(e + ".") for e in exempt)
+    }
+
+
+def flattened(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return a nested configuration as one dict of dotted keys; lists stay values."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            flat |= flattened(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value
+    return flat
+
+
+def find_runs(root: Path | str, kind: str | None = None) -> list[Run]:
+    """Return the runs under `root`, of one kind or all, the longest unchanged first."""
+    found = []
+    for path in Path(root).glob(f"*/{RUN_NAME}"):
+        try:
+            description = Run(path.parent).described()
+        except UserError:
+            continue
+        if kind in (None, description["kind"]):
+            found.append((description["updated"], path.parent))
+    return [Run(folder) for _, folder in sorted(found)]
+
+
+def newest(root: Path | str, kind: str) -> Run | None:
+    """Return the run of a kind that was changed last, of those with a checkpoint if any has one; None without runs."""
+    runs = find_runs(root, kind)
+    trained = [run for run in runs if any(run.folder.glob("checkpoints/step-*"))]
+    return next(reversed(trained or runs), None)
+
+
+def find_run(root: Path | str, kind: str, name: str | None = None) -> Run:
+    """Return the run `name`, or the newest of its kind.
+
+    Raises:
+        UserError: there is none; the message lists those that there are.
+    """
+    if name is None:
+        run = newest(root, kind)
+        if run is None:
+            raise UserError(f"{root}: no {kind} run yet; train one first: `python src/train.py model={kind}_tiny`")
+        return run
+    run = Run(Path(root) / name)
+    description = run.described()
+    if not description:
+        names = [r.name for r in find_runs(root, kind)]
+        raise UserError(
+            f"run {name}: not in {root};{near_match(name, names)} {kind} runs there: {', '.join(names) or 'none'}"
+        )
+    if description["kind"] != kind:
+        raise UserError(f"run {name} is a run of {description['kind']}; expected one of {kind}")
+    return run
+
+
+def is_first_process() -> bool:
+    """Say whether this process is the only one or the first of a distributed launch."""
+    return all(int(os.environ.get(name) or 0) == 0 for name in ("LOCAL_RANK", "RANK", "SLURM_PROCID", "NODE_RANK"))
+
+
+def provenance() -> dict[str, Any]:
+    """Describe what is about to train: command, code and machine."""
+    version = getattr(zoomldm, "__version__", None)
+    return {"command": " ".join(sys.argv), "code_version": version, **git_state(), "hardware": hardware()}
+
+
+def git_state() -> dict[str, Any]:
+    """Return {"git_revision", "git_dirty"} of the code, None where it is no checkout."""
+
+    def git(*words: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(Path(__file__).parent), *words],
+                capture_output=True,
+                text=True,
+                timeout=10,
+                check=True,
+            )
+            return done.stdout.strip()
+        except (OSError, subprocess.SubprocessError):
+            return None
+
+    status = git("status", "--porcelain", "--untracked-files=no")
+    return {"git_revision": git("rev-parse", "HEAD"), "git_dirty": None if status is None else bool(status)}
+
+
+def hardware() -> dict[str, Any]:
+    """Describe this machine; GPUs are named where torch is loaded already."""
+    gpus = []
+    if "torch" in sys.modules and sys.modules["torch"].cuda.is_available():
+        cuda = sys.modules["torch"].cuda
+        gpus = [cuda.get_device_name(i) for i in range(cuda.device_count())]
+    return {
+        "host": platform.node(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cpus": len(os.sched_getaffinity(0)),
+        "gpus": gpus,
+        "python": platform.python_version(),
+    }
+
+
+def _timestamp() -> str:
+    now = time.time()
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1e6):06d}Z"
+
+
+def _to_yaml(config: Mapping[str, Any]) -> str:
+    import yaml
+
+    return yaml.safe_dump(json.loads(json.dumps(config)), sort_keys=False, allow_unicode=True)
+
+
+def _from_yaml(path: Path) -> dict[str, Any]:
+    import yaml
+
+    return yaml.safe_load(path.read_text(encoding="utf-8"))

@@ -1,0 +1,92 @@
+"""Measurements beside training, which take nothing from its sequence: validation losses, batch norm's statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+
+from zoomldm.cond.batchnorm import recalibrating
+from zoomldm.curriculum.base import Uniform
+from zoomldm.data.batch import Batch
+from zoomldm.data.order.loader import Partition
+from zoomldm.data.order.sequence import GlobalSequence
+from zoomldm.data.reader import SampleSource
+from zoomldm.model.trainable import Trainable
+
+_FAR_STEP = 1 << 30  # sample numbers that training never reaches
+
+
+@torch.no_grad()
+def validation_losses(
+    trainable: Trainable,
+    *,
+    source: SampleSource,
+    rungs: np.ndarray,
+    num_samples: int,
+    batch_size: int,
+    seed: int,
+    fabric: Fabric,
+) -> dict[int, float]:
+    """Return the mean loss of each rung over the same held-out samples with the same noise every time.
+
+    num_samples: a rung, or as many as there are; a rung without held-out samples is left out. The processes share the
+    batches.
+    """
+    losses = {}
+    for k in rungs.tolist():
+        rung, index = source.eval_samples(source.ladder[k].magnification, num_samples, seed)
+        if len(index) == 0:
+            continue
+        total = torch.zeros(2, dtype=torch.float64, device=fabric.device)
+        starts = range(0, len(index), batch_size)
+        for start in starts[fabric.global_rank :: fabric.world_size]:
+            part = slice(start, start + batch_size)
+            with fabric.autocast():
+                outputs = trainable(source.read(rung[part], index[part]).to(fabric.device), seed)
+            total += torch.stack([outputs["loss_per_sample"].double().sum(), total.new_tensor(len(index[part]))])
+        total = fabric.all_reduce(total, reduce_op="sum").cpu()
+        losses[k] = float(total[0] / total[1])
+    return losses
+
+
+@torch.no_grad()
+def refreshed_batch_norm(
+    trainable: Trainable,
+    *,
+    source: SampleSource,
+    rungs: np.ndarray,
+    num_samples: int,
+    partition: Partition,
+    seed: int,
+    fabric: Fabric,
+) -> None:
+    """Measure batch norm's running statistics anew, under the present weights, on equal numbers of each rung."""
+    with recalibrating(trainable) as needed:
+        if not needed:
+            return
+        for batch in _evenly_mixed(source, rungs, num_samples, partition, seed):
+            with fabric.autocast():
+                trainable.measure_statistics(batch.to(fabric.device))
+
+
+def _evenly_mixed(
+    source: SampleSource, rungs: np.ndarray, num_samples: int, partition: Partition, seed: int
+) -> Iterator[Batch]:
+    """Read whole micro-batches of an even mix of magnifications, this process's share."""
+    counts = np.zeros_like(source.counts)
+    counts[rungs] = source.counts[rungs]
+    at_once = partition.micro_batch * partition.world_size
+    sequence = GlobalSequence(
+        seed=seed,
+        curriculum=Uniform(counts),
+        counts=counts,
+        global_batch=at_once,
+        shard_sizes=source.shard_sizes if source.remote else None,
+    )
+    for turn in range(-(-num_samples // at_once)):
+        first = turn * at_once + partition.rank * partition.micro_batch
+        draws = sequence.draws(np.arange(first, first + partition.micro_batch))
+        yield source.read(draws.rung, draws.index, draws.sample_number + (_FAR_STEP << 20))

@@ -1,0 +1,124 @@
+import numpy as np
+import pytest
+
+from data_prep.columns import grid as add_grid
+from data_prep.execution.local import SerialExecutor
+from data_prep.pipeline import replace_grids
+from data_prep.report.verification import verify
+from data_prep.slides.table import find_slides
+from data_prep.work import prepare_slide as work
+from tests.data_prep.test_pipeline import hashes, prepare_folder, samples_of
+from tests.helpers.tiny_slides import tiny_settings
+from zoomldm.data.manifest import Manifest
+from zoomldm.data.schema import decode_grid, decode_image
+from zoomldm.encoder.base import Encoder
+from zoomldm.errors import ConfigError, DataError
+
+
+class MeanColour(Encoder):
+    """A tile's mean colour: a network's stand-in, with batches of five."""
+
+    name, dim, batch_size, weights_sha256 = "mean", 3, 5, "f00d"
+
+    def __call__(self, tiles):
+        assert len(tiles) == 5
+        return tiles.mean((1, 2), dtype=np.float32)
+
+
+@pytest.fixture
+def slides(tiny_slide, monkeypatch):
+    original = work.get_encoder
+
+    def get_encoder(config):
+        return MeanColour() if config["name"] == "mean" else original(config)
+
+    monkeypatch.setattr(work, "get_encoder", get_encoder)
+    monkeypatch.setattr(add_grid, "get_encoder", get_encoder)
+    for number, name in enumerate(("a", "b")):
+        path = tiny_slide(name, seed=number, width=400, height=360)
+    return path.parent
+
+
+def add(slides, root, **values):
+    settings = tiny_settings(encoder={"name": "mean"}, **values)
+    return replace_grids(root, specs=find_slides(str(slides))[0], settings=settings, executor=SerialExecutor())
+
+
+def test_grids_are_replaced_and_images_stay(slides, tmp_path):
+    root = tmp_path / "data"
+    before = prepare_folder(slides, root)
+    images = {path: h for path, h in hashes(root).items() if ".grid." not in path}
+    manifest = add(slides, root)
+    assert verify(manifest) == []
+    assert {path: h for path, h in hashes(root).items() if ".grid." not in path} == images
+    assert (manifest.encoder.name, manifest.encoder.dim, manifest.encoder.statistics) == ("mean", 3, None)
+    assert Manifest.load(root).counts == before.counts
+    for shard, _, columns in samples_of(manifest):
+        if shard.magnification == 20:
+            colour = decode_image(columns["image"]["png"]).mean((0, 1))
+            assert np.allclose(decode_grid(columns["grid"])[0, 0], colour, atol=0.1)
+
+
+def test_it_equals_a_preparation_with_that_encoder(slides, tmp_path):
+    prepare_folder(slides, tmp_path / "one")
+    add(slides, tmp_path / "one")
+    prepare_folder(slides, tmp_path / "two", encoder={"name": "mean"})
+    assert hashes(tmp_path / "one") == hashes(tmp_path / "two")
+
+
+def test_afterwards_the_folder_belongs_to_the_new_encoder(slides, tmp_path, capsys):
+    root = tmp_path / "data"
+    prepare_folder(slides, root)
+    add(slides, root)
+    prepare_folder(slides, root, encoder={"name": "mean"})
+    assert "nothing to do" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match=r"encoder\.name: mean there, stats now"):
+        prepare_folder(slides, root)
+
+
+def test_slides_may_be_added_before_and_after(slides, tiny_slide, tmp_path):
+    root = tmp_path / "data"
+    prepare_folder(slides, root)
+    tiny_slide("c", seed=2, width=400, height=360)
+    prepare_folder(slides, root)
+    add(slides, root)
+    before = hashes(root)
+    tiny_slide("d", seed=3, width=400, height=360)
+    manifest = prepare_folder(slides, root, encoder={"name": "mean"})
+    assert verify(manifest) == []
+    assert {path: h for path, h in hashes(root).items() if path in before} == before
+    assert manifest.encoder.name == "mean"
+
+
+def test_a_killed_run_leaves_no_mixture_and_goes_on(slides, tmp_path, monkeypatch):
+    root = tmp_path / "data"
+    prepare_folder(slides, root)
+    original, calls = add_grid.write_grids, []
+
+    def breaks(job):
+        calls.append(job.shard.path)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return original(job)
+
+    monkeypatch.setattr(add_grid, "write_grids", breaks)
+    with pytest.raises(KeyboardInterrupt):
+        add(slides, root)
+    with pytest.raises(DataError, match="no grid column"):
+        Manifest.load(root).check_columns(["grid"])
+    monkeypatch.setattr(add_grid, "write_grids", original)
+    monkeypatch.setattr(add_grid, "encode_slide", lambda job: pytest.fail("encoded twice"))
+    assert verify(add(slides, root)) == []
+
+
+def test_other_settings_and_lost_slides_are_refused(slides, tmp_path):
+    root = tmp_path / "data"
+    with pytest.raises(DataError):
+        add(slides, root)
+    root = tmp_path / "other"
+    prepare_folder(slides, root)
+    with pytest.raises(ConfigError, match="patch_px"):
+        add(slides, root, patch_px=32)
+    (slides / "b.tif").write_bytes(b"other")
+    with pytest.raises(DataError, match="gone or have changed: b"):
+        add(slides, root)

@@ -1,0 +1,131 @@
+"""Shared encoders: batches of constant shape across senders, every row to its sender, and the bytes of a lone run."""
+
+import os
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from data_prep.execution.encoding.process import EncoderProcess, PipeLink
+from data_prep.execution.encoding.queue import Batcher, EncoderGoneError, SharedEncoder, TileQueue, shares
+from data_prep.execution.local import LocalExecutor
+from tests.data_prep.test_pipeline import hashes, prepare_folder
+from zoomldm.encoder.base import Encoder
+from zoomldm.encoder.stats import StatsEncoder
+
+
+class Means(Encoder):
+    """Mean colours; remembers the batches it was called with."""
+
+    name, dim, batch_size = "means", 3, 8
+
+    def __init__(self):
+        self.sizes = []
+
+    def __call__(self, tiles):
+        self.sizes.append(len(tiles))
+        return tiles.mean((1, 2)).astype(np.float32)
+
+
+def tiles_of(number, seed=0):
+    return np.random.default_rng(seed).integers(0, 255, (number, 4, 4, 3), dtype=np.uint8)
+
+
+def test_batches_run_across_senders_and_rows_come_back_to_them():
+    encoder = Means()
+    batcher = Batcher(encoder)
+    sent = {"a": [tiles_of(5, 1), tiles_of(6, 2)], "b": [tiles_of(7, 3)]}
+    batcher.add("a", sent["a"][0])
+    assert not batcher.is_full
+    batcher.add("b", sent["b"][0])
+    batcher.add("a", sent["a"][1])
+    found = {"a": [], "b": []}
+    while batcher.num_waiting:
+        tiles, owners = batcher.take()
+        for sender, rows in shares(encoder(tiles), owners):
+            found[sender].append(rows)
+    assert encoder.sizes == [8, 8, 8]
+    for sender, tiles in sent.items():
+        np.testing.assert_array_equal(np.concatenate(found[sender]), np.concatenate(tiles).mean((1, 2)).astype("f4"))
+
+
+def test_a_sender_that_is_gone_is_forgotten():
+    batcher = Batcher(Means())
+    batcher.add("a", tiles_of(3))
+    batcher.add("b", tiles_of(4))
+    batcher.forget(lambda sender: sender == "a")
+    assert batcher.num_waiting == 4
+    assert batcher.take()[1] == [("b", 4)]
+
+
+@pytest.fixture
+def process():
+    process = EncoderProcess({"name": "stats"}, 0)
+    yield process
+    process.stop()
+
+
+def shared(process) -> SharedEncoder:
+    pipe = process.connect()
+    told = pipe.recv()
+    link = PipeLink(pipe)
+    link.start()
+    return SharedEncoder(*told, link)
+
+
+def test_two_slides_at_once_through_one_process(process):
+    encoders = [shared(process), shared(process)]
+    rows = [None, None]
+
+    def encode(which):
+        queue = TileQueue(encoders[which])
+        for part in range(6):
+            queue.add(np.random.default_rng([which, part]).integers(0, 255, (40, 32, 32, 3), dtype=np.uint8))
+        rows[which] = queue.finish()
+
+    threads = [threading.Thread(target=encode, args=(which,)) for which in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert encoders[0].describe()["name"] == "stats"
+    for which in range(2):
+        tiles = [np.random.default_rng([which, p]).integers(0, 255, (40, 32, 32, 3), dtype=np.uint8) for p in range(6)]
+        np.testing.assert_array_equal(rows[which], StatsEncoder()(np.concatenate(tiles)))
+
+
+def test_rows_of_a_slide_that_failed_do_not_reach_the_next(process):
+    encoder = shared(process)
+    TileQueue(encoder).add(np.zeros((4096, 32, 32, 3), np.uint8))  # and nobody fetches them
+    queue, tiles = TileQueue(encoder), np.random.default_rng(1).integers(0, 255, (9, 32, 32, 3), dtype=np.uint8)
+    queue.add(tiles)
+    np.testing.assert_array_equal(queue.finish(), StatsEncoder()(tiles))
+
+
+def test_an_encoder_that_dies_is_said(process):
+    encoder = shared(process)
+    queue = TileQueue(encoder)
+    os.kill(process._process.pid, signal.SIGKILL)
+    process._process.join()
+    time.sleep(0.05)
+    with pytest.raises(EncoderGoneError, match="run the same command again"):
+        queue.add(np.zeros((9000, 32, 32, 3), np.uint8))
+        queue.finish()
+
+
+def test_with_shared_encoders_the_bytes_are_the_same(tiny_slide, tmp_path):
+    for number, name in enumerate(("a", "b", "c")):
+        path = tiny_slide(name, seed=number, width=400, height=360)
+    prepare_folder(path.parent, tmp_path / "alone")
+    prepare_folder(path.parent, tmp_path / "shared", executor=LocalExecutor(2, encoders=1))
+    assert hashes(tmp_path / "shared") == hashes(tmp_path / "alone")
+
+
+def test_missing_weights_end_the_run_with_their_message(tmp_path):
+    from zoomldm.errors import UserError
+
+    executor = LocalExecutor(1, encoders=1)
+    with pytest.raises(UserError, match=r"none\.pth: no such file"):
+        list(executor.map(str, ["a"], encoder={"name": "hipt", "weights": str(tmp_path / "none.pth")}))

@@ -1,0 +1,77 @@
+import dataclasses
+
+import pytest
+
+from data_prep.report.verification import verify
+from tests.helpers.toy_data import make_toy_data
+from zoomldm.data.shards import column_path, index_path, write_column
+
+
+@pytest.fixture
+def manifest(tmp_path):
+    return make_toy_data(tmp_path / "toy")
+
+
+def tar_of(manifest, column, number=0):
+    return column_path(manifest.root / manifest.shards[number].path, column)
+
+
+def test_a_whole_data_set_has_no_fault(manifest):
+    assert verify(manifest) == []
+
+
+def flip_a_byte(manifest):
+    path = tar_of(manifest, "image")
+    content = bytearray(path.read_bytes())
+    content[700] ^= 1
+    path.write_bytes(content)
+
+
+def cut(manifest):
+    path = tar_of(manifest, "grid")
+    path.write_bytes(path.read_bytes()[:-20000])
+
+
+def swap_keys(manifest):
+    path = tar_of(manifest, "meta")
+    write_column(path, [("a", {"json": b"{}"}), ("b", {"json": b"{}"})])
+
+
+def extra(manifest):
+    write_column(manifest.root / "shards" / "train" / "20x" / "99999.image.tar", [("a", {"png": b"x"})])
+
+
+def bad_index(manifest):
+    index_path(tar_of(manifest, "meta")).write_bytes(b"junk")
+
+
+def other_counts(manifest):
+    manifest.counts["train"]["20x"] += 1
+
+
+def patient_in_both(manifest):
+    manifest.patients["test"].append(manifest.patients["train"][0])
+
+
+def other_split(manifest):
+    manifest.shards[0] = dataclasses.replace(manifest.shards[0], split="test")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (flip_a_byte, "image.tar: its checksum"),
+        (cut, "grid.tar"),
+        (lambda m: tar_of(m, "meta").unlink(), "meta.tar: missing"),
+        (swap_keys, "keys of column meta"),
+        (extra, "99999.image.tar: not in the manifest"),
+        (bad_index, "meta.index.npy"),
+        (other_counts, "its shards add up to"),
+        (patient_in_both, "is in train and in test"),
+        (other_split, "says"),
+    ],
+)
+def test_every_damage_is_named(manifest, damage, message):
+    damage(manifest)
+    faults = verify(manifest)
+    assert any(message in fault for fault in faults), faults

@@ -1,0 +1,143 @@
+"""A tiny trainable, and a script that trains it: python tests/toy_training.py DATA RUNS [key=value …]."""
+
+import multiprocessing
+import os
+import socket
+import sys
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from zoomldm.cond.batchnorm import GlobalBatchNorm2d
+from zoomldm.curriculum.base import Uniform
+from zoomldm.data.batch import Batch
+from zoomldm.data.reader import SampleSource
+from zoomldm.diffusion.noise import keyed_normal
+from zoomldm.launch import fabric as launch
+from zoomldm.model.trainable import Trainable
+from zoomldm.runs.run import Run
+from zoomldm.training.loop import FitResult, LoopSettings, OnSample, fit
+from zoomldm.training.optim import OptimSettings
+
+
+class ToyTrainable(Trainable):
+    """Denoise latents, told the mean of the grid: batch norm, dropout and every column that the loop moves."""
+
+    kind = "zoomldm"
+    columns = ("latent", "grid")
+
+    def __init__(self, dim: int = 4, fail_above: int | None = None, nan_at: int | None = None) -> None:
+        super().__init__()
+        self.project = nn.Linear(dim, 8, bias=False)
+        self.into = nn.Conv2d(3, 8, 3, padding=1, bias=False)
+        self.norm = GlobalBatchNorm2d(8)
+        self.out = nn.Conv2d(8, 3, 3, padding=1)
+        self.dropout = nn.Dropout(0.1)
+        self.fail_above, self.nan_at, self.pause_s = fail_above, nan_at, 0.0
+
+    def forward(self, batch: Batch, seed: int) -> dict[str, Tensor]:
+        if self.fail_above is not None and len(batch) > self.fail_above:
+            raise torch.OutOfMemoryError("made up")
+        time.sleep(self.pause_s)
+        noise = keyed_normal(seed, batch.sample_number, batch.latent.shape[1:])
+        means = torch.cat([group.values.float().mean((1, 2)) for group in batch.grids])
+        order = torch.argsort(torch.cat([group.index for group in batch.grids]))
+        hidden = self.into(batch.latent.float() + noise) + self.project(means[order])[:, :, None, None]
+        predicted = self.out(self.dropout(torch.relu(self.norm(hidden))))
+        loss = (predicted - noise).square().flatten(1).mean(1)
+        if self.nan_at is not None:
+            loss = torch.where(batch.sample_number == self.nan_at, torch.nan, loss)
+        return {"loss_per_sample": loss, "spread": predicted.detach().std()}
+
+
+def train(
+    data: Path,
+    runs: Path,
+    *,
+    steps: int = 30,
+    batch: int = 12,
+    micro: int = 12,
+    workers: int = 0,
+    devices: int = 1,
+    name: str = "toy",
+    seed: int = 0,
+    checkpoint_every: int = 5,
+    dropout: float = 0.1,
+    pause_s: float = 0.0,
+    model: ToyTrainable | None = None,
+    on_sample: OnSample | None = None,
+    **loop: int,
+) -> FitResult:
+    """Train the toy with the loop; pause_s lengthens each step, for signals that must find it running."""
+    torch.manual_seed(seed)
+    trainable = ToyTrainable() if model is None else model
+    trainable.dropout.p, trainable.pause_s = dropout, pause_s
+    source = SampleSource(data, split="train", columns=trainable.columns)
+    validation = SampleSource(data, split="test", columns=trainable.columns)
+    hardware = launch.FabricSettings(accelerator="cpu", devices=devices, num_workers=workers)
+    run = Run.open(runs, name, {"seed": seed, "train": {"steps": steps}}, kind="zoomldm")
+    with launch.connected(hardware) as fabric:
+        return fit(
+            trainable,
+            source=source,
+            validation=validation,
+            curriculum=Uniform(source.counts),
+            seed=seed,
+            optim=OptimSettings(lr=1e-2, batch_size=batch, max_micro_batch=micro, warmup_steps=3, clip_norm=1.0),
+            loop=LoopSettings(
+                steps=steps,
+                **{"log_every": 4, "validate_every": 10, "validation_samples": 6, "recalibration_samples": 24} | loop,
+                checkpoint_every=checkpoint_every,
+            ),
+            fabric=fabric,
+            hardware=hardware,
+            run=run,
+            on_sample=on_sample,
+        )
+
+
+def forked(*arguments: object, env: dict[str, str] | None = None, **options: object) -> multiprocessing.Process:
+    """Start `train` in a fork of this process, which has everything imported already."""
+
+    def run() -> None:
+        os.environ.update(env or {})
+        torch.set_num_threads(1)
+        train(*arguments, **options)
+
+    process = multiprocessing.get_context("fork").Process(target=run)
+    process.start()
+    return process
+
+
+def forked_ranks(count: int, *arguments: object, **options: object) -> list[multiprocessing.Process]:
+    """Start `train` in `count` processes of one gloo group, as a supervisor would."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    common = {launch.RANKS_VARIABLE: str(count), "WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1"}
+    common |= {"MASTER_PORT": port, "NODE_RANK": "0"}
+    return [
+        forked(*arguments, env={**common, "LOCAL_RANK": str(r), "RANK": str(r)}, devices=count, **options)
+        for r in range(count)
+    ]
+
+
+def main() -> None:
+    data, runs, *words = sys.argv[1:]
+    options = {
+        key: value if key == "name" else float(value) if "." in value else int(value)
+        for key, value in (word.split("=") for word in words)
+    }
+    hardware = launch.FabricSettings(accelerator="cpu", devices=options.get("devices", 1))
+    if launch.needs_supervisor(hardware):
+        launch.supervise(hardware, [sys.executable, *sys.argv])
+        return
+    torch.set_num_threads(1)
+    train(Path(data), Path(runs), **options)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    main()

@@ -1,0 +1,167 @@
+"""evaluate.py's and sample.py's work on run folders as training leaves them, with random weights."""
+
+import hashlib
+
+import pytest
+import torch
+
+from tests.helpers.toy_data import make_toy_data
+from zoomldm import build, cli
+from zoomldm.commands import evaluation as job
+from zoomldm.commands import evaluation_check as command
+from zoomldm.errors import UserError
+from zoomldm.evaluation.record import stored_evaluations
+from zoomldm.runs.checkpoint import CheckpointInfo, Checkpoints
+from zoomldm.runs.run import Run
+
+
+def compose(name, root, *words):
+    (cfg,) = cli.compose_jobs(
+        name, [f"paths.root={root}", "tracking=none", *words] if name != "sample" else [f"paths.root={root}", *words]
+    )
+    return cfg
+
+
+def plain(cfg) -> dict:
+    return build.plain(cfg_without_hydra(cfg))
+
+
+def cfg_without_hydra(cfg):
+    from omegaconf import OmegaConf
+
+    return OmegaConf.create({key: cfg[key] for key in cfg if key != "hydra"})
+
+
+def save(root, cfg, kind, module, extra_state) -> None:
+    run = Run.open(root / "runs", cfg.run_name, plain(cfg), kind=kind)
+    info = CheckpointInfo(kind=kind, step=10, extra_state=extra_state)
+    Checkpoints(run.folder / "checkpoints").save(info, {}, module.state_dict())
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """Make a data set and three untrained runs: autoencoder, ZoomLDM, embedding diffusion model."""
+    root = tmp_path_factory.mktemp("job")
+    manifest = make_toy_data(root / "data" / "demo", train=(60, 24), test=(20, 4), patch_px=32, dim=24, latent_px=8)
+    ladder = ["data.ladder.num_rungs=2"]
+    torch.manual_seed(0)
+    cfg = compose(
+        "train", root, "model=autoencoder_tiny", "run_name=ae", "model.channels=32", "model.start=random", *ladder
+    )
+    save(root, cfg, "autoencoder", build.make_autoencoder(cfg.model), {})
+    cfg = compose(
+        "train", root, "model=zoomldm_tiny", "run_name=zoom", "autoencoder.run=ae", "unet.model_channels=32", *ladder
+    )
+    model = build.make_zoomldm(cfg, num_rungs=2, grid_dim=manifest.encoder.dim, latent_scale=1.0)
+    save(root, cfg, "zoomldm", model, model.extra_state())
+    cfg = compose(
+        "train", root, "model=edm_tiny", "run_name=edm", "zoomldm.run=zoom", "model.width=32", "model.depth=1", *ladder
+    )
+    conditioner = model.conditioner
+    edm = build.make_edm(cfg, num_rungs=2, num_tokens=conditioner.num_tokens, token_dim=conditioner.token_dim)
+    sizes = {"num_tokens": conditioner.num_tokens, "token_dim": conditioner.token_dim, "num_rungs": 2}
+    save(root, cfg, "edm", edm, sizes)
+    return root
+
+
+def digests(sheets) -> list[str]:
+    return [hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(sheets[0].parent.glob("0*.png"))]
+
+
+def test_evaluate_the_newest_run_and_then_again(root, capsys):
+    cfg = compose("evaluate", root, "sampling.steps=2", "num_per_magnification=30")
+    command.check_evaluate(cfg)
+    evaluation = job.evaluate(cfg)
+    said = capsys.readouterr().out
+    assert "evaluating run zoom (the newest ZoomLDM run" in said
+    assert "9.29" in said
+    assert evaluation.rows == list(command.ROW_NAMES)
+    assert evaluation.magnifications == ["20x", "10x"]
+    assert evaluation.labels["cond"] == "film"
+    assert (root / "runs" / "zoom" / "report" / "index.html").is_file()
+    assert any(line["name"] == "fd_texture/oracle/20x" for line in Run(root / "runs" / "zoom").metrics.read())
+    num_lines = len(Run(root / "runs" / "zoom").metrics.read())
+    assert job.evaluate(cfg) == evaluation
+    assert "evaluated with these settings before" in capsys.readouterr().out
+    assert len(Run(root / "runs" / "zoom").metrics.read()) == num_lines
+
+
+@pytest.mark.parametrize("conditions", ["oracle", "generated"])
+def test_a_seed_gives_the_same_images(root, tmp_path, conditions):
+    def sample(folder, *words):
+        words = ["run=zoom", "magnification=10", "n=3", "sampling.steps=2", f"conditions={conditions}", *words]
+        cfg = compose("sample", root, f"folder={tmp_path / folder}", *words)
+        command.check_sample(cfg)
+        return digests(job.sample(cfg))
+
+    first = sample("a")
+    assert len(first) == 3
+    assert sample("b") == first
+    assert sample("c", "seed=1") != first
+
+
+def test_more_samples_than_conditions_are_cut_with_a_line(root, tmp_path, capsys):
+    job.sample(
+        compose("sample", root, "magnification=10", "n=5", "split=test", "sampling.steps=1", f"folder={tmp_path}")
+    )
+    assert "there are 4 test patches" in capsys.readouterr().out
+    assert len(list((tmp_path / "10x").glob("0*.png"))) == 4
+
+
+def test_a_magnification_that_is_not_on_the_ladder(root):
+    with pytest.raises(UserError, match="not on this ladder"):
+        job.sample(compose("sample", root, "magnification=7"))
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "said"),
+    [
+        ("evaluate", ["run=zom"], "did you mean 'zoom'"),
+        ("evaluate", ["run=ae"], "is a run of autoencoder"),
+        ("evaluate", ["rows=[oracel]"], "did you mean 'oracle'"),
+        ("evaluate", ["num_per_magnification=2"], "8 or more"),
+        ("sample", ["conditions=oracl"], "did you mean 'oracle'"),
+        ("sample", ["n=0"], "1 or more"),
+        ("sample", ["split=val"], "train or test"),
+        ("sample", ["sampling.guidance_scale=-1"], "above 0"),
+        ("sample", ["conditions=generated", "edm=ae"], "expected one of edm"),
+    ],
+)
+def test_senseless_requests_are_refused_before_work(root, name, words, said):
+    check = {"evaluate": command.check_evaluate, "sample": command.check_sample}[name]
+    with pytest.raises(UserError, match=said):
+        check(compose(name, root, *words))
+
+
+def test_an_edm_of_another_run_is_refused(root):
+    with pytest.raises(UserError, match="learnt the tokens of run zoom, not"):
+        command.find_edm(root / "runs", "other", "edm")
+    with pytest.raises(UserError, match=r"zoomldm\.run=other"):
+        command.find_edm(root / "runs", "other", None)
+
+
+def test_inception_without_weights_offers_the_others(root, monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    with pytest.raises(UserError, match=r"features=texture or features=stats"):
+        job.evaluate(compose("evaluate", root, "features=inception", "num_per_magnification=8"))
+
+
+def test_a_run_is_evaluated_after_training_and_compared(root):
+    cfg = compose("train", root, "run_name=zoom", "evaluation.num_in_sweep=12", "data.ladder.num_rungs=2")
+    cfg.evaluation.rows = ["halves", "oracle"]
+    job.evaluate_run(cfg)
+    cfg.features = {"name": "stats"}
+    job.evaluate_run(cfg)
+    assert stored_evaluations(root / "runs" / "zoom", "fd_texture")[0].rows == ["halves", "oracle"]
+    found = job.compare_runs(root / "runs", ["zoom", "absent"], root / "sweep", title="One run")
+    assert list(found.runs) == ["zoom"]
+    assert found.distance_name == "fd_texture"
+    assert (root / "sweep" / "comparison.html").is_file()
+
+
+def test_runs_are_named_by_what_differs():
+    from types import SimpleNamespace as Labelled
+
+    runs = [Labelled(run_name=str(i), labels={"cond": c, "data": "demo"}) for i, c in enumerate(["film", "mag"])]
+    assert job.display_names(runs) == ["film", "mag"]
+    assert job.display_names(runs[:1]) == ["0"]

@@ -1,0 +1,207 @@
+"""The rows mean what they say: halves lowest, blur and noise above, untrained far, shuffled seen beside its pair."""
+
+import numpy as np
+import pytest
+
+from tests.helpers.toy_evaluation import LADDER, ToyAutoencoder, ToyEDM, ToyModel, ToySource
+from zoomldm.encoder.stats import StatsEncoder
+from zoomldm.errors import UserError
+from zoomldm.evaluation.evaluator import Evaluator, Plan, sample_number, shuffle_among
+from zoomldm.evaluation.record import evaluate_run, stored_evaluations, stored_examples
+from zoomldm.evaluation.result import ROWS, Evaluation
+from zoomldm.features.stats import StatsDescriptor
+from zoomldm.features.texture import TextureDescriptor
+from zoomldm.sampling.generator import PatchGenerator
+
+SOURCE = ToySource()
+
+
+def evaluator(folder=None, *, model=None, edm=None, encoder=None, untrained=None, source=SOURCE, **plan) -> Evaluator:
+    plan = {"num_per_magnification": 150, "batch_size": 64, **plan}
+    return Evaluator(
+        generator=PatchGenerator(model or ToyModel(0.05), ToyAutoencoder(), edm=edm, steps=2),
+        source=source,
+        descriptors=[TextureDescriptor(), StatsDescriptor()],
+        ladder=LADDER,
+        plan=Plan(**plan),
+        identity={"model": "m", "autoencoder": "a", "data": "d"},
+        folder=folder,
+        encoder=encoder,
+        untrained=untrained,
+    )
+
+
+@pytest.fixture(scope="module")
+def evaluation() -> Evaluation:
+    return evaluator(edm=ToyEDM(), untrained=ToyModel(9), encoder=StatsEncoder()).run(run_name="toy", step=5)
+
+
+def test_every_row_at_every_magnification(evaluation):
+    assert evaluation.rows == list(ROWS)
+    assert evaluation.magnifications == ["20x", "10x", "5x"]
+    for row in ROWS:
+        for label in evaluation.magnifications:
+            assert evaluation.cell(row, label).num == (120 if row == "held_out" else 150)
+
+
+def test_the_order_of_the_rows(evaluation):
+    for label in evaluation.magnifications:
+        value = {row: evaluation.cell(row, label).distance.value for row in ROWS}
+        assert value["halves"] < value["reconstructions"]
+        assert value["halves"] < value["oracle"] < value["untrained"]
+        assert value["halves"] < value["generated"] < value["untrained"]
+
+
+def test_shuffling_shows_in_pairs_and_not_in_sets(evaluation):
+    for label in evaluation.magnifications:
+        right, shuffled = evaluation.cell("oracle", label), evaluation.cell("shuffled", label)
+        assert shuffled.paired.value > 2 * right.paired.value
+        assert shuffled.distance.value == pytest.approx(right.distance.value, rel=0.3)
+
+
+def test_claims_hold_where_they_should(evaluation):
+    assert {claim.verdict for claim in evaluation.claims} == {"holds"}
+    assert len(evaluation.claims) == 5
+
+
+def test_the_conditioning_descriptor_is_marked(evaluation):
+    assert [info.conditions_model for info in evaluation.descriptors] == [False, True]
+
+
+def test_fidelity_prefers_the_right_condition(evaluation):
+    assert evaluation.fidelity["oracle"]["20x"].value > evaluation.fidelity["shuffled"]["20x"].value
+    assert set(evaluation.fidelity["oracle"]) == {"20x"}
+
+
+def test_json_round_trip(evaluation, tmp_path):
+    evaluation.save(tmp_path / "e.json")
+    assert Evaluation.load(tmp_path / "e.json") == evaluation
+
+
+def test_another_format_version_is_refused(tmp_path):
+    (tmp_path / "e.json").write_text('{"format_version": 99, "kind": "zoomldm-evaluation"}')
+    with pytest.raises(UserError, match="version 99"):
+        Evaluation.load(tmp_path / "e.json")
+
+
+def test_same_seed_same_figures_whatever_the_batches(evaluation):
+    again = evaluator(edm=ToyEDM(), rows=["halves", "oracle"], batch_size=50).run(run_name="toy")
+    for label in evaluation.magnifications:
+        assert again.cell("halves", label).distance == evaluation.cell("halves", label).distance
+        assert again.cell("oracle", label).distance.value == pytest.approx(
+            evaluation.cell("oracle", label).distance.value, rel=1e-4
+        )
+
+
+def test_goes_on_where_it_stopped(tmp_path):
+    class Interrupted(ToyModel):
+        def sample(self, *args, **kwargs):
+            if self.num_calls == 4:
+                raise KeyboardInterrupt
+            return super().sample(*args, **kwargs)
+
+    rows = ["halves", "oracle"]
+    with pytest.raises(KeyboardInterrupt):
+        evaluator(tmp_path, model=Interrupted(0.05), rows=rows).run(run_name="toy")
+    model = ToyModel(0.05)
+    resumed = evaluator(tmp_path, model=model, rows=rows).run(run_name="toy")
+    assert model.num_calls == 9 - 4
+    assert resumed.cells == evaluator(rows=rows).run(run_name="toy").cells
+    again = ToyModel(0.05)
+    evaluator(tmp_path, model=again, rows=rows).run(run_name="toy")
+    assert again.num_calls == 0
+
+
+def test_a_damaged_chunk_is_made_again(tmp_path):
+    rows = ["oracle"]
+    evaluator(tmp_path, rows=rows).run(run_name="toy")
+    next(tmp_path.glob("oracle-20x-*/00001.npz")).write_bytes(b"PK")
+    model = ToyModel(0.05)
+    evaluator(tmp_path, model=model, rows=rows).run(run_name="toy")
+    assert model.num_calls == 1
+
+
+def test_a_second_evaluation_of_the_same_is_read_and_not_computed(tmp_path):
+    logged, kept = {}, []
+
+    def run(**plan):
+        one = evaluator(tmp_path / "patches", rows=["halves", "oracle"], **plan)
+        return evaluate_run(one, tmp_path, run_name="toy", step=3, log=logged.update, keep=kept.append)
+
+    first, known = run()
+    assert not known
+    assert (tmp_path / "report" / "index.html").is_file()
+    assert "fd_texture/oracle/20x" in logged
+    assert kept == [tmp_path / "report"]
+    second, known = run()
+    assert known
+    assert len(kept) == 1
+    assert second == first
+    assert not run(seed=1)[1]
+    assert stored_evaluations(tmp_path, "fd_texture")[0].settings["seed"] == 1
+    assert set(stored_examples(tmp_path, "fd_texture").patches) == {"reference", "oracle"}
+
+
+def test_fewer_rows_than_there_are_leave_the_fuller_report(tmp_path):
+    def run(rows):
+        one = evaluator(tmp_path / "patches", edm=ToyEDM() if "generated" in rows else None, rows=rows)
+        return evaluate_run(one, tmp_path, run_name="toy", step=3)
+
+    full, _ = run(["halves", "oracle", "generated"])
+    report = (tmp_path / "report" / "index.html").read_bytes()
+    assert run(["halves", "oracle"]) == (full, True)
+    assert (tmp_path / "report" / "index.html").read_bytes() == report
+    more, known = run(["halves", "oracle", "generated", "shuffled"])
+    assert (known, "shuffled" in more.rows) == (False, True)
+
+
+def test_what_cannot_be_had_is_left_out_with_a_note():
+    found = evaluator(model=ToyModel(0.05, columns=("latent",))).run(run_name="mag")
+    assert found.rows == ["halves", "held_out", "reconstructions", "oracle"]
+    assert len([note for note in found.notes if "left out" in note]) == 3
+
+
+def test_few_patches_are_shown_and_not_judged():
+    found = evaluator(source=ToySource(num_train=100, num_test=3), rows=["halves", "held_out", "oracle"]).run(
+        run_name="x"
+    )
+    assert found.cell("oracle", "20x").num == 50
+    assert not found.cell("oracle", "20x").judged
+    assert found.cell("held_out", "20x") is None
+    assert {claim.verdict for claim in found.claims} == {"not judged"}
+    assert any("evaluated with 50 instead of 150" in note for note in found.notes)
+
+
+def test_no_patches_at_all_is_an_error():
+    with pytest.raises(UserError, match="nothing to evaluate"):
+        evaluator(source=ToySource(num_train=10)).run(run_name="x")
+
+
+def test_a_misspelt_row_has_a_near_match():
+    with pytest.raises(UserError, match="did you mean 'oracle'"):
+        Plan(rows=["oracel"])
+
+
+def test_generated_without_edm_names_the_command():
+    with pytest.raises(UserError, match="model=edm"):
+        PatchGenerator(ToyModel(0.1), ToyAutoencoder()).from_edm(0, [0])
+
+
+def test_noise_numbers_differ_between_magnifications():
+    assert len({sample_number(rung, place) for rung in LADDER.rungs for place in range(100)}) == 300
+
+
+@pytest.mark.parametrize("sizes", [(5, 5, 5), (1, 2, 3, 4), (6, 3, 3), (1, 1)])
+def test_shuffling_gives_every_condition_to_another_patient(sizes):
+    patients = np.random.default_rng(0).permutation(np.repeat(np.arange(len(sizes)), sizes)).astype(str)
+    belongs_to, num_same = shuffle_among(patients, np.random.default_rng(1))
+    assert sorted(belongs_to) == list(range(len(patients)))
+    assert num_same == 0
+    assert (patients != patients[belongs_to]).all()
+
+
+@pytest.mark.parametrize("patients", [["a"] * 6, ["a"] * 5 + ["b"]])
+def test_shuffling_among_too_few_patients_moves_every_condition_and_says_so(patients):
+    belongs_to, num_same = shuffle_among(patients, np.random.default_rng(0))
+    assert (belongs_to != np.arange(6)).all()
+    assert num_same > 0

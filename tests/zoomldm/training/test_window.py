@@ -1,0 +1,82 @@
+"""The window's means, and what stops a run."""
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+
+from zoomldm.errors import UserError
+from zoomldm.ladder import Ladder
+from zoomldm.training.window import ExplosionWatch, Window
+
+LADDER = Ladder(num_rungs=3)
+
+
+@pytest.fixture(scope="module")
+def fabric():
+    fabric = Fabric(accelerator="cpu", devices=1)
+    fabric.launch()
+    return fabric
+
+
+def window_of(*steps, size=4) -> Window:
+    """A window of steps, each a list of (loss, rung)."""
+    window = Window(size, LADDER, torch.device("cpu"))
+    for step in steps:
+        losses, rungs = zip(*step)
+        window.add({"loss_per_sample": torch.tensor(losses), "other": torch.tensor(sum(losses))}, torch.tensor(rungs))
+        window.end_step(torch.tensor(2.0))
+    return window
+
+
+def test_means_are_over_samples_and_by_magnification(fabric):
+    metrics = window_of([(1.0, 0), (3.0, 2)], [(5.0, 0), (7.0, 0)]).report(fabric)
+    assert metrics["loss"] == 4.0
+    assert metrics["loss/20x"] == pytest.approx(13 / 3)
+    assert metrics["loss/5x"] == 3.0
+    assert "loss/10x" not in metrics
+    assert (metrics["other"], metrics["gradient_norm"]) == (8.0, 2.0)
+
+
+def test_a_report_begins_a_new_window(fabric):
+    window = window_of([(1.0, 0)])
+    window.report(fabric)
+    window.add({"loss_per_sample": torch.tensor([9.0])}, torch.tensor([1]))
+    window.end_step(torch.tensor(0.5))
+    assert window.report(fabric) == {"loss": 9.0, "loss/10x": 9.0, "gradient_norm": 0.5}
+
+
+def test_a_window_goes_on_from_its_state(fabric):
+    steps = [[(1.0, 0), (2.5, 1)], [(0.1, 2)], [(0.7, 1)]]
+    straight = window_of(*steps)
+    first = window_of(*steps[:2])
+    resumed = window_of()
+    resumed.load_state_dict(first.state_dict(fabric), fabric)
+    resumed.add({"loss_per_sample": torch.tensor([0.7]), "other": torch.tensor(0.7)}, torch.tensor([1]))
+    resumed.end_step(torch.tensor(2.0))
+    assert resumed.report(fabric) == straight.report(fabric)
+
+
+def test_a_loss_that_is_no_number_is_placed(fabric):
+    window = window_of([(1.0, 0)], [(float("inf"), 2), (1.0, 0)], [(float("nan"), 0)])
+    with pytest.raises(UserError, match=r"step 42: .*\(5x\); nothing saved"):
+        window.check(fabric, 43, "nothing saved")
+    window_of([(1.0, 0)]).check(fabric, 1, "")
+
+
+def test_a_gradient_that_is_no_number_is_noticed_before_the_loss_is(fabric):
+    window = window_of([(1.0, 0)])
+    window.gradient_norms[0] = float("inf")
+    with pytest.raises(UserError, match="in the gradient only"):
+        window.check(fabric, 1, "")
+
+
+def test_an_explosion_is_measured_against_the_first_loss():
+    watch = ExplosionWatch(10)
+    for loss in (1.0, 0.1, 9.0):
+        watch.see(loss, 5, "20x", "")
+    again = ExplosionWatch(10)
+    again.load_state_dict(watch.state_dict())
+    with pytest.raises(
+        UserError, match=r"step 9: the loss is 11, 10 times what it was at first \(1\); worst at 20x; none"
+    ):
+        again.see(11.0, 9, "20x", "none")
