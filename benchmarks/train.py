@@ -32,12 +32,14 @@ from zoomldm.data.manifest import Manifest
 from zoomldm.data.order.sequence import GlobalSequence
 from zoomldm.data.reader import SampleSource
 from zoomldm.ladder import Ladder
-from zoomldm.launch.fabric import FabricSettings, connected
+from zoomldm.launch.fabric import connected
+from zoomldm.launch.settings import FabricSettings
 from zoomldm.model.trainable import Trainable
 from zoomldm.runs.run import Run
-from zoomldm.training.loop import LoopSettings, fit
-from zoomldm.training.optim import OptimSettings, build_optimizer, learning_rate, set_learning_rate
+from zoomldm.training.loop import fit
+from zoomldm.training.optim import build_optimizer, learning_rate, set_learning_rate
 from zoomldm.training.perf import count_flops_per_image, peak_flops
+from zoomldm.training.settings import LoopSettings, OptimSettings
 
 TINY_SAMPLES = {0: 512, 1: 512, 2: 512, 3: 512, 4: 256, 5: 128, 6: 64, 7: 32}
 SKIPPED_WINDOWS = 1

@@ -1,7 +1,7 @@
 """Options: sections of the configuration that name their class. Nothing here knows Hydra or OmegaConf.
 
-Every YAML of a group carries ``_target_``, the class, and that class's own arguments. What is known at run time only (the
-number of rungs, the width of the embeddings) comes as keywords at ``Option.make``.
+Every YAML of a group carries ``_target_``, the class, and that class's own arguments. What is known at run time only
+(the number of rungs, the width of the embeddings) comes as keywords at ``Option.make``.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def options_of(group: str, sections: Mapping[str, Mapping[str, Any]], allow: Seq
 
 
 def parameters_of(made: type) -> dict[str, bool]:
-    """Return the names of the arguments that a class takes and whether each is required; ``**`` stands for its base's."""
+    """Return the names of a class's arguments and whether each is required; ``**`` stands for those of its base."""
     found: dict[str, bool] = {}
     for one in made.__mro__:
         if "__init__" not in vars(one) or one is object:
@@ -134,5 +134,6 @@ def _imported(module_name: str, path: str, group: str, *, own: bool) -> Any:
         return importlib.import_module(module_name)
     except ImportError as error:
         raise ConfigError(
-            f"{group}._target_={path}: cannot be imported ({error}); it must lie in the working directory or on PYTHONPATH"
+            f"{group}._target_={path}: cannot be imported ({error}); it must lie in the working directory or on "
+            "PYTHONPATH"
         ) from error

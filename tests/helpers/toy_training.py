@@ -16,10 +16,11 @@ from zoomldm.data.batch import Batch
 from zoomldm.data.reader import SampleSource
 from zoomldm.diffusion.noise import keyed_normal
 from zoomldm.launch import fabric as launch
+from zoomldm.launch.settings import FabricSettings
 from zoomldm.model.trainable import Trainable
 from zoomldm.runs.run import Run
-from zoomldm.training.loop import FitResult, LoopSettings, OnSample, fit
-from zoomldm.training.optim import OptimSettings
+from zoomldm.training.loop import FitResult, OnSample, fit
+from zoomldm.training.settings import LoopSettings, OptimSettings
 
 
 class ToyTrainable(Trainable):
@@ -76,7 +77,7 @@ def train(
     trainable.dropout.p, trainable.pause_s = dropout, pause_s
     source = SampleSource(data, split="train", columns=trainable.columns)
     validation = SampleSource(data, split="test", columns=trainable.columns)
-    hardware = launch.FabricSettings(accelerator="cpu", devices=devices, num_workers=workers)
+    hardware = FabricSettings(accelerator="cpu", devices=devices, num_workers=workers)
     run = Run.open(runs, name, {"seed": seed, "train": {"steps": steps}}, kind="zoomldm")
     with launch.connected(hardware) as fabric:
         return fit(
@@ -130,7 +131,7 @@ def main() -> None:
         key: value if key == "name" else float(value) if "." in value else int(value)
         for key, value in (word.split("=") for word in words)
     }
-    hardware = launch.FabricSettings(accelerator="cpu", devices=options.get("devices", 1))
+    hardware = FabricSettings(accelerator="cpu", devices=options.get("devices", 1))
     if launch.needs_supervisor(hardware):
         launch.supervise(hardware, [sys.executable, *sys.argv])
         return

@@ -35,7 +35,8 @@ def train(cfg: Any, overrides: list[str], command: list[str]) -> None:
         overrides: the job's overrides as typed, for its name.
         command: the command line that runs this job alone, for the processes of a multi-device run.
     """
-    from zoomldm.launch.fabric import FabricSettings, connected, needs_supervisor, supervise
+    from zoomldm.launch.fabric import connected, needs_supervisor, supervise
+    from zoomldm.launch.settings import FabricSettings
 
     hardware = FabricSettings(**plain(cfg.fabric))
     cfg.run_name = run_name_of(cfg, overrides)
@@ -100,7 +101,7 @@ def _fit(cfg: Any, hardware: Any, fabric: Any) -> None:
     from zoomldm.stages.pictures import make_pictures
     from zoomldm.tracking.mlflow import make_tracker
     from zoomldm.training.loop import fit
-    from zoomldm.training.optim import OptimSettings
+    from zoomldm.training.settings import OptimSettings
 
     manifest = Manifest.load(cfg.data.root)
     run = open_run(cfg, manifest)
@@ -151,7 +152,7 @@ def _fit(cfg: Any, hardware: Any, fabric: Any) -> None:
 def loop_settings(cfg: Any, curriculum: Any, manifest: Manifest) -> Any:
     """Return the loop's settings; a single run matched by samples takes fewer or more steps than ``train.steps``."""
     from zoomldm.curriculum.base import make_curriculum, steps_matched_by_samples
-    from zoomldm.training.loop import LoopSettings
+    from zoomldm.training.settings import LoopSettings
 
     settings = plain(cfg.train)
     if cfg.training.name == "single" and cfg.training.match == "samples":

@@ -15,92 +15,17 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from lightning_fabric import Fabric
 
-from zoomldm.errors import ConfigError, UserError
+from zoomldm.errors import UserError
 from zoomldm.launch.preempt import EXIT_PREEMPTED, Preempted
+from zoomldm.launch.settings import PRECISIONS, FabricSettings
 
 RANKS_VARIABLE = "ZOOMLDM_RANKS"
 """Set in the processes that a supervisor started: how many there are."""
 GRACE_S = 60.0
-
-PRECISIONS = {
-    "auto": None,
-    "32": "32-true",
-    "bf16-mixed": "bf16-mixed",
-    "16-mixed": "16-mixed",
-    "bf16": "bf16-true",
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class FabricSettings:
-    """conf/fabric/*.yaml.
-
-    accelerator: auto, cpu, cuda; devices: auto (every GPU, else one process) or a number; precision: auto is bf16-mixed
-    on a GPU and 32 on a CPU; compile, channels_last, num_workers: auto decides by the device; deterministic: the same
-    bits on a GPU, slower; num_workers: loader processes a rank.
-    """
-
-    name: str = "auto"
-    accelerator: str = "auto"
-    devices: int | str = "auto"
-    num_nodes: int = 1
-    precision: str = "auto"
-    compile: bool | str = "auto"
-    channels_last: bool | str = "auto"
-    deterministic: bool = False
-    num_workers: int | str = "auto"
-
-    def __post_init__(self) -> None:
-        faults = []
-        if str(self.precision) not in PRECISIONS:
-            faults.append(f"fabric.precision={self.precision}: expected one of {', '.join(PRECISIONS)}")
-        if self.accelerator not in ("auto", "cpu", "cuda", "gpu", "mps"):
-            faults.append(f"fabric.accelerator={self.accelerator}: expected auto, cpu or cuda")
-        for name in ("devices", "num_workers"):
-            value, least = getattr(self, name), 1 if name == "devices" else 0
-            if value != "auto" and not (isinstance(value, int) and value >= least):
-                faults.append(f"fabric.{name}={value}: expected auto or a whole number from {least}")
-        if faults:
-            raise ConfigError("\n".join(faults))
-
-    @property
-    def on_gpu(self) -> bool:
-        """Whether the run computes on CUDA devices."""
-        if self.accelerator in ("cuda", "gpu"):
-            return True
-        return self.accelerator == "auto" and _num_gpus() > 0
-
-    @property
-    def num_devices(self) -> int:
-        """Processes on this machine.
-
-        Raises:
-            ConfigError: GPUs are asked for that are not there.
-        """
-        gpus = _num_gpus() if self.on_gpu else 0
-        if self.on_gpu and (gpus == 0 or (self.devices != "auto" and self.devices > gpus)):
-            raise ConfigError(
-                f"fabric={self.name}: {self.devices} CUDA device(s) wanted, {gpus} found; "
-                "choose fabric=cpu, or look at nvidia-smi and CUDA_VISIBLE_DEVICES"
-            )
-        return max(1, gpus) if self.devices == "auto" else int(self.devices)
-
-    @property
-    def workers(self) -> int:
-        """Loader processes of each rank."""
-        if self.num_workers != "auto":
-            return int(self.num_workers)
-        return max(1, min(8, len(os.sched_getaffinity(0)) // self.num_devices - 1)) if self.on_gpu else 0
-
-    def chosen(self, name: str) -> bool:
-        """Return `compile` or `channels_last`, with auto decided: on a GPU yes."""
-        value = getattr(self, name)
-        return self.on_gpu if value == "auto" else bool(value)
 
 
 def is_worker() -> bool:
@@ -236,12 +161,6 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
-
-
-def _num_gpus() -> int:
-    import torch
-
-    return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
 def _slurm_tasks() -> int:

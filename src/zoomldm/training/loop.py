@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -24,14 +24,15 @@ from zoomldm.data.batch import Batch
 from zoomldm.data.order.loader import Partition, TrainLoader, partition
 from zoomldm.data.order.sequence import GlobalSequence, mix64
 from zoomldm.data.reader import SampleSource
-from zoomldm.errors import ConfigError, UserError
-from zoomldm.launch.fabric import FabricSettings
+from zoomldm.errors import UserError
 from zoomldm.launch.preempt import Preempted, Preemption
+from zoomldm.launch.settings import FabricSettings
 from zoomldm.model.trainable import Trainable
 from zoomldm.runs.checkpoint import CheckpointInfo, Checkpoints
 from zoomldm.training.ema import Ema
-from zoomldm.training.optim import OptimSettings, build_optimizer, learning_rate, set_learning_rate
+from zoomldm.training.optim import build_optimizer, learning_rate, set_learning_rate
 from zoomldm.training.perf import PerfMeter, count_flops_per_image, duration
+from zoomldm.training.settings import LoopSettings, OptimSettings
 from zoomldm.training.validation import refreshed_batch_norm, validation_losses
 from zoomldm.training.window import ExplosionWatch, Window
 
@@ -40,32 +41,6 @@ if TYPE_CHECKING:
     from zoomldm.tracking.mlflow import Tracker
 
 OnSample = Callable[[Trainable, int], Path | None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoopSettings:
-    """conf/model/*.yaml, section `train`. Intervals are in steps; None or 0 is never.
-
-    validation_samples: a magnification; recalibration_samples: by which batch norm's statistics are measured under EMA
-    weights; explosion_factor: how many times the first loss ends the run; preempt_every: steps between agreements of
-    several processes on whether a signal came.
-    """
-
-    steps: int
-    log_every: int = 50
-    validate_every: int | None = None
-    validation_samples: int = 64
-    sample_every: int | None = None
-    checkpoint_every: int | None = 1000
-    keep_last: int = 2
-    keep_every: int | None = None
-    recalibration_samples: int = 1024
-    explosion_factor: float = 20.0
-    preempt_every: int = 20
-
-    def __post_init__(self) -> None:
-        if self.steps < 1 or self.log_every < 1:
-            raise ConfigError(f"train.steps={self.steps}, train.log_every={self.log_every}: expected 1 or more")
 
 
 @dataclass(frozen=True)
@@ -437,22 +412,3 @@ def _largest_that_fits(trainable: Trainable, batch: Batch, seed: int, part: Part
         except torch.OutOfMemoryError:
             continue
     return None
-
-
-def settings_of(kind: type, section: dict[str, Any], name: str) -> Any:
-    """Build a settings dataclass from a section of the configuration.
-
-    Raises:
-        ConfigError: a key that it does not have, with the near match.
-    """
-    from dataclasses import fields
-
-    from zoomldm.errors import near_match
-
-    known = [field.name for field in fields(kind)]
-    unknown = [key for key in section if key not in known]
-    if unknown:
-        raise ConfigError(
-            f"{name}.{unknown[0]}: no such setting;{near_match(unknown[0], known)} it has {', '.join(known)}"
-        )
-    return kind(**section)

@@ -3,61 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 
-from zoomldm.errors import ConfigError
 from zoomldm.model.trainable import Trainable
-
-SCHEDULES = ("constant", "cosine")
-LR_SCALES = {"none": 0.0, "sqrt": 0.5, "linear": 1.0}
-
-
-@dataclass(frozen=True, kw_only=True)
-class OptimSettings:
-    """conf/model/*.yaml, section `optim`.
-
-    lr: the rate after warm-up, whatever the number of devices; lr_scale: none, or sqrt or linear, which multiply it by
-    (batch_size / lr_reference_batch) to the power 1/2 or 1; batch_size: global; max_micro_batch: what one device holds.
-    """
-
-    lr: float
-    batch_size: int
-    max_micro_batch: int
-    warmup_steps: int = 0
-    schedule: str = "constant"
-    weight_decay: float = 0.0
-    betas: Sequence[float] = (0.9, 0.999)
-    clip_norm: float | None = None
-    ema_decay: float = 0.9999
-    lr_scale: str = "none"
-    lr_reference_batch: int | None = None
-
-    def __post_init__(self) -> None:
-        faults = []
-        if not self.lr > 0:
-            faults.append(f"optim.lr={self.lr}: expected a number above 0")
-        if self.schedule not in SCHEDULES:
-            faults.append(f"optim.schedule={self.schedule}: expected one of {', '.join(SCHEDULES)}")
-        if self.lr_scale not in LR_SCALES:
-            faults.append(f"optim.lr_scale={self.lr_scale}: expected one of {', '.join(LR_SCALES)}")
-        elif self.lr_scale != "none" and not self.lr_reference_batch:
-            faults.append(
-                f"optim.lr_scale={self.lr_scale} needs optim.lr_reference_batch, the batch that lr is meant for"
-            )
-        if self.clip_norm is not None and not self.clip_norm > 0:
-            faults.append(f"optim.clip_norm={self.clip_norm}: expected a number above 0, or null")
-        if not 0 <= self.ema_decay < 1:
-            faults.append(f"optim.ema_decay={self.ema_decay}: expected a number from 0 to below 1")
-        if faults:
-            raise ConfigError("\n".join(faults))
-
-    @property
-    def peak_lr(self) -> float:
-        """The rate after warm-up, with the scale rule applied."""
-        return self.lr * (self.batch_size / (self.lr_reference_batch or self.batch_size)) ** LR_SCALES[self.lr_scale]
+from zoomldm.training.settings import OptimSettings
 
 
 def learning_rate(settings: OptimSettings, step: int, total_steps: int) -> float:

@@ -10,8 +10,9 @@ import pytest
 
 from zoomldm.errors import ConfigError, UserError
 from zoomldm.launch import fabric as launch
-from zoomldm.launch.fabric import FabricSettings, job_command, needs_supervisor, supervise
+from zoomldm.launch.fabric import job_command, needs_supervisor, supervise
 from zoomldm.launch.preempt import Preempted
+from zoomldm.launch.settings import FabricSettings
 
 
 @pytest.fixture(autouse=True)
@@ -63,18 +64,18 @@ def test_several_processes_need_a_supervisor_unless_they_are_there(monkeypatch):
 
 
 def test_gpus_that_are_not_there_are_missed_with_advice(monkeypatch):
-    monkeypatch.setattr(launch, "_num_gpus", lambda: 1)
+    monkeypatch.setattr("zoomldm.launch.settings._num_gpus", lambda: 1)
     assert FabricSettings(accelerator="auto").num_devices == 1
     with pytest.raises(ConfigError, match=r"2 CUDA device\(s\) wanted, 1 found; choose fabric=cpu"):
         _ = FabricSettings(accelerator="cuda", devices=2).num_devices
 
 
 def test_auto_decides_by_the_device(monkeypatch):
-    monkeypatch.setattr(launch, "_num_gpus", lambda: 8)
+    monkeypatch.setattr("zoomldm.launch.settings._num_gpus", lambda: 8)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
     auto = FabricSettings()
     assert (auto.num_devices, auto.workers, auto.chosen("compile")) == (8, 7, True)
-    monkeypatch.setattr(launch, "_num_gpus", lambda: 0)
+    monkeypatch.setattr("zoomldm.launch.settings._num_gpus", lambda: 0)
     assert (auto.num_devices, auto.workers, auto.chosen("compile")) == (1, 0, False)
 
 

@@ -5,7 +5,8 @@ import torch
 
 from tests.helpers.toy_training import ToyTrainable
 from zoomldm.errors import ConfigError
-from zoomldm.training.optim import OptimSettings, build_optimizer, learning_rate, set_learning_rate
+from zoomldm.training.optim import build_optimizer, learning_rate, set_learning_rate
+from zoomldm.training.settings import OptimSettings
 
 
 def made(**options) -> OptimSettings:
