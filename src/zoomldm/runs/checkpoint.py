@@ -33,7 +33,8 @@ class CheckpointInfo:
     """What checkpoint.json says.
 
     extra_state: the trainable's facts; validation_loss: mean over magnifications at this step, None when not measured;
-    world_size, micro_batch: how the global batch was divided; sha256: by file name.
+    world_size, micro_batch: how the global batch was divided; sha256: by file name; parents: what it was trained with, by
+    SHA-256 (see lineage), {} in checkpoints of earlier versions.
     """
 
     kind: str
@@ -44,7 +45,13 @@ class CheckpointInfo:
     world_size: int = 1
     micro_batch: int = 0
     sha256: dict[str, str] = field(default_factory=dict)
+    parents: dict[str, str] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
+
+    @property
+    def model_sha256(self) -> str:
+        """Of the averaged weights, by which what stands on this model names it as its parent."""
+        return self.sha256[MODEL_NAME]
 
 
 class Checkpoints:
@@ -192,11 +199,20 @@ def load_model(run_folder: Path, step: int | None = None) -> tuple[CheckpointInf
     if step is not None and step not in checkpoints.steps():
         have = ", ".join(map(str, checkpoints.steps())) or "none"
         raise WeightsError(f"{run_folder}: no checkpoint of step {step}; it has {have}")
-    names = (MODEL_NAME,)
-    info = checkpoints.verify(step, names) if step is not None else checkpoints.newest_whole(names)
+    info = newest_model(run_folder) if step is None else checkpoints.verify(step, (MODEL_NAME,))
+    return info, load_file(checkpoints.path(info.step) / MODEL_NAME)
+
+
+def newest_model(run_folder: Path) -> CheckpointInfo:
+    """Return the newest checkpoint of a run whose averaged weights are whole.
+
+    Raises:
+        WeightsError: the run has no checkpoint, or all are damaged.
+    """
+    info = Checkpoints(Path(run_folder) / "checkpoints").newest_whole((MODEL_NAME,))
     if info is None:
         raise WeightsError(f"{run_folder}: no checkpoint yet; train it first (the command is in its run.json)")
-    return info, load_file(checkpoints.path(info.step) / MODEL_NAME)
+    return info
 
 
 def _flush(path: Path) -> None:

@@ -1,0 +1,165 @@
+"""Trained models, from runs and from published files, in evaluation mode and with what identifies them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from torch import nn
+
+from zoomldm.errors import ConfigError, WeightsError
+from zoomldm.model.autoencoder import Autoencoder
+from zoomldm.model.dit import DiT
+from zoomldm.model.edm import EDM
+from zoomldm.model.zoomldm import ZoomLDM
+from zoomldm.runs.checkpoint import CheckpointInfo, load_model
+from zoomldm.runs.lineage import Parent, parent_of_file
+from zoomldm.runs.run import find_run
+
+M = TypeVar("M", bound=nn.Module)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded(Generic[M]):
+    """A trained model.
+
+    Attributes:
+        config: its run's configuration, plain; {} for a published file.
+        step: of its checkpoint; 0 for a published file.
+        sha256: of its weights, by which others name it as their parent.
+        run_name: of its run; a published file's name.
+        parents: what it was made with, by SHA-256; empty for a checkpoint of an earlier version.
+    """
+
+    module: M
+    config: dict[str, Any]
+    step: int
+    sha256: str
+    run_name: str
+    parents: dict[str, str]
+
+    @property
+    def as_parent(self) -> Parent:
+        """What it is to those that stand on it."""
+        return Parent(self.run_name, self.sha256)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedAutoencoder(Loaded[Autoencoder]):
+    """An autoencoder.
+
+    Attributes:
+        is_original: published weights, whose latents are scaled by 1.0; otherwise the scale is 1/std on train.
+    """
+
+    is_original: bool
+
+
+def load_autoencoder(
+    runs: str | Path, *, run: str | None, weights: str | Path | None, allow: tuple[str, ...] = ()
+) -> LoadedAutoencoder:
+    """Load a published file if one is given, else the newest checkpoint of a run of ours.
+
+    Args:
+        allow: packages whose classes a stored configuration may name (``allow_code=``).
+
+    Raises:
+        ConfigError: neither is given. WeightsError: the file or the run cannot be used.
+    """
+    if weights:
+        from zoomldm.weights.published import autoencoder_of_file
+
+        path = Path(weights).expanduser()
+        module, report = autoencoder_of_file(path)
+        print(report)
+        parent = parent_of_file(path)
+        return LoadedAutoencoder(
+            module=module.eval(),
+            config={},
+            step=0,
+            sha256=parent.sha256,
+            run_name=parent.name,
+            parents={},
+            is_original=True,
+        )
+    if not run:
+        raise ConfigError(
+            "autoencoder.run and autoencoder.weights are both null: give the run of a trained autoencoder "
+            "(`python src/train.py model=autoencoder data=…`) or a published VQ-f4 file"
+        )
+    config, info, tensors = _stored(runs, run, "autoencoder")
+    from zoomldm.build import make_autoencoder
+
+    module = make_autoencoder(_view(config).model)
+    _load(module, tensors, run)
+    return LoadedAutoencoder(is_original=False, **_facts(module, config, info, run))
+
+
+def load_zoomldm(
+    runs: str | Path, name: str, *, num_rungs: int, grid_dim: int, allow: tuple[str, ...] = ()
+) -> Loaded[ZoomLDM]:
+    """Load the averaged weights of a ZoomLDM run.
+
+    Args:
+        num_rungs, grid_dim: of the data set (ladder and encoder), which decide sizes that no configuration holds.
+
+    Raises:
+        WeightsError: no such run, no checkpoint, a checkpoint of another model.
+    """
+    config, info, tensors = _stored(runs, name, "zoomldm")
+    from zoomldm.build import make_zoomldm
+
+    scale = info.extra_state["latent_scale"]
+    module = make_zoomldm(_view(config), num_rungs=num_rungs, grid_dim=grid_dim, latent_scale=scale)
+    _load(module, tensors, name)
+    return Loaded(**_facts(module, config, info, name))
+
+
+def load_edm(runs: str | Path, name: str, *, allow: tuple[str, ...] = ()) -> Loaded[EDM | DiT]:
+    """Load the averaged weights of an embedding diffusion model's run."""
+    config, info, tensors = _stored(runs, name, "edm")
+    from zoomldm.build import make_edm
+
+    sizes = {key: info.extra_state[key] for key in ("num_rungs", "num_tokens", "token_dim")}
+    module = make_edm(_view(config), **sizes)
+    _load(module, tensors, name)
+    return Loaded(**_facts(module, config, info, name))
+
+
+def _stored(runs: str | Path, name: str, kind: str) -> tuple[dict[str, Any], CheckpointInfo, dict[str, Any]]:
+    """Return (configuration, checkpoint info, averaged weights) of a run of this kind."""
+    run = find_run(runs, name=name, kind=kind)
+    info, tensors = load_model(run.folder)
+    if info.kind != kind:
+        raise WeightsError(
+            f"run {name}: its checkpoint holds a model of kind {info.kind}, expected {kind}; name another"
+        )
+    return run.config, info, tensors
+
+
+def _load(module: nn.Module, tensors: dict[str, Any], name: str) -> None:
+    try:
+        module.load_state_dict(tensors)
+    except RuntimeError as error:
+        first = " ".join(str(error).split())[:400]
+        raise WeightsError(
+            f"run {name}: its checkpoint does not fit the model that its configuration and the data set make: {first}"
+        ) from error
+
+
+def _facts(module: M, config: dict[str, Any], info: CheckpointInfo, name: str) -> dict[str, Any]:
+    return {
+        "module": module.eval(),
+        "config": config,
+        "step": info.step,
+        "sha256": info.model_sha256,
+        "run_name": name,
+        "parents": info.parents,
+    }
+
+
+def _view(config: dict[str, Any]) -> Any:
+    from omegaconf import OmegaConf
+
+    return OmegaConf.create(config)
