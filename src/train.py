@@ -25,7 +25,7 @@ def run(cfg) -> None:
     from hydra.core.hydra_config import HydraConfig
 
     from zoomldm.commands.train import train
-    from zoomldm.launch.fabric import job_command
+    from zoomldm.launch.supervise import job_command
 
     overrides = HydraConfig.get().overrides
     train(cfg, list(overrides.task), job_command(__file__, overrides.task, overrides.hydra))

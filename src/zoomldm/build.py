@@ -240,7 +240,7 @@ def original_autoencoder(path: Path) -> Autoencoder:
     Raises:
         WeightsError: not such a file.
     """
-    from zoomldm.weights.published import autoencoder_of_file
+    from zoomldm.stages.published import autoencoder_of_file
 
     module, report = autoencoder_of_file(path)
     print(report)
@@ -354,7 +354,7 @@ def _zoomldm_trainable(cfg: Any, manifest: Manifest) -> Trainable:
         cfg, num_rungs=len(manifest.ladder), grid_dim=manifest.encoder.dim, latent_scale=latent["scale"]
     )
     if cfg.unet.init:
-        from zoomldm.weights.published import init_zoomldm
+        from zoomldm.stages.published import init_zoomldm
 
         for report in init_zoomldm(model, Path(cfg.unet.init).expanduser()):
             print(report)
@@ -372,7 +372,7 @@ def _edm_trainable(cfg: Any, manifest: Manifest) -> Trainable:
         cfg, num_rungs=len(manifest.ladder), num_tokens=conditioner.num_tokens, token_dim=conditioner.token_dim
     )
     if cfg.model.init:
-        from zoomldm.weights.published import load_edm_file
+        from zoomldm.stages.published import load_edm_file
 
         print(load_edm_file(edm, Path(cfg.model.init).expanduser()))
     return EDMTrainable(edm, conditioner, drop_probability=cfg.diffusion.dropout_p)

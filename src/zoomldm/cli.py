@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from zoomldm.errors import ConfigError, UserError, near_match
+from zoomldm.launch.processes import is_first_process
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 CONF = PROJECT_ROOT / "conf"
@@ -76,11 +77,6 @@ def main(
         finally:
             if sweep_folder is not None:
                 after_sweep(jobs, sweep_folder)
-
-
-def is_first_process() -> bool:
-    """Say whether this process is the only one or the first of a distributed launch."""
-    return all(int(os.environ.get(name) or 0) == 0 for name in ("LOCAL_RANK", "RANK", "SLURM_PROCID"))
 
 
 class user_errors:  # noqa: N801 - reads as a statement

@@ -15,8 +15,10 @@ from zoomldm.curriculum.base import Uniform
 from zoomldm.data.batch import Batch
 from zoomldm.data.reader import SampleSource
 from zoomldm.diffusion.noise import keyed_normal
-from zoomldm.launch import fabric as launch
+from zoomldm.launch.fabric import connected
+from zoomldm.launch.processes import RANKS_VARIABLE
 from zoomldm.launch.settings import FabricSettings
+from zoomldm.launch.supervise import needs_supervisor, supervise
 from zoomldm.model.trainable import Trainable
 from zoomldm.runs.run import Run
 from zoomldm.training.loop import FitResult, OnSample, fit
@@ -79,7 +81,7 @@ def train(
     validation = SampleSource(data, split="test", columns=trainable.columns)
     hardware = FabricSettings(accelerator="cpu", devices=devices, num_workers=workers)
     run = Run.open(runs, name, {"seed": seed, "train": {"steps": steps}}, kind="zoomldm")
-    with launch.connected(hardware) as fabric:
+    with connected(hardware) as fabric:
         return fit(
             trainable,
             source=source,
@@ -117,7 +119,7 @@ def forked_ranks(count: int, *arguments: object, **options: object) -> list[mult
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
-    common = {launch.RANKS_VARIABLE: str(count), "WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1"}
+    common = {RANKS_VARIABLE: str(count), "WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1"}
     common |= {"MASTER_PORT": port, "NODE_RANK": "0"}
     return [
         forked(*arguments, env={**common, "LOCAL_RANK": str(r), "RANK": str(r)}, devices=count, **options)
@@ -132,8 +134,8 @@ def main() -> None:
         for key, value in (word.split("=") for word in words)
     }
     hardware = FabricSettings(accelerator="cpu", devices=options.get("devices", 1))
-    if launch.needs_supervisor(hardware):
-        launch.supervise(hardware, [sys.executable, *sys.argv])
+    if needs_supervisor(hardware):
+        supervise(hardware, [sys.executable, *sys.argv])
         return
     torch.set_num_threads(1)
     train(Path(data), Path(runs), **options)

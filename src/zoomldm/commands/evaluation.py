@@ -395,7 +395,7 @@ def _data_notes(manifest: Manifest) -> list[str]:
 def _hardware(device: str) -> str:
     import torch
 
-    from zoomldm.runs.run import hardware
+    from zoomldm.runs.provenance import hardware
 
     if device.startswith("cuda"):
         return torch.cuda.get_device_name(torch.device(device))

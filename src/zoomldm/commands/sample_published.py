@@ -8,7 +8,7 @@ from zoomldm.commands.evaluation import device_of, write_samples
 from zoomldm.data.manifest import Manifest
 from zoomldm.ladder import Ladder
 from zoomldm.sampling.generator import PatchGenerator
-from zoomldm.weights.published import load_published
+from zoomldm.stages.published import load_published
 
 STEPS, GUIDANCE_SCALE = 50, 1.75
 EDM_STEPS, EDM_GUIDANCE_SCALE = 200, 1.0

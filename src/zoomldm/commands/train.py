@@ -35,8 +35,9 @@ def train(cfg: Any, overrides: list[str], command: list[str]) -> None:
         overrides: the job's overrides as typed, for its name.
         command: the command line that runs this job alone, for the processes of a multi-device run.
     """
-    from zoomldm.launch.fabric import connected, needs_supervisor, supervise
+    from zoomldm.launch.fabric import connected
     from zoomldm.launch.settings import FabricSettings
+    from zoomldm.launch.supervise import needs_supervisor, supervise
 
     hardware = FabricSettings(**plain(cfg.fabric))
     cfg.run_name = run_name_of(cfg, overrides)
@@ -61,7 +62,7 @@ def _evaluates_after(cfg: Any) -> bool:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from zoomldm.launch.fabric import is_worker
+    from zoomldm.launch.processes import is_worker
 
     if cfg.model.kind == "autoencoder" or is_worker():
         return False
@@ -180,7 +181,7 @@ def open_run(cfg: Any, manifest: Manifest) -> Any:
 
 def announce(cfg: Any, run: Any, trainable: Any) -> None:
     """Say in a few lines what is about to be trained."""
-    from zoomldm.cli import is_first_process
+    from zoomldm.launch.processes import is_first_process
 
     if not is_first_process():
         return

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 
 from zoomldm.errors import ConfigError
 
-PRECISIONS = {
-    "auto": None,
-    "32": "32-true",
-    "bf16-mixed": "bf16-mixed",
-    "16-mixed": "16-mixed",
-    "bf16": "bf16-true",
+PRECISIONS = ("auto", "32", "bf16-mixed")
+REFUSED_PRECISIONS = {
+    "16-mixed": "float16 overflows without a scaled loss, which the fused optimiser cannot clip",
+    "bf16": "weights of 8 bits lose the small steps that training makes, and their averages need float32",
 }
 
 
@@ -38,7 +36,9 @@ class FabricSettings:
     def __post_init__(self) -> None:
         faults = []
         if str(self.precision) not in PRECISIONS:
-            faults.append(f"fabric.precision={self.precision}: expected one of {', '.join(PRECISIONS)}")
+            refused = REFUSED_PRECISIONS.get(str(self.precision).removesuffix("-true"))
+            reason = f"is not offered, since {refused};" if refused else "no such precision;"
+            faults.append(f"fabric.precision={self.precision}: {reason} expected one of {', '.join(PRECISIONS)}")
         if self.accelerator not in ("auto", "cpu", "cuda", "gpu", "mps"):
             faults.append(f"fabric.accelerator={self.accelerator}: expected auto, cpu or cuda")
         for name in ("devices", "num_workers"):
@@ -54,6 +54,11 @@ class FabricSettings:
         if self.accelerator in ("cuda", "gpu"):
             return True
         return self.accelerator == "auto" and _num_gpus() > 0
+
+    @property
+    def autocast(self) -> bool:
+        """Whether networks compute in bf16 where that is safe, over weights in float32."""
+        return self.precision == "bf16-mixed" or (self.precision == "auto" and self.on_gpu)
 
     @property
     def num_devices(self) -> int:

@@ -8,20 +8,18 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import zoomldm
 from zoomldm.errors import ConfigError, UserError, near_match
 from zoomldm.files import write_atomically, write_json
+from zoomldm.launch.processes import is_first_process
+from zoomldm.runs.provenance import provenance
+from zoomldm.runs.records import MetricsLog
 
 FORMAT_VERSION = 1
 CONFIG_NAME, RUN_NAME = "config.yaml", "run.json"
@@ -41,8 +39,6 @@ class Run:
     """
 
     def __init__(self, folder: Path) -> None:
-        from zoomldm.runs.records import MetricsLog
-
         self.folder = Path(folder)
         self.name = self.folder.name
         self.metrics = MetricsLog(self.folder / "metrics.jsonl")
@@ -239,52 +235,6 @@ def find_run(root: Path | str, kind: str, name: str | None = None) -> Run:
     if description["kind"] != kind:
         raise UserError(f"run {name} is a run of {description['kind']}; expected one of {kind}")
     return run
-
-
-def is_first_process() -> bool:
-    """Say whether this process is the only one or the first of a distributed launch."""
-    return all(int(os.environ.get(name) or 0) == 0 for name in ("LOCAL_RANK", "RANK", "SLURM_PROCID", "NODE_RANK"))
-
-
-def provenance() -> dict[str, Any]:
-    """Describe what is about to train: command, code and machine."""
-    version = getattr(zoomldm, "__version__", None)
-    return {"command": " ".join(sys.argv), "code_version": version, **git_state(), "hardware": hardware()}
-
-
-def git_state() -> dict[str, Any]:
-    """Return {"git_revision", "git_dirty"} of the code, None where it is no checkout."""
-
-    def git(*words: str) -> str | None:
-        try:
-            done = subprocess.run(
-                ["git", "-C", str(Path(__file__).parent), *words],
-                capture_output=True,
-                text=True,
-                timeout=10,
-                check=True,
-            )
-            return done.stdout.strip()
-        except (OSError, subprocess.SubprocessError):
-            return None
-
-    status = git("status", "--porcelain", "--untracked-files=no")
-    return {"git_revision": git("rev-parse", "HEAD"), "git_dirty": None if status is None else bool(status)}
-
-
-def hardware() -> dict[str, Any]:
-    """Describe this machine; GPUs are named where torch is loaded already."""
-    gpus = []
-    if "torch" in sys.modules and sys.modules["torch"].cuda.is_available():
-        cuda = sys.modules["torch"].cuda
-        gpus = [cuda.get_device_name(i) for i in range(cuda.device_count())]
-    return {
-        "host": platform.node(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "cpus": len(os.sched_getaffinity(0)),
-        "gpus": gpus,
-        "python": platform.python_version(),
-    }
 
 
 def _timestamp() -> str:

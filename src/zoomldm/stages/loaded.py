@@ -68,7 +68,7 @@ def load_autoencoder(
         ConfigError: neither is given. WeightsError: the file or the run cannot be used.
     """
     if weights:
-        from zoomldm.weights.published import autoencoder_of_file
+        from zoomldm.stages.published import autoencoder_of_file
 
         path = Path(weights).expanduser()
         module, report = autoencoder_of_file(path)

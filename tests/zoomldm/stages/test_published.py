@@ -20,7 +20,7 @@ from zoomldm.data.batch import GridGroup
 from zoomldm.errors import WeightsError
 from zoomldm.model.unet import build_unet
 from zoomldm.model.zoomldm import ZoomLDM
-from zoomldm.weights.published import dit_of_file, init_zoomldm, load_published
+from zoomldm.stages.published import dit_of_file, init_zoomldm, load_published
 
 
 def saved(content: dict, path: Path) -> Path:

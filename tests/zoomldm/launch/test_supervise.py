@@ -8,16 +8,16 @@ import time
 
 import pytest
 
-from zoomldm.errors import ConfigError, UserError
-from zoomldm.launch import fabric as launch
-from zoomldm.launch.fabric import job_command, needs_supervisor, supervise
+from zoomldm.errors import UserError
 from zoomldm.launch.preempt import Preempted
+from zoomldm.launch.processes import RANKS_VARIABLE
 from zoomldm.launch.settings import FabricSettings
+from zoomldm.launch.supervise import job_command, needs_supervisor, supervise
 
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch):
-    for name in (launch.RANKS_VARIABLE, "TORCHELASTIC_RUN_ID", "SLURM_STEP_NUM_TASKS", "LOCAL_RANK", "WORLD_SIZE"):
+    for name in (RANKS_VARIABLE, "TORCHELASTIC_RUN_ID", "SLURM_STEP_NUM_TASKS", "LOCAL_RANK", "WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -57,30 +57,7 @@ def test_several_processes_need_a_supervisor_unless_they_are_there(monkeypatch):
     two = FabricSettings(accelerator="cpu", devices=2)
     assert needs_supervisor(two)
     assert not needs_supervisor(FabricSettings(accelerator="cpu", devices=1))
-    for name in (launch.RANKS_VARIABLE, "TORCHELASTIC_RUN_ID", "SLURM_STEP_NUM_TASKS"):
+    for name in (RANKS_VARIABLE, "TORCHELASTIC_RUN_ID", "SLURM_STEP_NUM_TASKS"):
         with monkeypatch.context() as patched:
             patched.setenv(name, "2")
             assert not needs_supervisor(two)
-
-
-def test_gpus_that_are_not_there_are_missed_with_advice(monkeypatch):
-    monkeypatch.setattr("zoomldm.launch.settings._num_gpus", lambda: 1)
-    assert FabricSettings(accelerator="auto").num_devices == 1
-    with pytest.raises(ConfigError, match=r"2 CUDA device\(s\) wanted, 1 found; choose fabric=cpu"):
-        _ = FabricSettings(accelerator="cuda", devices=2).num_devices
-
-
-def test_auto_decides_by_the_device(monkeypatch):
-    monkeypatch.setattr("zoomldm.launch.settings._num_gpus", lambda: 8)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
-    auto = FabricSettings()
-    assert (auto.num_devices, auto.workers, auto.chosen("compile")) == (8, 7, True)
-    monkeypatch.setattr("zoomldm.launch.settings._num_gpus", lambda: 0)
-    assert (auto.num_devices, auto.workers, auto.chosen("compile")) == (1, 0, False)
-
-
-def test_settings_out_of_range_are_named_at_once():
-    with pytest.raises(ConfigError) as caught:
-        FabricSettings(precision="8", accelerator="tpu", devices=0, num_workers=-1)
-    for name in ("fabric.precision=8", "fabric.accelerator=tpu", "fabric.devices=0", "fabric.num_workers=-1"):
-        assert name in str(caught.value)

@@ -1,0 +1,39 @@
+"""What the settings of devices and precision decide, and what they refuse."""
+
+import os
+
+import pytest
+
+from zoomldm.errors import ConfigError
+from zoomldm.launch.settings import FabricSettings
+
+
+def test_gpus_that_are_not_there_are_missed_with_advice(monkeypatch):
+    monkeypatch.setattr("zoomldm.launch.settings._num_gpus", lambda: 1)
+    assert FabricSettings(accelerator="auto").num_devices == 1
+    with pytest.raises(ConfigError, match=r"2 CUDA device\(s\) wanted, 1 found; choose fabric=cpu"):
+        _ = FabricSettings(accelerator="cuda", devices=2).num_devices
+
+
+def test_auto_decides_by_the_device(monkeypatch):
+    monkeypatch.setattr("zoomldm.launch.settings._num_gpus", lambda: 8)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
+    auto = FabricSettings()
+    assert (auto.num_devices, auto.workers, auto.chosen("compile")) == (8, 7, True)
+    monkeypatch.setattr("zoomldm.launch.settings._num_gpus", lambda: 0)
+    assert (auto.num_devices, auto.workers, auto.chosen("compile")) == (1, 0, False)
+
+
+def test_settings_out_of_range_are_named_at_once():
+    with pytest.raises(ConfigError) as caught:
+        FabricSettings(precision="8", accelerator="tpu", devices=0, num_workers=-1)
+    for name in ("fabric.precision=8", "fabric.accelerator=tpu", "fabric.devices=0", "fabric.num_workers=-1"):
+        assert name in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("precision", "reason"), [("16-mixed", "overflows"), ("bf16", "8 bits"), ("bf16-true", "8 bits")]
+)
+def test_precisions_that_cannot_train_are_refused_with_the_reason(precision, reason):
+    with pytest.raises(ConfigError, match=rf"fabric\.precision={precision}: .*{reason}.*bf16-mixed"):
+        FabricSettings(precision=precision)
