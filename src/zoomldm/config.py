@@ -57,7 +57,7 @@ class Option:
 
         Raises:
             ConfigError: no such class, one that is not allowed or no ``base``, an argument that it doesn't take (with
-                the near match), or one that is missing or refused.
+                the near match), one that is missing, or values that the class refuses with a ``ValueError``.
         """
         made = self.target(base)
         known = parameters_of(made)
@@ -74,7 +74,10 @@ class Option:
         missing = [key for key, required in known.items() if required and key not in arguments]
         if missing:
             raise ConfigError(f"{self.group}.{missing[0]}: {made.__name__} needs it and nothing says it; give a value")
-        return made(**arguments)
+        try:
+            return made(**arguments)
+        except ValueError as error:
+            raise ConfigError(f"{self.group}={self.name}: {error}") from error
 
     def target(self, base: type[T]) -> type[T]:
         """Import the class that ``_target_`` names.
