@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zoomldm.cli import CONF
+from zoomldm.config import Option
 from zoomldm.errors import ConfigError, DataError, near_match
 from zoomldm.files import sha256_of
 from zoomldm.ladder import Ladder
@@ -70,71 +72,41 @@ def make_autoencoder(model: Any) -> Autoencoder:
     )
 
 
-def make_conditioner(cond: Any, *, num_rungs: int, grid_dim: int) -> Conditioner:
-    """Build an untrained conditioner from ``conf/cond/*.yaml``.
+def option_of(cfg: Any, group: str, allow: Sequence[str] = ()) -> Option:
+    """Return the option that a configuration names for a group; a stored one may be older than ``_target_``.
 
     Args:
+        allow: packages besides ours whose classes may be named, from this command line.
+    """
+    section = plain(cfg[group])
+    if "_target_" not in section:
+        section = _with_class(group, section)
+    return Option(group, section, tuple(allow))
+
+
+def _with_class(group: str, section: Mapping[str, Any]) -> dict[str, Any]:
+    """Bring an option of a configuration that was stored by name alone up to its YAML of today."""
+    import yaml
+
+    path = CONF / group / f"{section['name']}.yaml"
+    if not path.is_file():
+        known = [one.stem for one in path.parent.glob("*.yaml")]
+        raise ConfigError(f"{group}={section['name']}: no such option;{near_match(section['name'], known)}")
+    today = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return {key: section.get(key, value) for key, value in today.items()}
+
+
+def make_conditioner(cond: Option, tokens: Mapping[str, Any], *, num_rungs: int, grid_dim: int) -> Conditioner:
+    """Build an untrained conditioner.
+
+    Args:
+        tokens: ``model.tokens``.
         num_rungs: of the ladder.
         grid_dim: width D of the encoder's embeddings, from the manifest.
     """
-    makers: dict[str, Callable[..., Conditioner]] = {
-        "film": _film,
-        "cnn": _cnn,
-        "mag": _mag,
-        "pool": _pool,
-        "none": _none,
-        "vit": _vit,
-    }
-    if cond.name not in makers:
-        raise ConfigError(f"cond={cond.name}: no such conditioner;{near_match(cond.name, makers)}")
-    return makers[cond.name](plain(cond), num_rungs, grid_dim)
+    from zoomldm.cond.base import Conditioner, facts_of_model
 
-
-def _film(cond: dict, num_rungs: int, grid_dim: int) -> Conditioner:
-    from zoomldm.cond.film import FiLMConditioner
-
-    return FiLMConditioner(num_rungs=num_rungs, grid_dim=grid_dim, widths=cond["sizes"]["widths"], **_sizes(cond))
-
-
-def _cnn(cond: dict, num_rungs: int, grid_dim: int) -> Conditioner:
-    from zoomldm.cond.cnn import CNNConditioner
-
-    return CNNConditioner(grid_dim=grid_dim, widths=cond["sizes"]["widths"], **_sizes(cond))
-
-
-def _mag(cond: dict, num_rungs: int, grid_dim: int) -> Conditioner:
-    from zoomldm.cond.mag import MagnificationConditioner
-
-    return MagnificationConditioner(num_rungs=num_rungs, **_sizes(cond))
-
-
-def _pool(cond: dict, num_rungs: int, grid_dim: int) -> Conditioner:
-    from zoomldm.cond.pool import PoolConditioner
-
-    return PoolConditioner(grid_dim=grid_dim, **_sizes(cond))
-
-
-def _none(cond: dict, num_rungs: int, grid_dim: int) -> Conditioner:
-    from zoomldm.cond.none import NoConditioner
-
-    return NoConditioner(**_sizes(cond))
-
-
-def _vit(cond: dict, num_rungs: int, grid_dim: int) -> Conditioner:
-    from zoomldm.cond.vit import ViTConditioner
-
-    keys = ("side", "depth", "heads", "standardise", "position_embedding")
-    return ViTConditioner(
-        num_rungs=num_rungs, grid_dim=grid_dim, token_dim=cond["sizes"]["dim"], **{key: cond[key] for key in keys}
-    )
-
-
-def _sizes(cond: dict) -> dict[str, Any]:
-    return {
-        "resolution": cond["sizes"]["resolution"],
-        "token_dim": cond["sizes"]["dim"],
-        "position_embedding": cond["position_embedding"],
-    }
+    return cond.make(Conditioner, **facts_of_model(tokens, num_rungs=num_rungs, grid_dim=grid_dim))
 
 
 def make_unet(cfg: Any, *, context_dim: int):
@@ -155,12 +127,13 @@ def make_unet(cfg: Any, *, context_dim: int):
     )
 
 
-def make_zoomldm(cfg: Any, *, num_rungs: int, grid_dim: int, latent_scale: float) -> ZoomLDM:
+def make_zoomldm(cfg: Any, *, num_rungs: int, grid_dim: int, latent_scale: float, allow: Sequence[str] = ()) -> ZoomLDM:
     """Build an untrained ZoomLDM: conditioner and U-Net, with the facts that the data set decides."""
     from zoomldm.diffusion.schedules.base import scaled_linear
     from zoomldm.model.zoomldm import ZoomLDM
 
-    conditioner = make_conditioner(cfg.cond, num_rungs=num_rungs, grid_dim=grid_dim)
+    cond = option_of(cfg, "cond", allow)
+    conditioner = make_conditioner(cond, plain(cfg.model.tokens), num_rungs=num_rungs, grid_dim=grid_dim)
     return ZoomLDM(
         conditioner,
         make_unet(cfg, context_dim=conditioner.token_dim),
@@ -351,7 +324,11 @@ def _autoencoder_trainable(cfg: Any, manifest: Manifest) -> Trainable:
 def _zoomldm_trainable(cfg: Any, manifest: Manifest) -> Trainable:
     latent = latent_facts(cfg, manifest)
     model = make_zoomldm(
-        cfg, num_rungs=len(manifest.ladder), grid_dim=manifest.encoder.dim, latent_scale=latent["scale"]
+        cfg,
+        num_rungs=len(manifest.ladder),
+        grid_dim=manifest.encoder.dim,
+        latent_scale=latent["scale"],
+        allow=cfg.get("allow_code") or (),
     )
     if cfg.unet.init:
         from zoomldm.stages.published import init_zoomldm

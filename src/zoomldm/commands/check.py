@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+from zoomldm.build import option_of
 from zoomldm.data.manifest import MANIFEST_NAME, Manifest
 from zoomldm.errors import ConfigError, UserError
 from zoomldm.ladder import Ladder
-
-NO_GRID = ("mag", "none")
 
 
 def check_train(cfg: Any) -> None:
@@ -48,7 +47,7 @@ def combination_faults(cfg: Any) -> list[str]:
                 ladder.rung_of(cfg.training.magnification)
             except UserError as error:
                 faults.append(f"training.{error}")
-    if cfg.model.kind == "edm" and cfg.cond.name in NO_GRID:
+    if cfg.model.kind == "edm" and not _reads_grids(cfg):
         faults.append(
             f"model={cfg.model.name} cond={cfg.cond.name}: an embedding diffusion model learns tokens made from "
             f"embeddings, and cond={cfg.cond.name} makes none; use film, cnn, pool or vit"
@@ -56,6 +55,12 @@ def combination_faults(cfg: Any) -> list[str]:
     if cfg.features.name == cfg.encoder.name and cfg.model.kind == "zoomldm" and cfg.features.name != "stats":
         faults.append(f"features={cfg.features.name} judges with the encoder that conditions the model; use another")
     return faults
+
+
+def _reads_grids(cfg: Any) -> bool:
+    from zoomldm.cond.base import Conditioner  # torch: imported only for models that stand on a conditioner
+
+    return option_of(cfg, "cond").target(Conditioner).uses_grid
 
 
 def _missing_keys(cfg: Any) -> list[str]:

@@ -5,7 +5,8 @@ Legend: b batch, n tokens, d token width, S grid side, D embedding width of the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,9 @@ TOKEN_STRIDE = 16
 
 class Conditioner(nn.Module):
     """Turn a batch's grids and rungs into tokens `b n d`; subclasses write `summarize`.
+
+    Its arguments come from its YAML in ``conf/cond`` and, where that is silent, from the facts of a model: num_rungs,
+    grid_dim, resolution, widths, token_dim and position_embedding (``facts_of_model``).
 
     Attributes:
         num_tokens: n, and token_dim: d.
@@ -49,6 +53,17 @@ class Conditioner(nn.Module):
     def summarize(self, grids: Sequence[GridGroup] | None, rung: Tensor) -> Tensor:
         """Give the tokens `b n d` before the position embedding."""
         raise NotImplementedError
+
+
+def facts_of_model(tokens: Mapping[str, Any], *, num_rungs: int, grid_dim: int) -> dict[str, Any]:
+    """Return the facts from which a model's conditioner is made.
+
+    Args:
+        tokens: ``model.tokens``: resolution, widths, dim, position_embedding.
+        num_rungs: of the ladder; grid_dim: width of the encoder's embeddings.
+    """
+    sizes = {key: value for key, value in tokens.items() if key != "dim"}
+    return {"num_rungs": num_rungs, "grid_dim": grid_dim, "token_dim": tokens["dim"], **sizes}
 
 
 def token_side(resolution: int) -> int:

@@ -1,6 +1,7 @@
 """`cnn`: the summarizer CNN without FiLM, blind to magnification; `film` derives from it.
 
-Legend: b batch, g grids of one size, S grid side, D embedding width, R resolution, c channels, d token width.
+Legend: b batch, g grids of one size, S grid side, h w cells, D embedding width, R resolution, c channels, d token
+width.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -89,11 +91,11 @@ class CNNConditioner(Conditioner):
         magnification = self.embed_magnification(rung[order])
         for block in self.blocks:
             x = block(x, magnification)
-        return self.norm(self.out(x.flatten(2).transpose(1, 2)))[inverse]
+        return self.norm(self.out(rearrange(x, "b c h w -> b (h w) c")))[inverse]
 
     def resize(self, cells: Tensor) -> Tensor:
         """Bring cells `g S S c` to `g c R R`, by nearest upsampling or by area averaging."""
-        x = cells.movedim(-1, 1)
+        x = rearrange(cells, "g h w c -> g c h w")
         side = x.shape[-1]
         if side > self.resolution:
             return functional.adaptive_avg_pool2d(x, self.resolution)

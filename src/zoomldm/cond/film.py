@@ -1,9 +1,13 @@
-"""`film`: the paper's summarizer, a CNN modulated by magnification (FiLM, Perez et al., 2018)."""
+"""`film`: the paper's summarizer, a CNN modulated by magnification (FiLM, Perez et al., 2018).
+
+Legend: b batch, c channels.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
+from einops import rearrange
 from torch import Tensor, nn
 
 from zoomldm.cond.cnn import CNNConditioner, ResidualBlock
@@ -23,7 +27,7 @@ class FiLMBlock(ResidualBlock):
             nn.init.zeros_(layer.bias)
 
     def modulate(self, place: int, h: Tensor, magnification: Tensor | None) -> Tensor:
-        scale, shift = self.film[place](magnification)[:, :, None, None].chunk(2, dim=1)
+        scale, shift = rearrange(self.film[place](magnification), "b (two c) -> two b c 1 1", two=2)
         return h * (1 + scale) + shift
 
 

@@ -1,10 +1,14 @@
-"""`pool`: the grid averaged to one cell a token, then a linear layer; no convolutions and no magnification."""
+"""`pool`: the grid averaged to one cell a token, then a linear layer; no convolutions and no magnification.
+
+Legend: b batch, g grids of one size, h w cells, c channels.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -26,5 +30,9 @@ class PoolConditioner(Conditioner):
     def summarize(self, grids: Sequence[GridGroup] | None, rung: Tensor) -> Tensor:
         groups = [group.dense() for group in grids]
         _, inverse = batch_order(groups, len(rung))
-        cells = [functional.adaptive_avg_pool2d(group.values.movedim(-1, 1).float(), self.side) for group in groups]
-        return self.norm(self.project(torch.cat(cells).flatten(2).transpose(1, 2)))[inverse]
+        cells = torch.cat([self.pool(group.values) for group in groups])
+        return self.norm(self.project(rearrange(cells, "b c h w -> b (h w) c")))[inverse]
+
+    def pool(self, values: Tensor) -> Tensor:
+        """Average grids `g h w c` of any side to float32 `g c side side`."""
+        return functional.adaptive_avg_pool2d(rearrange(values, "g h w c -> g c h w").float(), self.side)

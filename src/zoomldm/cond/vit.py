@@ -2,7 +2,7 @@
 
 A grid becomes at most 8 x 8 places, each standardised over its channels; the encoder sees a magnification token and 64
 places. The null condition is zeros. Parameter names are the original's.
-Legend: g grids of one size, S grid side, D embedding width, p places, n = 1 + p tokens, d token width.
+Legend: g grids of one size, S grid side, h w places, D embedding width, n = 1 + side^2 tokens, d token width.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from functools import partial
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models.vision_transformer import Encoder as TransformerEncoder
@@ -26,7 +27,7 @@ class ViTConditioner(Conditioner):
         grid_dim: D; the official weights are for UNI, 1024.
         side: places along an edge; larger grids are averaged to it, smaller ones lie in the middle of the places.
         standardise: bring every place to mean 0 and standard deviation 1 over its channels, as the official data are.
-        position_embedding: accepted for the sake of one interface; the encoder has its own.
+        position_embedding: one more, on top of the encoder's own.
     """
 
     def __init__(
@@ -73,16 +74,17 @@ class ViTConditioner(Conditioner):
         """Average grids `g S S D` to at most `side` places an edge and standardise each place; float32 `g s s D`."""
         values = values.float()
         if values.shape[1] > self.side:
-            values = functional.adaptive_avg_pool2d(values.movedim(-1, 1), self.side).movedim(1, -1)
+            averaged = functional.adaptive_avg_pool2d(rearrange(values, "g h w d -> g d h w"), self.side)
+            values = rearrange(averaged, "g d h w -> g h w d")
         return standardise_places(values) if self.standardise else values
 
     def encode(self, places: Tensor, rung: Tensor) -> Tensor:
         """Give the tokens `g n d` of grids `g s s D`, s <= side, at rungs (g,)."""
-        cells = self.dim_reduce(places.flatten(1, 2))
+        cells = self.dim_reduce(rearrange(places, "g h w d -> g (h w) d"))
         missing = self.side**2 - cells.shape[1]
         before = (missing + 1) // 2
         pads = self.pad_token.expand(len(cells), missing, -1)
-        magnification = self.mag_embedding(rung)[:, None]
+        magnification = rearrange(self.mag_embedding(rung), "g d -> g 1 d")
         x = torch.cat([magnification, pads[:, :before], cells, pads[:, before:]], dim=1)
         return self.layer_norm(self.final_proj(self.encoder(x)))
 

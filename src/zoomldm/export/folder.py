@@ -101,8 +101,12 @@ def make_pipeline(source: Source) -> Any:
     from zoomldm.export.pipeline import Summarizer, ZoomLDMPipeline
 
     model, cfg, manifest = source.model.module, source.cfg, source.manifest
-    cond = {key: value for key, value in build.plain(cfg.cond).items() if key not in ("weights", "init")}
-    summarizer = Summarizer(cond=cond, num_rungs=len(manifest.ladder), grid_dim=manifest.encoder.dim)
+    summarizer = Summarizer(
+        cond=dict(build.option_of(cfg, "cond").section),
+        tokens=build.plain(cfg.model.tokens),
+        num_rungs=len(manifest.ladder),
+        grid_dim=manifest.encoder.dim,
+    )
     summarizer.conditioner.load_state_dict(model.conditioner.state_dict())
     scheduler = DDIMScheduler(
         cfg.diffusion.num_timesteps,

@@ -21,6 +21,7 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
 from zoomldm import build
+from zoomldm.config import Option
 from zoomldm.data.batch import GridGroup
 from zoomldm.diffusion.guidance import guided
 from zoomldm.errors import UserError
@@ -33,14 +34,16 @@ class Summarizer(ModelMixin, ConfigMixin):
     """The conditioner of an exported model: grids and magnification to tokens.
 
     Args:
-        cond: its configuration, as in ``conf/cond``.
+        cond: its configuration, as in ``conf/cond``; its class must be one of ours.
+        tokens: their sizes, as in ``conf/model/zoomldm.yaml``.
         num_rungs: of the ladder; grid_dim: D of the encoder.
     """
 
     @register_to_config
-    def __init__(self, cond: dict[str, Any], num_rungs: int, grid_dim: int) -> None:
+    def __init__(self, cond: dict[str, Any], tokens: dict[str, Any], num_rungs: int, grid_dim: int) -> None:
         super().__init__()
-        self.conditioner = build.make_conditioner(_section(cond), num_rungs=num_rungs, grid_dim=grid_dim)
+        option = Option("cond", dict(cond))
+        self.conditioner = build.make_conditioner(option, tokens, num_rungs=num_rungs, grid_dim=grid_dim)
 
     def forward(self, grids: Tensor | None, rung: Tensor) -> Tensor:
         """Give the tokens `n k d` of grids `n S S D` of one side (None where they are not used) at rungs (n,)."""

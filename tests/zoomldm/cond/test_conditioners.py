@@ -2,13 +2,16 @@
 
 import pytest
 import torch
+import yaml
 
-from zoomldm.cond.base import batch_order, token_side
+from zoomldm.cli import CONF
+from zoomldm.cond.base import Conditioner, batch_order, facts_of_model, token_side
 from zoomldm.cond.cnn import CNNConditioner
 from zoomldm.cond.film import FiLMConditioner
 from zoomldm.cond.mag import MagnificationConditioner
 from zoomldm.cond.none import NoConditioner
 from zoomldm.cond.pool import PoolConditioner
+from zoomldm.config import Option
 from zoomldm.data.batch import GridGroup
 
 DIM, RUNGS = 6, 8
@@ -142,6 +145,18 @@ def test_none_ignores_everything():
     assert torch.equal(tokens, cond(None, rung.flip(0)))
     assert torch.equal(tokens, cond.null_tokens(12))
     assert not cond.uses_condition
+
+
+@pytest.mark.parametrize("name", [*ALL, "vit"])
+def test_options_are_made_from_a_models_token_sizes(name):
+    tokens = {"resolution": 32, "widths": [4, 5, 6, 8], "dim": 16, "position_embedding": True}
+    section = yaml.safe_load((CONF / "cond" / f"{name}.yaml").read_text())
+    cond = Option("cond", section).make(Conditioner, **facts_of_model(tokens, num_rungs=RUNGS, grid_dim=DIM))
+    assert section["name"] == name
+    assert cond.token_dim == 16
+    assert (cond.position is not None) == (name != "vit")
+    off = Option("cond", section | {"position_embedding": False})
+    assert off.make(Conditioner, **facts_of_model(tokens, num_rungs=RUNGS, grid_dim=DIM)).position is None
 
 
 def test_flags():
