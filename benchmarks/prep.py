@@ -38,9 +38,15 @@ from data_prep.settings import PrepareSettings  # noqa: E402
 from data_prep.slides.slide import Slide, SlideSpec  # noqa: E402
 from data_prep.tissue.segmenter import TissueSettings, find_tissue  # noqa: E402
 from data_prep.work import prepare_slide as work  # noqa: E402
+from zoomldm.config import Option  # noqa: E402
 from zoomldm.data.schema import encode_image  # noqa: E402
 from zoomldm.encoder.base import Encoder  # noqa: E402
 from zoomldm.ladder import Ladder  # noqa: E402
+
+READERS = tuple(
+    Option("reader", {"_target_": f"data_prep.slides.readers.{name}"})
+    for name in ("level.LevelReader", "openslide.OpenSlideReader")
+)
 
 
 class TinyViT(Encoder):
@@ -75,6 +81,7 @@ def settings_of(args: argparse.Namespace) -> PrepareSettings:
         name="bench",
         ladder=ladder,
         encoder={"name": args.encoder},
+        readers=READERS[:1],
         tissue=TissueSettings(cells_per_tile=max(4, args.patch_px // 16)),
         regions=RegionSettings(
             min_tissue=dict.fromkeys(labels, 0.25),
@@ -87,7 +94,7 @@ def settings_of(args: argparse.Namespace) -> PrepareSettings:
 
 def plain_way(spec: SlideSpec, settings: PrepareSettings, encoder: Encoder) -> int:
     """Read and encode every magnification on its own; return how many tiles were encoded."""
-    ladder, slide = settings.ladder, Slide(spec, settings.ladder.base_mpp, use_native=False)
+    ladder, slide = settings.ladder, Slide(spec, settings.ladder.base_mpp, READERS[1:])
     tissue = find_tissue(slide, ladder.patch_px, ladder.base_mpp, settings.tissue)
     regions = find_regions(tissue.fraction, ladder, settings.regions, slide=spec.name, seed=0)
     slide.close()
@@ -118,7 +125,7 @@ def _tile(reader: openslide.OpenSlide, slide: Slide, x: int, y: int, p: int) -> 
 
 def squares_of(spec: SlideSpec, settings: PrepareSettings, square_px: int) -> tuple[dict[str, list], int, int]:
     """Return which squares hold tissue tiles and which regions, and their side, at level 0; and the tiles' pixels."""
-    ladder, slide = settings.ladder, Slide(spec, settings.ladder.base_mpp, use_native=False)
+    ladder, slide = settings.ladder, Slide(spec, settings.ladder.base_mpp, READERS[1:])
     tissue = find_tissue(slide, ladder.patch_px, ladder.base_mpp, settings.tissue)
     union = union_of(
         find_regions(tissue.fraction, ladder, settings.regions, slide=spec.name, seed=0), tissue.fraction.shape

@@ -15,8 +15,8 @@ from data_prep.pack.splits import NOTHING, Split, split_patients
 from data_prep.report.qc import write_page
 from data_prep.settings import PrepareSettings, differences, from_config
 from data_prep.slides.files import stamp_of
-from data_prep.slides.slide import SlideSpec
-from data_prep.slides.table import SlideFault, find_slides, is_frozen
+from data_prep.slides.readers.base import suffixes_of
+from data_prep.slides.table import SlideFault, SlideSpec, find_slides, is_frozen
 from data_prep.work.prepare_slide import (
     DONE,
     FAILED,
@@ -51,7 +51,7 @@ def prepare(cfg: Any) -> Manifest | None:
     slides = cfg.get("slides") or cfg.data.get("slides")
     if slides is None:
         slides = _demo_slides(cfg)
-    specs, faults = find_slides(str(slides), settings.mpp)
+    specs, faults = find_slides(str(slides), suffixes_of(settings.readers), settings.mpp)
     root = Path(cfg.data.root)
     if cfg.get("add") not in (None, "grid"):
         raise ConfigError(f"add={cfg.add}: expected grid (latents are added by data_prep/latents.py)")

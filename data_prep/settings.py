@@ -1,12 +1,13 @@
 """What a preparation is told, as plain dataclasses; ``from_config`` makes them of the configuration."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from data_prep.fold.regions import RegionSettings
 from data_prep.tissue.segmenter import PRESETS, TissueSettings
+from zoomldm.config import Option, options_of
 from zoomldm.errors import ConfigError, near_match
 from zoomldm.ladder import Ladder
 
@@ -17,6 +18,7 @@ class PrepareSettings:
 
     Attributes:
         encoder: the encoder's configuration, ``name`` first of all.
+        readers: ways to open a slide, of which the first that knows its kind is taken; they give the same pixels.
         reference: by magnification, the part of the patches that is also kept lossless (JPEG data sets).
         min_samples: a magnification with fewer samples than this in a split is dropped, by split.
         encode_background: encode background tiles too, instead of giving them the glass's embedding.
@@ -25,6 +27,7 @@ class PrepareSettings:
     name: str
     ladder: Ladder
     encoder: dict[str, Any]
+    readers: tuple[Option, ...]
     tissue: TissueSettings
     regions: RegionSettings
     image_format: str = "png"
@@ -40,7 +43,8 @@ class PrepareSettings:
 
     def to_dict(self) -> dict[str, Any]:
         """Return what must be equal for two runs to share a folder; of the encoder its name (slides keep its hash)."""
-        return asdict(self) | {"encoder": {"name": self.encoder["name"]}}
+        known = asdict(replace(self, readers=())) | {"encoder": {"name": self.encoder["name"]}}
+        return {key: value for key, value in known.items() if key != "readers"}
 
 
 def by_label(values: Any, ladder: Ladder, key: str, default: Any) -> dict[str, Any]:
@@ -104,6 +108,7 @@ def from_config(cfg: Any) -> PrepareSettings:
         name=data["name"],
         ladder=ladder,
         encoder=encoder,
+        readers=readers_of(cfg),
         tissue=tissue,
         regions=regions,
         image_format=data.get("image_format", "png"),
@@ -117,6 +122,21 @@ def from_config(cfg: Any) -> PrepareSettings:
         mpp=slide.get("mpp"),
         seed=data.get("seed", 0),
     )
+
+
+def readers_of(cfg: Any) -> tuple[Option, ...]:
+    """Return the ways to open a slide that ``reader=[…]`` chooses, in their order.
+
+    Raises:
+        ConfigError: none.
+    """
+    from omegaconf import OmegaConf
+
+    sections = OmegaConf.to_container(cfg.reader, resolve=True)
+    allow = tuple(cfg.get("allow_code") or ())
+    if not sections:
+        raise ConfigError("reader=[]: expected one or more, for example reader=[auto,flat]")
+    return tuple(options_of("reader", sections, allow).values())
 
 
 def _tissue(values: Mapping[str, Any]) -> TissueSettings:

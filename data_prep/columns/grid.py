@@ -19,7 +19,8 @@ from data_prep.pack.pack import ShardJob, grids_of, make_jobs, one_encoder, trai
 from data_prep.pack.shard_plan import read_plan
 from data_prep.pack.splits import Split
 from data_prep.settings import PrepareSettings
-from data_prep.slides.slide import Slide, SlideSpec
+from data_prep.slides.slide import Slide
+from data_prep.slides.table import SlideSpec
 from data_prep.work.prepare_slide import (
     DONE,
     STATE_NAME,
@@ -115,7 +116,7 @@ def encode_slide(job: SlideJob) -> str | None:
     state = read_state(job.root, job.spec.name)
     with np.load(folder / "samples.npz") as samples:
         cells = samples["cells"]
-    slide = Slide(job.spec, ladder.base_mpp)
+    slide = Slide(job.spec, ladder.base_mpp, job.settings.readers)
     slide.glass = np.array(state["glass"], np.uint8)
     queue = TileQueue(encoder)
     queue.add(np.broadcast_to(slide.glass, (1, ladder.patch_px, ladder.patch_px, 3)))

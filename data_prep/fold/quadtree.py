@@ -16,7 +16,7 @@ import numpy as np
 
 from data_prep.fold.regions import RungRegions
 from data_prep.fold.resample import box_sums, halve_sums, round_sums
-from data_prep.slides.readers import UnreadableError
+from data_prep.slides.readers.base import UnreadableError
 from zoomldm.ladder import Ladder
 
 BLOCK_PX = 512

@@ -23,7 +23,7 @@ from data_prep.fold.regions import TEST, TRAIN, Area
 from data_prep.pack.shard_plan import ShardPlan, inputs_hash, planned, read_plan
 from data_prep.pack.splits import AREA, NOTHING, Split
 from data_prep.settings import PrepareSettings
-from data_prep.slides.slide import SlideSpec
+from data_prep.slides.table import SlideSpec
 from data_prep.work.prepare_slide import IMAGES_NAME, slide_folder
 from zoomldm import __version__
 from zoomldm.data.manifest import MANIFEST_NAME, EncoderInfo, Manifest, ShardInfo

@@ -12,7 +12,7 @@ from typing import Any
 
 from data_prep.pack.splits import Split
 from data_prep.settings import PrepareSettings
-from data_prep.slides.slide import SlideSpec
+from data_prep.slides.table import SlideSpec
 from zoomldm import __version__
 from zoomldm.files import write_json
 

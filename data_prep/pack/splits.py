@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from data_prep.slides.slide import SlideSpec
+from data_prep.slides.table import SlideSpec
 from zoomldm.data.schema import hash_fraction
 from zoomldm.errors import ConfigError
 

@@ -8,9 +8,9 @@ from data_prep.fold.quadtree import union_of
 from data_prep.fold.regions import find_area, find_regions
 from data_prep.pack.splits import AREA, split_patients
 from data_prep.settings import PrepareSettings
-from data_prep.slides.readers import UnreadableError
-from data_prep.slides.slide import Slide, SlideSpec
-from data_prep.slides.table import SlideFault
+from data_prep.slides.readers.base import UnreadableError
+from data_prep.slides.slide import Slide
+from data_prep.slides.table import SlideFault, SlideSpec
 from data_prep.tissue.segmenter import find_tissue
 from data_prep.work.prepare_slide import reason_of
 from zoomldm.errors import DataError
@@ -47,7 +47,7 @@ def plan_slide(job: PlanJob) -> SlidePlan | str:
     """Return what a slide would give, or why it cannot be read."""
     settings, ladder = job.settings, job.settings.ladder
     try:
-        slide = Slide(job.spec, ladder.base_mpp)
+        slide = Slide(job.spec, ladder.base_mpp, settings.readers)
         try:
             tissue = find_tissue(slide, ladder.patch_px, ladder.base_mpp, settings.tissue)
         finally:

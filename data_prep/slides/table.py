@@ -3,17 +3,35 @@
 import csv
 import glob
 import re
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from data_prep.slides.dicom import DicomFolder, dicom_slides, is_dicom
-from data_prep.slides.slide import SLIDE_SUFFIXES, SlideSpec
 from zoomldm.data.schema import SPLITS, slide_key
 from zoomldm.errors import ConfigError, DataError, near_match
 
 TCGA_BARCODE = re.compile(r"(TCGA-[A-Z0-9]{2}-[A-Z0-9]{4})(-\d{2}[A-Z]?-\d{2}-([A-Z]{2}))?", re.IGNORECASE)
 FROZEN = {"TS", "BS", "MS"}
 KNOWN_COLUMNS = ("path", "slide", "patient", "split", "mpp")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlideSpec:
+    """A slide to prepare: a line of the slide table.
+
+    Attributes:
+        split: train or test, None where the seed decides.
+        mpp: micrometres a pixel of level 0, for a file that doesn't say.
+        labels: further columns of the table, by name.
+    """
+
+    path: Path
+    name: str
+    patient: str
+    split: str | None = None
+    mpp: float | None = None
+    labels: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -37,13 +55,16 @@ def is_frozen(name: str) -> bool:
     return bool(match and match[3] and match[3].upper() in FROZEN)
 
 
-def find_slides(slides: str, mpp: float | None = None) -> tuple[list[SlideSpec], list[SlideFault]]:
+def find_slides(
+    slides: str, suffixes: Collection[str], mpp: float | None = None
+) -> tuple[list[SlideSpec], list[SlideFault]]:
     """Read the slide table, sorted by name.
 
     Args:
         slides: a folder (searched with its subfolders), a glob, one slide, or a CSV with a ``path`` column and
             optionally slide, patient, split, mpp and further columns, which become labels. A DICOM series is one
             slide, of whichever of its files ``slides`` names some.
+        suffixes: of the files that are slides in a folder: those of the readers.
         mpp: scale of slides that have none of their own.
 
     Raises:
@@ -53,22 +74,19 @@ def find_slides(slides: str, mpp: float | None = None) -> tuple[list[SlideSpec],
     if path.suffix.lower() == ".csv":
         specs, faults = _from_csv(path, mpp)
     else:
-        specs, faults = _named(_paths(slides, path), mpp), []
+        specs, faults = _named(_paths(slides, path, suffixes), mpp), []
     specs, doubles = _without_doubles(sorted(specs, key=lambda spec: (spec.name, str(spec.path))))
     if not specs and not faults:
-        raise ConfigError(
-            f"slides={slides}: no slide in it; expected files that end in {', '.join(sorted(SLIDE_SUFFIXES))}"
-        )
+        raise ConfigError(f"slides={slides}: no slide in it; expected files that end in {', '.join(sorted(suffixes))}")
     return specs, faults + doubles
 
 
-def _paths(slides: str, path: Path) -> list[Path]:
+def _paths(slides: str, path: Path, suffixes: Collection[str]) -> list[Path]:
     if path.is_dir():
         found = [
             p
             for p in path.rglob("*")
-            if p.suffix.lower() in SLIDE_SUFFIXES
-            and not any(part.startswith(".") for part in p.relative_to(path).parts)
+            if p.suffix.lower() in suffixes and not any(part.startswith(".") for part in p.relative_to(path).parts)
         ]
         return [p for p in found if not p.is_dir()]
     if path.is_file():

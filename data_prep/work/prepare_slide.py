@@ -24,8 +24,9 @@ from data_prep.fold.regions import RungRegions, find_area, find_regions
 from data_prep.report.qc import overlay
 from data_prep.settings import PrepareSettings
 from data_prep.slides.files import quick_hash, stamp_of
-from data_prep.slides.readers import UnreadableError
-from data_prep.slides.slide import Slide, SlideSpec
+from data_prep.slides.readers.base import UnreadableError
+from data_prep.slides.slide import Slide
+from data_prep.slides.table import SlideSpec
 from data_prep.tissue.segmenter import TissueMask, find_tissue
 from zoomldm.data.schema import encode_image, is_reference, make_key, slide_key
 from zoomldm.encoder.base import Encoder
@@ -126,7 +127,7 @@ def failed_state(spec: SlideSpec, reason: str) -> dict[str, Any]:
 def _prepare(job: SlideJob, encoder: Encoder, aside: Path) -> dict[str, Any]:
     began, cpu = time.perf_counter(), time.process_time()
     settings, ladder = job.settings, job.settings.ladder
-    slide = Slide(job.spec, ladder.base_mpp)
+    slide = Slide(job.spec, ladder.base_mpp, settings.readers)
     try:
         tissue = find_tissue(slide, ladder.patch_px, ladder.base_mpp, settings.tissue)
         slide.glass = tissue.glass

@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 
 from data_prep.execution.local import Died, LocalExecutor
-from data_prep.slides.slide import SlideSpec
 from data_prep.work.prepare_slide import SlideJob, prepare_slide
-from tests.helpers.tiny_slides import tiny_settings
+from tests.helpers.real_slide import REAL_SLIDE, needs_real_slide
+from tests.helpers.tiny_slides import spec_of, tiny_settings
 
-REAL_SLIDE = Path(__file__).resolve().parents[3] / "shared" / "slides" / "CMU-1-Small-Region.svs"
 NUM_COPIES = int(os.environ.get("ZOOMLDM_FUZZ_COPIES", "500"))
 A_BATCH = 50
 KINDS = ("bytes", "header", "cut", "zeros", "insert", "swap")
@@ -52,8 +51,7 @@ def run_batch(folder: Path, first: int, count: int) -> list[object]:
     for number in range(first, first + count):
         path = folder / f"m{number}.svs"
         path.write_bytes(mutate(content, np.random.default_rng(number)))
-        spec = SlideSpec(path=path, name=path.stem, patient=path.stem)
-        jobs.append(SlideJob(spec=spec, settings=settings, root=folder / "data", by_area=False))
+        jobs.append(SlideJob(spec=spec_of(path), settings=settings, root=folder / "data", by_area=False))
     results: list[object] = [None] * count
     for position, result in LocalExecutor(2, timeout_s=120).map(prepare_slide, jobs):
         results[position] = result
@@ -71,7 +69,7 @@ def check(results: list[object]) -> None:
         assert result["status"] == "done" or result["reason"], f"copy {number} failed without a reason"
 
 
-@pytest.mark.skipif(not REAL_SLIDE.is_file(), reason="the real slide is not beside the checkout")
+@needs_real_slide
 def test_a_few_mutated_copies_of_the_real_slide(tmp_path):
     results = run_batch(tmp_path, 0, 12)
     check(results)
@@ -79,7 +77,7 @@ def test_a_few_mutated_copies_of_the_real_slide(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not REAL_SLIDE.is_file(), reason="the real slide is not beside the checkout")
+@needs_real_slide
 def test_five_hundred_mutated_copies_of_the_real_slide(tmp_path):
     outcomes = {"done": 0, "failed": 0, "died": 0}
     for first in range(0, NUM_COPIES, A_BATCH):

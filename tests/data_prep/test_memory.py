@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np, tifffile
 from data_prep.fold.regions import RegionSettings
 from data_prep.settings import PrepareSettings
-from data_prep.slides.slide import SlideSpec
+from data_prep.slides.table import SlideSpec
 from data_prep.tissue.segmenter import TissueSettings
 from data_prep.work.prepare_slide import SlideJob, prepare_slide
-from tests.helpers.tiny_slides import tissue_pixels
+from tests.helpers.tiny_slides import READERS, tissue_pixels
 from zoomldm.ladder import Ladder
 
 WIDTH, HEIGHT, TILE = {width}, {height}, 512
@@ -44,7 +44,7 @@ else:
     overlap = dict.fromkeys(labels, 1.0) | {{"0.625x": 0.5, "0.3125x": 0.25, "0.15625x": 0.25}}
     regions = RegionSettings(min_tissue=dict.fromkeys(labels, 0.3), stride=overlap,
                              max_per_slide=dict.fromkeys(labels) | {{"20x": 200, "10x": 200}})
-    settings = PrepareSettings(name="m", ladder=ladder, encoder={{"name": "stats"}}, tissue=TissueSettings(),
+    settings = PrepareSettings(name="m", ladder=ladder, encoder={{"name": "stats"}}, readers=READERS, tissue=TissueSettings(),
                                regions=regions, image_format="jpeg")
     spec = SlideSpec(path=path, name="large", patient="large")
     state = prepare_slide(SlideJob(spec=spec, settings=settings, root=Path(sys.argv[1]), by_area=False))

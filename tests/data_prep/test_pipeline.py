@@ -16,7 +16,7 @@ from data_prep.pipeline import parse_part, prepare, run
 from data_prep.report.verification import verify
 from data_prep.slides.table import find_slides
 from data_prep.work import prepare_slide as work
-from tests.helpers.tiny_slides import tiny_settings
+from tests.helpers.tiny_slides import SUFFIXES, tiny_settings
 from zoomldm.data.manifest import Manifest
 from zoomldm.data.schema import SampleMeta, decode_grid, decode_image
 from zoomldm.data.shards import ShardReader, column_path, read_keys
@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def prepare_folder(folder, root, *, executor=None, part=None, drop_images=False, specs=None, **values):
     settings, faults = tiny_settings(**values), []
     if specs is None:
-        specs, faults = find_slides(str(folder), settings.mpp)
+        specs, faults = find_slides(str(folder), SUFFIXES, settings.mpp)
     return run(
         root,
         specs=specs,
@@ -267,7 +267,7 @@ def test_dropped_images_are_missed_by_nobody(slides, tiny_slide, tmp_path, capsy
 
 def test_shards_stay_where_a_slide_that_they_would_be_made_of_is_gone(slides, tmp_path):
     data = tmp_path / "data"
-    specs, _ = find_slides(str(slides))
+    specs, _ = find_slides(str(slides), SUFFIXES)
     prepare_folder(slides, data, specs=specs, drop_images=True)
     before = hashes(data)
     (slides / "b.tif").unlink()

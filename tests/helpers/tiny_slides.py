@@ -5,15 +5,43 @@ from pathlib import Path
 
 import numpy as np
 import tifffile
+from omegaconf import OmegaConf
 from PIL import ImageCms
 from scipy import ndimage
 
 from data_prep.fold.regions import RegionSettings
 from data_prep.settings import PrepareSettings
+from data_prep.slides.readers.base import suffixes_of
+from data_prep.slides.slide import Slide
+from data_prep.slides.table import SlideSpec
 from data_prep.tissue.segmenter import TissueSettings
+from zoomldm.config import Option, options_of
 from zoomldm.ladder import Ladder
 
+ROOT = Path(__file__).resolve().parents[2]
 GLASS = (244, 242, 243)
+
+
+def readers(*names: str) -> tuple[Option, ...]:
+    """Return options of conf/reader, as ``reader=[…]`` chooses them."""
+    sections: dict = {}
+    for name in names:
+        sections |= OmegaConf.to_container(OmegaConf.load(ROOT / "conf" / "reader" / f"{name}.yaml"))
+    return tuple(options_of("reader", sections).values())
+
+
+READERS = readers("auto", "flat")
+SUFFIXES = suffixes_of(READERS)
+
+
+def spec_of(path: Path, **values) -> SlideSpec:
+    """Return a slide's line of a table, its name and patient the file's stem."""
+    return SlideSpec(**({"path": path, "name": path.stem, "patient": path.stem} | values))
+
+
+def open_slide(path: Path, *, options: tuple[Option, ...] = READERS, **values) -> Slide:
+    """Open a slide for a base of 0.5 mpp; ``values`` go into its line of the table."""
+    return Slide(spec_of(path, **values), 0.5, options)
 
 
 def tissue_pixels(width: int, height: int, seed: int = 0, margin: float = 0.12) -> np.ndarray:
@@ -121,5 +149,11 @@ def tiny_settings(
         "stride": dict.fromkeys(ladder.labels, stride) | {ladder.labels[0]: 1.0},
         "max_per_slide": dict.fromkeys(ladder.labels, max_per_slide),
     }
-    defaults = {"name": "tiny", "encoder": {"name": "stats"}, "shard_samples": 400, "tissue": tissue}
+    defaults = {
+        "name": "tiny",
+        "encoder": {"name": "stats"},
+        "readers": READERS,
+        "shard_samples": 400,
+        "tissue": tissue,
+    }
     return PrepareSettings(ladder=ladder, regions=RegionSettings(**by_label), **(defaults | values))

@@ -8,7 +8,7 @@ from data_prep.report.verification import verify
 from data_prep.slides.table import find_slides
 from data_prep.work import prepare_slide as work
 from tests.data_prep.test_pipeline import hashes, prepare_folder, samples_of
-from tests.helpers.tiny_slides import tiny_settings
+from tests.helpers.tiny_slides import SUFFIXES, tiny_settings
 from zoomldm.data.manifest import Manifest
 from zoomldm.data.schema import decode_grid, decode_image
 from zoomldm.encoder.base import Encoder
@@ -41,7 +41,9 @@ def slides(tiny_slide, monkeypatch):
 
 def add(slides, root, **values):
     settings = tiny_settings(encoder={"name": "mean"}, **values)
-    return replace_grids(root, specs=find_slides(str(slides))[0], settings=settings, executor=SerialExecutor())
+    return replace_grids(
+        root, specs=find_slides(str(slides), SUFFIXES)[0], settings=settings, executor=SerialExecutor()
+    )
 
 
 def test_grids_are_replaced_and_images_stay(slides, tmp_path):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from data_prep.fold.quadtree import Fold, block_tiles, crop_cells, morton_order, union_of
 from data_prep.fold.regions import RegionSettings, find_regions
-from data_prep.slides.readers import UnreadableError
+from data_prep.slides.readers.base import UnreadableError
 from zoomldm.ladder import Ladder
 
 GLASS = np.array([240, 241, 242], np.uint8)

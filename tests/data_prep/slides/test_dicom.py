@@ -15,7 +15,7 @@ from data_prep.slides.dicom import read_header
 from data_prep.slides.slide import Slide
 from data_prep.slides.table import find_slides
 from data_prep.work.prepare_slide import read_state
-from tests.helpers.tiny_slides import swapped_profile, tiny_settings, tissue_pixels
+from tests.helpers.tiny_slides import READERS, SUFFIXES, swapped_profile, tiny_settings, tissue_pixels
 from tests.helpers.vendor_slides import jpeg_of
 from zoomldm.errors import DataError
 
@@ -79,7 +79,7 @@ def write_series(folder, names=("0.dcm", "1.dcm"), *, mpp=0.25, seed=0, series=N
 
 
 def slides_of(slides):
-    specs, faults = find_slides(str(slides))
+    specs, faults = find_slides(str(slides), SUFFIXES)
     assert faults == []
     return [(spec.name, spec.path.name, spec.patient) for spec in specs]
 
@@ -132,10 +132,10 @@ def test_other_dicom_is_left_out_and_what_cannot_be_read_is_reported(tmp_path):
     assert slides_of(tmp_path) == [("case", "1.dcm", "case")]
     (tmp_path / "case" / "3.dcm").write_bytes(b"")
     (tmp_path / "case" / "4.dcm").write_bytes(b"x")
-    (whole, broken), _ = find_slides(str(tmp_path))
+    (whole, broken), _ = find_slides(str(tmp_path), SUFFIXES)
     assert (whole.name, broken.name, broken.path.name) == ("case-1.2.1", "case-unreadable", "4.dcm")
     with pytest.raises(DataError, match="not a slide"):
-        Slide(broken, 0.5)
+        Slide(broken, 0.5, READERS)
 
 
 def test_a_csv_names_a_series_by_its_folder_or_one_of_its_files(tmp_path):
@@ -145,7 +145,7 @@ def test_a_csv_names_a_series_by_its_folder_or_one_of_its_files(tmp_path):
     (tmp_path / "empty").mkdir()
     lines = ["path,slide,patient", "a,,", "b/2.dcm,two,P2", "b/1.dcm,again,P2", "b/3.dcm,,", "b,,", "empty,,"]
     (tmp_path / "t.csv").write_text("\n".join(lines))
-    specs, faults = find_slides(str(tmp_path / "t.csv"))
+    specs, faults = find_slides(str(tmp_path / "t.csv"), SUFFIXES)
     assert [(spec.name, spec.path.name, spec.patient) for spec in specs] == [
         ("a", "0.dcm", "P1"),
         ("again", "1.dcm", "P2"),
@@ -158,8 +158,8 @@ def test_a_csv_names_a_series_by_its_folder_or_one_of_its_files(tmp_path):
 
 def test_openslide_reads_the_levels_with_their_scale(tmp_path):
     pixels = write_series(tmp_path / "case")
-    (spec,), _ = find_slides(str(tmp_path))
-    slide = Slide(spec, 0.5)
+    (spec,), _ = find_slides(str(tmp_path), SUFFIXES)
+    slide = Slide(spec, 0.5, READERS)
     assert (slide.vendor, slide.level_sizes, slide.downsamples) == ("dicom", [(800, 700), (400, 350)], [1.0, 2.0])
     assert (slide.scale.level, slide.scale.box, slide.scale.source) == (1, 1, "mpp of the file")
     assert slide.scale.mpp_level0 == pytest.approx(0.25)
@@ -175,7 +175,7 @@ def test_the_optical_paths_icc_profile_is_applied(tmp_path):
     slides = []
     for name, icc in (("plain", None), ("profiled", swapped_profile())):
         write_series(tmp_path / name, icc=icc)
-        slides.append(Slide(find_slides(str(tmp_path / name))[0][0], 0.5))
+        slides.append(Slide(find_slides(str(tmp_path / name), SUFFIXES)[0][0], 0.5, READERS))
     plain, profiled = (slide.read_boxes(50, 60, 300, 200)[0].astype(int) for slide in slides)
     assert np.abs(profiled - plain[..., ::-1]).max() <= 1
 
@@ -183,7 +183,7 @@ def test_the_optical_paths_icc_profile_is_applied(tmp_path):
 def test_dicom_slides_become_shards(tmp_path):
     for number in range(2):
         write_series(tmp_path / "slides" / f"case{number}", seed=number, size=(900, 800), patient=f"P{number}")
-    specs, faults = find_slides(str(tmp_path / "slides"))
+    specs, faults = find_slides(str(tmp_path / "slides"), SUFFIXES)
     settings = tiny_settings()
     manifest = run(
         tmp_path / "data", specs=specs, faults=faults, settings=settings, config={}, executor=SerialExecutor()

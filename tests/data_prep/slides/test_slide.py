@@ -8,17 +8,15 @@ import pytest
 import tifffile
 from PIL import Image, ImageCms
 
-from data_prep.slides.readers import LevelReader, NativeTileReader, OpenSlideReader, is_identical, native_pages
-from data_prep.slides.slide import Slide, SlideSpec, choose_scale, icc_transform, mpp_of
-from tests.helpers.tiny_slides import swapped_profile, tissue_pixels, write_slide, write_svs
+from data_prep.slides.colour import icc_transform
+from data_prep.slides.readers.base import UnreadableError
+from data_prep.slides.readers.level import LevelReader
+from data_prep.slides.readers.native import NativeLevel, is_identical, native_pages
+from data_prep.slides.readers.openslide import OpenSlideReader
+from data_prep.slides.scale import choose_scale, mpp_of
+from tests.helpers.real_slide import REAL_SLIDE, needs_real_slide
+from tests.helpers.tiny_slides import open_slide, readers, swapped_profile, tissue_pixels, write_slide, write_svs
 from zoomldm.errors import DataError
-
-REAL_SLIDE = Path(__file__).resolve().parents[4] / "shared" / "slides" / "CMU-1-Small-Region.svs"
-needs_real_slide = pytest.mark.skipif(not REAL_SLIDE.is_file(), reason="the real slide is not beside the checkout")
-
-
-def spec_of(path, **values):
-    return SlideSpec(path=path, name=path.stem, patient=path.stem, **values)
 
 
 @pytest.mark.parametrize(
@@ -39,7 +37,7 @@ def spec_of(path, **values):
     ],
 )
 def test_the_way_to_the_base_mpp(mpp, downsamples, level, box, mpp_true):
-    scale = choose_scale(mpp, downsamples, 0.5, "test", Path("a"))
+    scale = choose_scale(mpp, downsamples, 0.5, source="test", path=Path("a"))
     assert (scale.level, scale.box) == (level, box)
     assert scale.mpp_true == pytest.approx(mpp_true)
     assert scale.ratio * mpp * downsamples[level] == pytest.approx(scale.mpp_true)
@@ -47,7 +45,7 @@ def test_the_way_to_the_base_mpp(mpp, downsamples, level, box, mpp_true):
 
 def test_a_slide_coarser_than_the_ladder_is_refused():
     with pytest.raises(DataError, match="coarser than the ladder"):
-        choose_scale(1.0, [1.0], 0.5, "test", Path("a.svs"))
+        choose_scale(1.0, [1.0], 0.5, source="test", path=Path("a.svs"))
 
 
 @pytest.mark.parametrize(
@@ -77,7 +75,7 @@ def test_no_scale_or_nonsense_is_refused_with_the_way_to_give_it(properties, giv
 def test_level_0_coordinates_reproduce_the_pixels_through_openslide(tiny_slide, mpp):
     """A base region's corner and side in level-0 pixels give the same box average."""
     path = tiny_slide(mpp=mpp, width=803, height=611, downsamples=(1, 4))
-    slide = Slide(spec_of(path), 0.5)
+    slide = open_slide(path)
     box = slide.scale.box
     pixels, factor = slide.read_boxes(20, 30, 40, 50)
     assert factor == box
@@ -90,7 +88,7 @@ def test_level_0_coordinates_reproduce_the_pixels_through_openslide(tiny_slide, 
 
 def test_a_level_of_downsample_2_0005_is_read_and_its_corner_is_within_a_pixel(tiny_slide):
     path = tiny_slide(mpp=0.25, width=4001, height=801, downsamples=(1, 2.0005))
-    slide = Slide(spec_of(path), 0.5)
+    slide = open_slide(path)
     assert (slide.scale.level, slide.scale.box) == (1, 1)
     assert slide.scale.downsample != 2
     x_px = 1900
@@ -104,7 +102,7 @@ def test_a_level_of_downsample_2_0005_is_read_and_its_corner_is_within_a_pixel(t
 def test_resampling_to_the_base_keeps_a_slow_gradient(tmp_path):
     ramp = np.repeat(np.linspace(0, 250, 900)[None, :, None], 300, 0).repeat(3, 2)
     path = write_slide(tmp_path / "a.tif", np.round(ramp).astype(np.uint8), mpp=0.33)
-    slide = Slide(spec_of(path), 0.5)
+    slide = open_slide(path)
     assert slide.scale.method == "resampled"
     pixels, factor = slide.read_boxes(100, 10, 200, 20)
     assert factor == 1
@@ -114,14 +112,14 @@ def test_resampling_to_the_base_keeps_a_slow_gradient(tmp_path):
 
 
 def test_resampled_blocks_meet_without_a_seam(tiny_slide):
-    slide = Slide(spec_of(tiny_slide(mpp=0.33)), 0.5)
+    slide = open_slide(tiny_slide(mpp=0.33))
     whole, _ = slide.read_boxes(0, 0, 96, 64)
     halves = [slide.read_boxes(x, 0, 48, 64)[0] for x in (0, 48)]
     assert np.array_equal(whole, np.concatenate(halves, axis=1))
 
 
 def test_beyond_the_edge_lies_glass(tiny_slide):
-    slide = Slide(spec_of(tiny_slide(width=500, height=301)), 0.5)
+    slide = open_slide(tiny_slide(width=500, height=301))
     slide.glass = np.array([1, 2, 3], np.uint8)
     pixels, _ = slide.read_boxes(480, 290, 64, 64)
     assert (pixels[11:] == slide.glass).all()
@@ -134,8 +132,8 @@ def test_beyond_the_edge_lies_glass(tiny_slide):
 @pytest.mark.parametrize("jpeg", [False, True])
 def test_native_tiles_equal_openslide(tiny_slide, jpeg):
     path = tiny_slide(width=700, height=500, jpeg=jpeg)
-    fast = Slide(spec_of(path), 0.5)
-    slow = Slide(spec_of(path), 0.5, use_native=False)
+    fast = open_slide(path)
+    slow = open_slide(path, options=readers("openslide"))
     for area in ((0, 0, 700, 500), (37, 211, 300, 222), (500, 400, 100, 90)):
         assert np.array_equal(fast.read_boxes(*area)[0], slow.read_boxes(*area)[0])
     assert slow.reader.native(0) is None
@@ -143,8 +141,8 @@ def test_native_tiles_equal_openslide(tiny_slide, jpeg):
 
 @needs_real_slide
 def test_native_tiles_of_the_real_slide_equal_openslide_and_are_decoded_once():
-    fast = Slide(spec_of(REAL_SLIDE), 0.5)
-    slow = Slide(spec_of(REAL_SLIDE), 0.5, use_native=False)
+    fast = open_slide(REAL_SLIDE)
+    slow = open_slide(REAL_SLIDE, options=readers("openslide"))
     area = (700, 800, 700, 600)
     assert np.array_equal(fast.read_boxes(*area)[0], slow.read_boxes(*area)[0])
     for y in range(0, 2967, 512):
@@ -157,31 +155,28 @@ def test_native_tiles_of_the_real_slide_equal_openslide_and_are_decoded_once():
 def test_a_reader_with_other_pixels_is_not_used(tiny_slide, monkeypatch):
     path = tiny_slide()
     page = native_pages(path, [(700, 500), (175, 125)])[0]
-    decode = NativeTileReader.decode
-    monkeypatch.setattr(NativeTileReader, "decode", lambda self, index: decode(self, index) ^ 1)
-    fallback = OpenSlideReader(path)
-    assert not is_identical(NativeTileReader(path, page, fallback, 0), fallback, 0)
-    assert LevelReader(path, [(700, 500), (175, 125)]).native(0) is None
+    decode = NativeLevel.decode
+    monkeypatch.setattr(NativeLevel, "decode", lambda self, index: decode(self, index) ^ 1)
+    assert not is_identical(NativeLevel(path, page, 0, OpenSlideReader(path).read), 1.0)
+    assert LevelReader(path).native(0) is None
 
 
 def test_a_tile_that_tifffile_cannot_decode_is_read_through_openslide(tiny_slide, monkeypatch):
-    from data_prep.slides import readers
-
     path = tiny_slide()
-    reader = LevelReader(path, [(700, 500), (175, 125)])
+    reader = LevelReader(path)
     expected = reader.read(0, 0, 0, 600, 400)
-    again = LevelReader(path, [(700, 500), (175, 125)])
+    again = LevelReader(path)
     assert again.native(0) is not None
 
     def fail(self, index):
-        raise readers.UnreadableError("no")
+        raise UnreadableError("no")
 
-    monkeypatch.setattr(NativeTileReader, "decode", fail)
+    monkeypatch.setattr(NativeLevel, "decode", fail)
     assert np.array_equal(again.read(0, 0, 0, 600, 400), expected)
 
 
 def test_thumbnail_is_the_area_average_of_the_plane(tiny_slide):
-    slide = Slide(spec_of(tiny_slide(width=640, height=480, downsamples=(1,))), 0.5)
+    slide = open_slide(tiny_slide(width=640, height=480, downsamples=(1,)))
     thumbnail = slide.thumbnail(8.0, (88, 64))
     pixels, _ = slide.read_boxes(0, 0, 640, 480)
     mean = pixels.reshape(60, 8, 80, 8, 3).mean((1, 3))
@@ -190,9 +185,11 @@ def test_thumbnail_is_the_area_average_of_the_plane(tiny_slide):
 
 
 def test_bounds_are_the_origin_of_the_plane(tiny_slide):
-    slide = Slide(spec_of(tiny_slide(mpp=0.25)), 0.5)
+    slide = open_slide(tiny_slide(mpp=0.25))
     names = ("x", "y", "width", "height")
-    slide._set_bounds({f"openslide.bounds-{n}": str(v) for n, v in zip(names, (100, 60, 300, 200))})
+    bounds = {f"openslide.bounds-{n}": str(v) for n, v in zip(names, (100, 60, 300, 200))}
+    slide.reader.properties = slide.reader.properties | bounds
+    slide._set_bounds()
     assert (slide.width_px, slide.height_px) == (150, 100)
     assert slide.to_px0(0, 0) == (100, 60)
     assert slide.to_px0(10, 20) == (120, 100)
@@ -218,7 +215,7 @@ def test_a_slides_icc_profile_reaches_the_pixels_by_both_readers(tmp_path, make,
             write_svs(path, pixels, compression=33005, fields="MPP = 0.5", icc=icc)
         else:
             write_slide(path, pixels, jpeg=make == "tiff_jpeg", icc=icc)
-        slide = Slide(spec_of(path), 0.5, use_native=use_native)
+        slide = open_slide(path, options=readers("auto" if use_native else "openslide"))
         read, thumbnail = slide.read_boxes(37, 211, 300, 222)[0], slide.thumbnail(4.0, (175, 125))
         assert (slide.reader.native(0) is not None) == use_native
         slide.close()
@@ -234,7 +231,7 @@ def test_a_slides_icc_profile_reaches_the_pixels_by_both_readers(tmp_path, make,
 def test_the_resampled_way_applies_the_icc_profile(tmp_path):
     pixels = tissue_pixels(700, 500)
     plain, profiled = (
-        Slide(spec_of(write_slide(tmp_path / f"{name}.tif", pixels, mpp=0.33, icc=icc)), 0.5)
+        open_slide(write_slide(tmp_path / f"{name}.tif", pixels, mpp=0.33, icc=icc))
         for name, icc in (("plain", None), ("profiled", swapped_profile()))
     )
     area = (100, 80, 200, 150)
@@ -253,7 +250,7 @@ def test_flat_images_get_their_icc_profile(tmp_path, name):
         image.save(path, icc_profile=icc, **({"quality": 95} if name == "a.jpg" else {}))
     if name == "a.jpg":
         pixels = np.asarray(Image.open(path))
-    slide = Slide(spec_of(path, mpp=0.5), 0.5)
+    slide = open_slide(path, mpp=0.5)
     assert np.abs(slide.read_boxes(10, 20, 200, 150)[0] - swapped(pixels[20:170, 10:210])).max() <= 1
 
 
@@ -267,7 +264,7 @@ def test_a_damaged_icc_profile_leaves_the_pixels_as_they_are(tmp_path, name, jun
         Image.fromarray(pixels).save(path, icc_profile=junk)
     else:
         tifffile.imwrite(path, pixels, photometric="rgb", iccprofile=junk)
-    slide = Slide(spec_of(path, mpp=0.5), 0.5)
+    slide = open_slide(path, mpp=0.5)
     assert slide.icc is None
     assert np.array_equal(slide.read_boxes(0, 0, 300, 300)[0], pixels)
 
@@ -283,8 +280,8 @@ def test_flat_images_need_a_scale_and_are_read_whole(tmp_path, suffix):
     else:
         tifffile.imwrite(path, pixels.transpose(2, 0, 1), photometric="minisblack", ome=True, metadata={"axes": "CYX"})
     with pytest.raises(DataError, match=r"slide\.mpp"):
-        Slide(spec_of(path), 0.5)
-    slide = Slide(spec_of(path, mpp=0.25), 0.5)
+        open_slide(path)
+    slide = open_slide(path, mpp=0.25)
     read, factor = slide.read_boxes(10, 20, 30, 40)
     assert factor == 2
     assert np.array_equal(read, pixels[40:120, 20:80])
@@ -294,7 +291,7 @@ def test_an_ome_tiff_brings_its_own_scale(tmp_path):
     path = tmp_path / "a.ome.tif"
     metadata = {"axes": "YXS", "PhysicalSizeX": 0.25, "PhysicalSizeY": 0.25, "PhysicalSizeXUnit": "µm"}
     tifffile.imwrite(path, tissue_pixels(200, 100), photometric="rgb", ome=True, metadata=metadata)
-    assert Slide(spec_of(path), 0.5).scale.box == 2
+    assert open_slide(path).scale.box == 2
 
 
 def test_bad_files_are_refused_with_their_reason(tmp_path):
@@ -303,9 +300,9 @@ def test_bad_files_are_refused_with_their_reason(tmp_path):
     (tmp_path / "noise.png").write_bytes(np.random.default_rng(0).bytes(4096))
     for name, reason in (("empty.svs", "0 bytes"), ("noise.svs", "not a slide"), ("noise.png", "cannot be decoded")):
         with pytest.raises(DataError, match=reason):
-            Slide(spec_of(tmp_path / name, mpp=0.5), 0.5)
+            open_slide(tmp_path / name, mpp=0.5)
     with pytest.raises(DataError, match="cannot be read"):
-        Slide(spec_of(tmp_path / "missing.svs"), 0.5)
+        open_slide(tmp_path / "missing.svs")
 
 
 def test_72_dpi_are_not_a_scale(tmp_path):
@@ -314,13 +311,13 @@ def test_72_dpi_are_not_a_scale(tmp_path):
         path, tissue_pixels(300, 300), tile=(256, 256), photometric="rgb", resolution=(72, 72), resolutionunit="INCH"
     )
     with pytest.raises(DataError, match=r"has mpp 352\.\d+"):
-        Slide(spec_of(path), 0.5)
-    assert Slide(spec_of(path, mpp=0.5), 0.5).scale.source == "given mpp"
+        open_slide(path)
+    assert open_slide(path, mpp=0.5).scale.source == "given mpp"
 
 
 def test_a_file_that_changes_while_it_is_read_is_refused(tiny_slide):
     path = tiny_slide()
-    slide = Slide(spec_of(path), 0.5)
+    slide = open_slide(path)
     slide.check_unchanged()
     with open(path, "ab") as stream:
         stream.write(b"more")
@@ -329,6 +326,6 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tiny_slide):
 
 
 def test_the_scale_says_how_it_was_reached():
-    scale = choose_scale(0.5, [1.0], 0.5, "x", Path("a"))
+    scale = choose_scale(0.5, [1.0], 0.5, source="x", path=Path("a"))
     methods = [dataclasses.replace(scale, box=box).method for box in (1, 2, None)]
     assert methods == ["as it is", "box of 2", "resampled"]

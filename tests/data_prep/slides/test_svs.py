@@ -6,19 +6,14 @@ import pytest
 
 from data_prep.execution.local import SerialExecutor
 from data_prep.pipeline import run
-from data_prep.slides.slide import Slide, SlideSpec
 from data_prep.slides.table import find_slides
 from data_prep.work.prepare_slide import read_state
 from tests.data_prep.test_pipeline import samples_of
-from tests.helpers.tiny_slides import swapped_profile, tiny_settings, tissue_pixels, write_svs
+from tests.helpers.tiny_slides import SUFFIXES, open_slide, swapped_profile, tiny_settings, tissue_pixels, write_svs
 from zoomldm.data.schema import decode_image
 from zoomldm.errors import DataError
 
 RGB_JP2K, YCBCR_JP2K = 33005, 33003
-
-
-def open_svs(path, **values):
-    return Slide(SlideSpec(path=path, name=path.stem, patient=path.stem, **values), 0.5)
 
 
 @pytest.mark.parametrize(
@@ -27,7 +22,7 @@ def open_svs(path, **values):
 )
 def test_tiles_are_read_natively_where_the_pixels_are_openslides(tmp_path, compression, is_native):
     path = write_svs(tmp_path / "a.svs", tissue_pixels(1010, 730), compression=compression)
-    slide = open_svs(path)
+    slide = open_slide(path)
     assert (slide.vendor, slide.level_sizes) == ("aperio", [(1010, 730), (253, 183)])  # the thumbnail is no level
     assert (slide.reader.native(0) is not None) == is_native
     read = slide.read_boxes(0, 0, 505, 365)[0]
@@ -48,7 +43,7 @@ def test_tiles_are_read_natively_where_the_pixels_are_openslides(tmp_path, compr
     ],
 )
 def test_the_scale_is_mpp_else_appmag(tmp_path, fields, mpp_level0, source):
-    slide = open_svs(write_svs(tmp_path / "a.svs", tissue_pixels(500, 400), fields=fields), mpp=0.3)
+    slide = open_slide(write_svs(tmp_path / "a.svs", tissue_pixels(500, 400), fields=fields), mpp=0.3)
     assert slide.scale.mpp_level0 == pytest.approx(mpp_level0)
     assert slide.scale.source == source
 
@@ -56,8 +51,8 @@ def test_the_scale_is_mpp_else_appmag(tmp_path, fields, mpp_level0, source):
 def test_an_svs_without_a_scale_needs_one(tmp_path):
     path = write_svs(tmp_path / "a.svs", tissue_pixels(500, 400), fields="Filename = x")
     with pytest.raises(DataError, match=r"slide\.mpp"):
-        open_svs(path)
-    assert open_svs(path, mpp=0.25).scale.source == "given mpp"
+        open_slide(path)
+    assert open_slide(path, mpp=0.25).scale.source == "given mpp"
 
 
 @pytest.mark.parametrize("icc", [None, swapped_profile()], ids=["srgb", "icc"])
@@ -70,7 +65,7 @@ def test_svs_become_patches_that_are_openslides_pixels(tmp_path, icc):
         if compression == YCBCR_JP2K:  # light in Y, little chroma, so that it is a picture of tissue after conversion
             pixels = np.stack([pixels[..., 1], 128 + (255 - pixels[..., 1]) // 8, 128 + (255 - pixels[..., 1]) // 5], 2)
         write_svs(folder / f"{compression}.svs", pixels, compression=compression, fields=fields, icc=icc)
-    specs, faults = find_slides(str(folder))
+    specs, faults = find_slides(str(folder), SUFFIXES)
     manifest = run(
         tmp_path / "data",
         specs=specs,

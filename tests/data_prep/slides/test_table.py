@@ -2,6 +2,7 @@ import pytest
 
 from data_prep.pack.splits import split_patients
 from data_prep.slides.table import find_slides, is_frozen, patient_of
+from tests.helpers.tiny_slides import SUFFIXES
 from zoomldm.errors import ConfigError
 
 DIAGNOSTIC = "TCGA-3C-AALI-01Z-00-DX1.F6E9A5DF-D8FB-45CF-B4BD-C6B76294C291"
@@ -28,7 +29,7 @@ def test_a_barcode_gives_the_patient_and_other_names_are_their_own():
 
 def test_a_folder_is_searched_with_its_subfolders(tmp_path):
     touch(tmp_path, "b.svs", "deep/er/a.TIF", "notes.txt", ".hidden/c.svs", f"{DIAGNOSTIC}.svs")
-    specs, faults = find_slides(str(tmp_path), mpp=0.3)
+    specs, faults = find_slides(str(tmp_path), SUFFIXES, mpp=0.3)
     assert names_of(specs) == [DIAGNOSTIC, "a", "b"]
     assert faults == []
     assert {spec.mpp for spec in specs} == {0.3}
@@ -36,25 +37,25 @@ def test_a_folder_is_searched_with_its_subfolders(tmp_path):
 
 def test_a_glob_and_a_single_slide(tmp_path):
     touch(tmp_path, "a.svs", "b.svs", "c.tif")
-    assert names_of(find_slides(f"{tmp_path}/*.svs")[0]) == ["a", "b"]
-    assert names_of(find_slides(f"{tmp_path}/c.tif")[0]) == ["c"]
+    assert names_of(find_slides(f"{tmp_path}/*.svs", SUFFIXES)[0]) == ["a", "b"]
+    assert names_of(find_slides(f"{tmp_path}/c.tif", SUFFIXES)[0]) == ["c"]
 
 
 def test_dicom_files_of_a_folder_are_one_slide(tmp_path):
     touch(tmp_path, "one/1.dcm", "one/2.dcm", "two/1.dcm")
-    assert names_of(find_slides(str(tmp_path))[0]) == ["one", "two"]
+    assert names_of(find_slides(str(tmp_path), SUFFIXES)[0]) == ["one", "two"]
 
 
 @pytest.mark.parametrize("where", ["", "missing", "*.svs"])
 def test_no_slide_is_an_error_that_says_where(tmp_path, where):
     touch(tmp_path, "readme.txt")
     with pytest.raises(ConfigError, match="slides="):
-        find_slides(str(tmp_path / where))
+        find_slides(str(tmp_path / where), SUFFIXES)
 
 
 def test_equal_names_in_two_folders_keep_the_first_and_report_the_other(tmp_path):
     touch(tmp_path, "x/a.svs", "y/a.svs", "y/b.svs", "z/a.tif")
-    specs, faults = find_slides(str(tmp_path))
+    specs, faults = find_slides(str(tmp_path), SUFFIXES)
     assert names_of(specs) == ["a", "b"]
     assert specs[0].path == tmp_path / "x/a.svs"
     assert [fault.path for fault in faults] == [str(tmp_path / "y/a.svs"), str(tmp_path / "z/a.tif")]
@@ -63,7 +64,7 @@ def test_equal_names_in_two_folders_keep_the_first_and_report_the_other(tmp_path
 
 def test_names_that_differ_only_by_a_dot_share_their_key_and_are_reported(tmp_path):
     touch(tmp_path, "a.b.svs", "a_b.svs")
-    specs, faults = find_slides(str(tmp_path))
+    specs, faults = find_slides(str(tmp_path), SUFFIXES)
     assert (len(specs), len(faults)) == (1, 1)
 
 
@@ -72,7 +73,7 @@ def test_a_csv_brings_patient_split_scale_and_labels(tmp_path):
     (tmp_path / "t.csv").write_text(
         "path,slide,patient,split,mpp,grade\ns/one.svs,first,P1,test,0.25,3\ns/two.svs,,,,,\n", encoding="utf-8-sig"
     )
-    (first, second), faults = find_slides(str(tmp_path / "t.csv"), mpp=0.4)
+    (first, second), faults = find_slides(str(tmp_path / "t.csv"), SUFFIXES, mpp=0.4)
     assert faults == []
     assert (first.name, first.patient, first.split, first.mpp, first.labels) == (
         "first",
@@ -87,13 +88,13 @@ def test_a_csv_brings_patient_split_scale_and_labels(tmp_path):
 def test_a_csv_without_a_path_column_names_those_it_has(tmp_path):
     (tmp_path / "t.csv").write_text("file,patient\na.svs,P\n")
     with pytest.raises(ConfigError, match=r"no column 'path'.*file, patient"):
-        find_slides(str(tmp_path / "t.csv"))
+        find_slides(str(tmp_path / "t.csv"), SUFFIXES)
 
 
 def test_bad_lines_of_a_csv_are_reported_and_the_others_go_on(tmp_path):
     touch(tmp_path, "a.svs", "b.svs", "c.svs")
     (tmp_path / "t.csv").write_text("path,split,mpp\na.svs,,\nmissing.svs,,\nb.svs,validation,\nc.svs,,fine\n,,\n")
-    specs, faults = find_slides(str(tmp_path / "t.csv"))
+    specs, faults = find_slides(str(tmp_path / "t.csv"), SUFFIXES)
     assert names_of(specs) == ["a"]
     reasons = " | ".join(fault.reason for fault in faults)
     for part in ("line 3", "no such file", "'validation'", "'fine' is not a number", "line 6: no path"):
@@ -101,7 +102,7 @@ def test_bad_lines_of_a_csv_are_reported_and_the_others_go_on(tmp_path):
 
 
 def patients(number, **values):
-    from data_prep.slides.slide import SlideSpec
+    from data_prep.slides.table import SlideSpec
 
     return [SlideSpec(path=f"{i}.svs", name=f"{i}", patient=f"p{i // 2}", **values) for i in range(number)]
 

@@ -10,20 +10,15 @@ import pytest
 from data_prep.execution.local import SerialExecutor
 from data_prep.pipeline import run
 from data_prep.report.estimate import PlanJob, plan_slide
-from data_prep.slides.slide import Slide, SlideSpec
 from data_prep.slides.table import find_slides
 from data_prep.work.prepare_slide import SlideJob, is_done, prepare_slide, read_state
 from tests.data_prep.test_pipeline import samples_of
-from tests.helpers.tiny_slides import tiny_settings, tissue_pixels
+from tests.helpers.tiny_slides import SUFFIXES, open_slide, spec_of, tiny_settings, tissue_pixels
 from tests.helpers.vendor_slides import write_mrxs, write_ndpi
 from zoomldm.data.schema import decode_image
 from zoomldm.errors import DataError
 
 GLASS = (244, 242, 243)
-
-
-def spec_of(path, **values):
-    return SlideSpec(path=path, name=path.stem, patient=path.stem, **values)
 
 
 def openslides(path, level, size, at=(0, 0)):
@@ -32,7 +27,7 @@ def openslides(path, level, size, at=(0, 0)):
 
 
 def prepared(tmp_path, slides):
-    specs, faults = find_slides(str(slides))
+    specs, faults = find_slides(str(slides), SUFFIXES)
     settings = tiny_settings()
     return run(tmp_path / "data", specs=specs, faults=faults, settings=settings, config={}, executor=SerialExecutor())
 
@@ -48,7 +43,7 @@ def prepared(tmp_path, slides):
 )
 def test_ndpi_levels_and_scale(tmp_path, mpp, lens, scale):
     path = write_ndpi(tmp_path / "a.ndpi", tissue_pixels(2048, 640), mpp=mpp, lens=lens, tile_width=256)
-    slide = Slide(spec_of(path), 0.5)
+    slide = open_slide(path)
     assert (slide.vendor, slide.downsamples[:3]) == ("hamamatsu", [1.0, 2.0, 4.0])
     source, level, box, mpp_true = scale
     assert (slide.scale.source, slide.scale.level, slide.scale.box) == (source, level, box)
@@ -64,7 +59,7 @@ def test_ndpi_levels_and_scale(tmp_path, mpp, lens, scale):
 def test_mirax_levels_scale_and_what_was_not_scanned(tmp_path):
     pixels = tissue_pixels(1500, 1300)
     path = write_mrxs(tmp_path / "a.mrxs", pixels, mpp=0.5, empty=((2, 3),), image_format="PNG")
-    slide = Slide(spec_of(path), 0.5)
+    slide = open_slide(path)
     assert (slide.vendor, slide.scale.source, slide.scale.level) == ("mirax", "mpp of the file", 0)
     slide.glass = GLASS
     read = slide.read_boxes(0, 0, 1500, 1300)[0]
@@ -78,7 +73,7 @@ def test_mirax_levels_scale_and_what_was_not_scanned(tmp_path):
 
 def test_a_mirax_slide_is_cut_to_what_was_scanned(tmp_path):
     path = write_mrxs(tmp_path / "a.mrxs", tissue_pixels(900, 800), mpp=0.5, empty=[(y, 0) for y in range(4)])
-    slide = Slide(spec_of(path), 0.5)
+    slide = open_slide(path)
     assert slide.bounds_px0[0] == 240  # the first column of photos is missing
     x, y = slide.to_px0(10, 20)
     assert (x, y) == (250, 20)
@@ -113,7 +108,7 @@ def test_a_mirax_slide_without_its_folder_says_so(tmp_path):
     path = write_mrxs(tmp_path / "a.mrxs", tissue_pixels(500, 400))
     shutil.rmtree(tmp_path / "a")
     with pytest.raises(DataError, match="folder a/ beside it"):
-        Slide(spec_of(path), 0.5)
+        open_slide(path)
 
 
 @pytest.mark.parametrize(("name", "kept"), [("Slidedat.ini", 300), ("Index.dat", 20), ("Data0000.dat", 5000)])
@@ -153,7 +148,7 @@ def test_an_ndpi_whose_restart_markers_are_not_where_it_says_is_reported_with_it
 def test_a_mirax_slide_whose_data_change_is_done_again(tmp_path):
     path = write_mrxs(tmp_path / "a.mrxs", tissue_pixels(700, 600), mpp=0.5)
     spec = spec_of(path)
-    slide = Slide(spec, 0.5)
+    slide = open_slide(path)
     slide.check_unchanged()
     data = tmp_path / "a" / "Data0000.dat"
     root = tmp_path / "data"

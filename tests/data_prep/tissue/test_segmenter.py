@@ -8,7 +8,6 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from data_prep.settings import from_config
-from data_prep.slides.slide import Slide, SlideSpec
 from data_prep.tissue.segmenter import (
     PRESETS,
     TissueSettings,
@@ -18,7 +17,7 @@ from data_prep.tissue.segmenter import (
     tissue_of,
     white_of,
 )
-from tests.helpers.tiny_slides import GLASS, tissue_pixels
+from tests.helpers.tiny_slides import GLASS, open_slide, tissue_pixels
 from zoomldm.errors import ConfigError, DataError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -101,7 +100,7 @@ def test_white_is_the_glass_and_not_the_scanners_filling():
 
 def test_fractions_are_the_mask_over_whole_tiles_and_glass_is_its_colour(tiny_slide):
     path = tiny_slide(width=700, height=500)
-    slide = Slide(SlideSpec(path=path, name="a", patient="a"), 0.5)
+    slide = open_slide(path)
     found = find_tissue(slide, 16, 0.5, SETTINGS)
     assert found.fraction.shape == (32, 44)
     assert np.array_equal(found.fraction, found.mask.reshape(32, 4, 44, 4).mean((1, 3), dtype=np.float32))
@@ -111,7 +110,7 @@ def test_fractions_are_the_mask_over_whole_tiles_and_glass_is_its_colour(tiny_sl
 
 def test_a_geojson_restricts_the_tissue(tiny_slide, tmp_path):
     path = tiny_slide(width=700, height=500, mpp=0.25)
-    slide = Slide(SlideSpec(path=path, name="slide", patient="a"), 0.5)
+    slide = open_slide(path)
     ring = [[200, 100], [400, 100], [400, 300], [200, 300], [200, 100]]
     hole = [[280, 180], [320, 180], [320, 220], [280, 220], [280, 180]]
     polygon = {"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [ring, hole]}, "properties": {}}

@@ -1,0 +1,105 @@
+"""Images without tiles (PNG, JPEG, plain and OME-TIFF), read whole, as slides of one level."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tifffile
+from einops import repeat
+from PIL import Image, ImageCms
+
+from data_prep.slides.colour import apply_icc, icc_transform_of
+from data_prep.slides.readers.base import FLAT_SUFFIXES, TIFF_SUFFIXES, SlideReader
+from zoomldm.errors import DataError
+
+MAX_FLAT_PX = 1 << 29
+MICROMETRE = ("µm", "um", "μm", "&#181;m")
+
+
+class FlatReader(SlideReader):
+    """A flat image in memory, already in sRGB."""
+
+    suffixes = FLAT_SUFFIXES | TIFF_SUFFIXES
+
+    def __init__(self, path: Path) -> None:
+        image = read_flat(path)
+        self.pixels = image.pixels if image.icc is None else apply_icc(image.icc, image.pixels)
+        height, width = self.pixels.shape[:2]
+        self.level_sizes, self.downsamples = [(width, height)], [1.0]
+        self.vendor, self.spare_mpp = "flat image", image.ome_mpp
+
+    def read(self, level: int, x: int, y: int, width: int, height: int) -> np.ndarray:
+        return self.pixels[y : y + height, x : x + width]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlatImage:
+    """An image as its file holds it: (h, w, 3) uint8, the transform to sRGB, micrometres a pixel by OME; None: none."""
+
+    pixels: np.ndarray
+    icc: ImageCms.ImageCmsTransform | None
+    ome_mpp: float | None = None
+
+
+def read_flat(path: Path) -> FlatImage:
+    """Read a PNG, JPEG, untiled TIFF or OME-TIFF whole.
+
+    Raises:
+        DataError: not an 8-bit RGB or grey image, damaged, or too large to hold.
+    """
+    try:
+        if path.suffix.lower() in TIFF_SUFFIXES:
+            return _read_flat_tiff(path)
+        return _read_flat_pil(path)
+    except DataError:
+        raise
+    except Exception as error:  # decoders raise many types on damaged files; each means the same to the user
+        raise DataError(f"{path}: cannot be decoded ({error}); check the file or copy it again") from error
+
+
+def _read_flat_pil(path: Path) -> FlatImage:
+    Image.MAX_IMAGE_PIXELS = MAX_FLAT_PX
+    with Image.open(path) as image:
+        _check_flat_size(path, image.width, image.height)
+        transform = icc_transform_of(image.info.get("icc_profile"))
+        if image.mode in ("RGBA", "LA", "PA"):
+            rgba = image.convert("RGBA")
+            canvas = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+            image = Image.alpha_composite(canvas, rgba)
+        return FlatImage(pixels=np.asarray(image.convert("RGB")), icc=transform)
+
+
+def _read_flat_tiff(path: Path) -> FlatImage:
+    with tifffile.TiffFile(path) as tiff:
+        series = tiff.series[0]
+        axes, shape = series.axes, series.shape
+        sizes = dict(zip(axes, shape))
+        _check_flat_size(path, sizes.get("X", 0), sizes.get("Y", 0))
+        pixels = series.asarray()
+        mpp = _ome_mpp(tiff.ome_metadata) if tiff.is_ome else None
+        profile = series.keyframe.iccprofile
+    channel = next((axis for axis in "SC" if sizes.get(axis) in (3, 4)), None)
+    keep = "YX" + (channel or "")
+    pixels = pixels[tuple(slice(None) if axis in keep else 0 for axis in axes)]
+    order = [axis for axis in axes if axis in keep]
+    pixels = np.transpose(pixels, [order.index(axis) for axis in keep])
+    if pixels.dtype != np.uint8:
+        raise DataError(f"{path}: {pixels.dtype} pixels, expected 8-bit; convert the image")
+    pixels = pixels[..., :3] if channel else repeat(pixels, "h w -> h w 3")
+    return FlatImage(pixels=np.ascontiguousarray(pixels), icc=icc_transform_of(profile), ome_mpp=mpp)
+
+
+def _ome_mpp(description: str | None) -> float | None:
+    match = re.search(r'PhysicalSizeX="([0-9.eE+-]+)"', description or "")
+    unit = re.search(r'PhysicalSizeXUnit="([^"]+)"', description or "")
+    if not match or (unit and unit[1] not in MICROMETRE):
+        return None
+    return float(match[1])
+
+
+def _check_flat_size(path: Path, width: int, height: int) -> None:
+    if width * height > MAX_FLAT_PX or width * height == 0:
+        raise DataError(
+            f"{path}: {width}x{height} px without tiles, expected {MAX_FLAT_PX:,} px at most; make it a tiled TIFF"
+        )
