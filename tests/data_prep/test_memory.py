@@ -44,8 +44,8 @@ else:
     overlap = dict.fromkeys(labels, 1.0) | {{"0.625x": 0.5, "0.3125x": 0.25, "0.15625x": 0.25}}
     regions = RegionSettings(min_tissue=dict.fromkeys(labels, 0.3), stride=overlap,
                              max_per_slide=dict.fromkeys(labels) | {{"20x": 200, "10x": 200}})
-    settings = PrepareSettings(name="m", ladder=ladder, encoder={{"name": "stats"}}, readers=READERS, tissue=TissueSettings(),
-                               regions=regions, image_format="jpeg")
+    settings = PrepareSettings(name="m", ladder=ladder, encoder={{"name": "stats"}}, readers=READERS,
+                               tissue=TissueSettings(), regions=regions, image_format="jpeg")
     spec = SlideSpec(path=path, name="large", patient="large")
     state = prepare_slide(SlideJob(spec=spec, settings=settings, root=Path(sys.argv[1]), by_area=False))
     assert state["status"] == "done", state["reason"]

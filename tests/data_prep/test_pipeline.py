@@ -17,6 +17,7 @@ from data_prep.report.verification import verify
 from data_prep.slides.table import find_slides
 from data_prep.work import prepare_slide as work
 from tests.helpers.tiny_slides import SUFFIXES, tiny_settings
+from zoomldm.cli import compose_jobs
 from zoomldm.data.manifest import Manifest
 from zoomldm.data.schema import SampleMeta, decode_grid, decode_image
 from zoomldm.data.shards import ShardReader, column_path, read_keys
@@ -453,15 +454,11 @@ def test_a_damaged_native_tile_is_skipped_counted_and_listed(tiny_slide, tmp_pat
 
 
 def config_of(root, slides, **values):
-    demo = OmegaConf.load(ROOT / "conf" / "data" / "demo.yaml")
-    del demo["defaults"]
-    demo.root = str(root)
-    demo.demo_slides = None
-    demo.min_samples = {"train": 1, "test": 0}
-    return OmegaConf.create(
-        {"data": demo, "encoder": {"name": "stats"}, "slides": str(slides) if slides else None, "executor": "serial"}
-        | values
-    )
+    cfg = compose_jobs("prepare", ["data=demo"])[0]
+    OmegaConf.set_struct(cfg, False)
+    cfg.data.update(root=str(root), demo_slides=None, min_samples={"train": 1, "test": 0})
+    cfg.update(slides=str(slides) if slides else None, executor="serial", **values)
+    return cfg
 
 
 def test_the_demos_configuration_prepares_a_folder(slides, tmp_path):

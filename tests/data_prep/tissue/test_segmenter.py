@@ -18,6 +18,7 @@ from data_prep.tissue.segmenter import (
     white_of,
 )
 from tests.helpers.tiny_slides import GLASS, open_slide, tissue_pixels
+from zoomldm.cli import compose_jobs
 from zoomldm.errors import ConfigError, DataError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -206,11 +207,10 @@ def test_biopsy_keeps_crumbs_that_default_drops():
 
 
 def settings_of(data, **tissue):
-    cfg = OmegaConf.load(ROOT / "conf" / "data" / f"{data}.yaml")
-    del cfg["defaults"]
-    cfg.root = cfg.demo_slides = None
-    cfg.tissue.update(tissue)
-    return from_config(OmegaConf.create({"data": cfg, "encoder": {"name": "stats"}})).tissue
+    cfg = compose_jobs("prepare", [f"data={data}"])[0]
+    OmegaConf.set_struct(cfg, False)
+    cfg.data.tissue.update(tissue)
+    return from_config(cfg).tissue
 
 
 def test_a_preset_fills_in_what_is_not_given_beside_it():
