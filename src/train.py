@@ -24,11 +24,13 @@ def after_sweep(jobs: list, folder) -> None:
 def run(cfg) -> None:
     from hydra.core.hydra_config import HydraConfig
 
+    from zoomldm.commands.job import own_folder_words
     from zoomldm.commands.train import train
     from zoomldm.launch.supervise import job_command
 
     overrides = HydraConfig.get().overrides
-    train(cfg, list(overrides.task), job_command(__file__, overrides.task, overrides.hydra))
+    command = job_command(__file__, [*own_folder_words(), *overrides.task], overrides.hydra)
+    train(cfg, list(overrides.task), command)
 
 
 if __name__ == "__main__":

@@ -54,9 +54,9 @@ def test_every_entry_composes(primary):
 
 @pytest.mark.parametrize("launcher", options("hydra/launcher"))
 def test_every_launcher_composes(launcher):
-    jobs, is_sweep = cli.plan_jobs("train", ["-m", f"hydra/launcher={launcher}", "cond=film,none"])
-    assert is_sweep
-    assert len(jobs) == 2
+    plan = cli.planned("train", ["-m", f"hydra/launcher={launcher}", "cond=film,none"])
+    assert plan.sweep_folder is not None
+    assert len(plan.jobs) == 2
 
 
 def experiment_files() -> list[Path]:

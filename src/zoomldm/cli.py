@@ -1,82 +1,88 @@
 """The command line of every entry: Hydra underneath, people's mistakes answered at once and without a traceback.
 
-Before Hydra starts, every override is checked against the groups and keys that exist (near match in the answer), each
-job of a sweep is composed, and the entry's own ``check`` may refuse it. Nothing here imports torch.
+Every job is composed before the first one runs. Groups, keys and values that do not exist are answered with the near
+match, and the entry's own ``check`` may refuse a job. Nothing here imports torch.
 """
 
+from __future__ import annotations
+
+import argparse
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import product
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zoomldm.errors import ConfigError, UserError, near_match
 from zoomldm.launch.processes import is_first_process
 
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
+    from omegaconf import DictConfig
+
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 CONF = PROJECT_ROOT / "conf"
 EXIT_USER_ERROR = 2
-FLAGS_WITH_A_VALUE = frozenset({"--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn"}) | {
-    "--config-dir", "-cd", "--experimental-rerun",
-}  # fmt: skip
-SHOWING_FLAGS = frozenset({"--cfg", "-c", "--resolve"})
-INSPECTING_FLAGS = frozenset({"--version", "-sc", "--shell-completion", "--hydra-help", "--help", "-h", "--info", "-i"})
+RENAMED: dict[str, str] = {}
+"""Keys that had another name before, and the one they have now."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One job of a command: its composed configuration and its overrides as typed."""
+    """One job of a command: its composed configuration (with Hydra's own section) and its overrides as typed."""
 
-    cfg: Any
+    cfg: DictConfig
     words: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every job that a command line asks for; `sweep_folder` is None where it is one job and no sweep."""
+
+    jobs: tuple[Job, ...]
+    sweep_folder: Path | None
 
 
 def main(
     config_name: str,
-    run: Callable,
+    run: Callable[[DictConfig], object],
     *,
-    check: Callable | None = None,
-    before: Callable | None = None,
-    after_sweep: Callable | None = None,
+    check: Callable[[DictConfig], None] | None = None,
+    before: Callable[[Sequence[Job]], None] | None = None,
+    after_sweep: Callable[[Sequence[Job], Path], None] | None = None,
 ) -> None:
     """Compose ``conf/<config_name>.yaml`` with the command line's overrides and call ``run(cfg)`` for each job.
 
     Args:
-        config_name: the primary configuration.
-        run: does the work; takes the composed ``DictConfig``.
         check: raises ``ConfigError`` for a configuration that makes no sense; called for every job before the first.
-        before: called once, in the parent process, with all jobs when they have passed.
+        before: called once, in the first process, with all jobs when they have passed.
         after_sweep: called at the end of a sweep, also when a job failed, with all jobs and the sweep's folder.
     """
     os.environ.setdefault("PROJECT_ROOT", str(PROJECT_ROOT))
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # on a shared machine a waiting OpenMP thread leaves the core
+    os.environ["ZOOMLDM_STARTED"] = time.strftime("%Y-%m-%d_%H-%M-%S")  # names the folder of a sweep
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that exceptions reach us and not Hydra's printer
-    flags = {word for word in sys.argv[1:] if word.startswith("-")}
     with user_errors():
-        jobs, sweep_folder = [], None
-        if flags & {"--cfg", "-c"} and flags & {"-m", "--multirun"}:
-            raise ConfigError("--cfg shows one job, -m is a sweep of several: leave out -m and give one value of each")
-        if is_first_process() and not flags & INSPECTING_FLAGS:
-            jobs, is_sweep = plan_jobs(config_name, sys.argv[1:])
-            for job in jobs if check else []:
-                check(job.cfg)
-            if before is not None and not flags & SHOWING_FLAGS:
-                before(jobs)
-            if is_sweep and after_sweep is not None and not flags & SHOWING_FLAGS:
-                sweep_folder = Path(jobs[0].cfg.paths.runs) / "sweeps" / time.strftime("%Y-%m-%d_%H-%M-%S")
-                sys.argv.append(f"hydra.sweep.dir='{sweep_folder}'")
-        import hydra
-
+        flags = flags_of(sys.argv[1:])
+        if flags.help or flags.hydra_help or flags.info or flags.shell_completion:
+            return _hydra_main(config_name, run)
+        plan = planned(config_name, sys.argv[1:])
+        if flags.cfg:
+            return _hydra_main(config_name, run)
+        if is_first_process():
+            for job in plan.jobs if check else ():
+                check(without_hydra(job.cfg))
+            if before:
+                before(plan.jobs)
+        if plan.sweep_folder is None:
+            return _run_one(plan.jobs[0], run)
         try:
-            with without_hydras_line():
-                hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(run)()
+            _hydra_main(config_name, run)
         finally:
-            if sweep_folder is not None:
-                after_sweep(jobs, sweep_folder)
+            if after_sweep:
+                after_sweep(plan.jobs, plan.sweep_folder)
 
 
 class user_errors:  # noqa: N801 - reads as a statement
@@ -85,7 +91,7 @@ class user_errors:  # noqa: N801 - reads as a statement
     def __enter__(self) -> None:
         return None
 
-    def __exit__(self, kind, error, traceback) -> None:
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
         if isinstance(error, UserError):
             print(f"error: {error}", file=sys.stderr)
             sys.exit(EXIT_USER_ERROR)
@@ -94,75 +100,132 @@ class user_errors:  # noqa: N801 - reads as a statement
             sys.exit(130)
 
 
-@contextmanager
-def without_hydras_line() -> Iterator[None]:
-    """Leave out what Hydra writes before it raises a job's error again; the error's own message comes afterwards."""
-    stream = sys.stderr
+def _hydra_main(config_name: str, run: Callable[[DictConfig], object]) -> None:
+    """Give the command line to Hydra: for its own flags, and for sweeps with their launchers."""
+    import hydra
 
-    class Filtered:
-        def write(self, text: str) -> int:
-            return len(text) if text.startswith("Error executing job with overrides") else stream.write(text)
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(stream, name)
-
-    sys.stderr = Filtered()
-    try:
-        yield
-    finally:
-        sys.stderr = stream
+    hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(run)()
 
 
-def compose_jobs(config_name: str, argv: Sequence[str]) -> list:
-    """Return the configuration of every job that ``argv`` asks for; see ``plan_jobs``."""
-    return [job.cfg for job in plan_jobs(config_name, argv)[0]]
+def _run_one(job: Job, run: Callable[[DictConfig], object]) -> None:
+    """Run a single job as it was composed; an error in it is then told by us and not by Hydra as well."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.core.utils import configure_log
+
+    HydraConfig.instance().set_config(job.cfg)
+    configure_log(job.cfg.hydra.job_logging)
+    run(without_hydra(job.cfg))
 
 
-def plan_jobs(config_name: str, argv: Sequence[str]) -> tuple[list[Job], bool]:
-    """Return every job that ``argv`` asks for (one, or a sweep's product), fully checked, and whether it is a sweep.
+def flags_of(argv: Sequence[str]) -> argparse.Namespace:
+    """Read a command line as Hydra does: its flags, and the words that are left as ``overrides``.
+
+    Raises:
+        ConfigError: flags that contradict each other, or a folder of --config-dir that is none.
+    """
+    from hydra._internal.utils import get_args_parser
+
+    flags = get_args_parser().parse_args(list(argv))
+    if flags.cfg and flags.multirun:
+        raise ConfigError("--cfg shows one job, -m is a sweep of several: leave out -m and give one value of each")
+    if flags.config_dir and not Path(flags.config_dir).is_dir():
+        raise ConfigError(f"--config-dir {flags.config_dir}: no such folder; it holds groups as conf/ does (cond/…)")
+    return flags
+
+
+def planned(config_name: str, argv: Sequence[str]) -> Plan:
+    """Return every job that ``argv`` asks for (one, or a sweep's product), composed and checked.
 
     Raises:
         ConfigError: an option, key or value that does not exist, with the nearest that does.
     """
-    from hydra import compose, initialize_config_dir
+    from hydra import initialize_config_dir
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
     from hydra.core.global_hydra import GlobalHydra
 
-    words = _overrides_among(argv)
-    multirun = bool({"-m", "--multirun"} & set(argv))
+    from zoomldm.commands.schemas import register
+
+    register()
+    flags = flags_of(argv)
     GlobalHydra.instance().clear()
     with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-        loader = GlobalHydra.instance().config_loader()
-        overrides = _parse(words)
-        groups = [o for o in overrides if _is_group(loader, config_name, o.get_key_element())]
-        for override in groups:
-            _check_options(loader, config_name, override)
-        for_hydra = [o.input_line for o in overrides if o.key_or_group.startswith("hydra.") and o not in groups]
-        base = _compose(compose, config_name, [*(_job_strings(o)[0] for o in groups), *for_hydra])
-        sweep_params = dict(base.hydra.sweeper.get("params") or {})
-        multirun = multirun or str(base.hydra.mode) == "RunMode.MULTIRUN"
-        _check_keys(base, loader, config_name, [o for o in overrides if o not in groups])
-        if not multirun and any(o.is_sweep_override() for o in overrides):
-            swept = next(o.input_line for o in overrides if o.is_sweep_override())
-            raise ConfigError(f"{swept}: several values are a sweep; add -m (python src/train.py -m {swept})")
-        typed = {o.key_or_group for o in overrides}
-        swept_here = _parse([f"{key}={value}" for key, value in sweep_params.items() if key not in typed])
-        axes = [_job_strings(o) for o in [*overrides, *(swept_here if multirun else [])]]
-        all_words = list(product(*axes))
-        jobs = [Job(_without_hydra(_compose(compose, config_name, list(words))), words) for words in all_words]
-        return jobs, multirun
+        composer = Composer(config_name, flags.config_dir)
+        overrides = _parsed(flags.overrides)
+        base = composer.base(overrides)
+        _check_keys(base, composer, overrides)
+        if not (flags.multirun or (base.hydra.mode and base.hydra.mode.name == "MULTIRUN")):
+            for override in overrides:
+                if override.is_sweep_override():
+                    word = override.input_line
+                    raise ConfigError(f"{word}: several values are a sweep; add -m (python src/train.py -m {word})")
+            return Plan((Job(composer.compose(flags.overrides), tuple(flags.overrides)),), None)
+        own = [f"{key}={value}" for key, value in (base.hydra.sweeper.get("params") or {}).items()]
+        (combinations,) = BasicSweeper.split_arguments([*_parsed(own), *overrides], None)
+        jobs = tuple(Job(composer.compose(words), tuple(words)) for words in combinations)
+        return Plan(jobs, Path(jobs[0].cfg.hydra.sweep.dir))
 
 
-def _overrides_among(argv: Sequence[str]) -> list[str]:
-    """Leave out flags and what belongs to them (``--cfg job``, ``-p optim``)."""
-    words, flag = [], ""
-    for word in argv:
-        if not word.startswith("-") and flag not in FLAGS_WITH_A_VALUE:
-            words.append(word)
-        flag = word
-    return words
+def compose_jobs(config_name: str, argv: Sequence[str]) -> list[DictConfig]:
+    """Return the configuration of every job that ``argv`` asks for; see ``planned``."""
+    return [without_hydra(job.cfg) for job in planned(config_name, argv).jobs]
 
 
-def _parse(words: Sequence[str]) -> list:
+class Composer:
+    """Composes one primary configuration, and knows which groups and options there are for it.
+
+    Args:
+        folder: of the user's own groups (--config-dir), searched after ``conf/``.
+    """
+
+    def __init__(self, config_name: str, folder: str | None) -> None:
+        from hydra.core.global_hydra import GlobalHydra
+
+        self.config_name = config_name
+        self.loader = GlobalHydra.instance().config_loader()
+        self.search: list[str] = []
+        if folder:
+            places = [*self.compose([]).hydra.searchpath, f"file://{Path(folder).resolve()}"]
+            self.search = [f"hydra.searchpath=[{','.join(repr(str(place)) for place in places)}]"]
+
+    def compose(self, words: Sequence[str]) -> DictConfig:
+        """Compose with these overrides.
+
+        Raises:
+            ConfigError: they, or a file of the configuration, do not fit; the message says what.
+        """
+        from hydra import compose
+        from hydra.errors import HydraException
+        from omegaconf.errors import OmegaConfBaseException
+
+        try:
+            return compose(self.config_name, overrides=[*self.search, *words], return_hydra_config=True)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise ConfigError(_explained(error, words or [self.config_name])) from error
+
+    def base(self, overrides: Sequence[Override]) -> DictConfig:
+        """Compose with the first choice of each group alone: the keys that the other overrides may change."""
+        words = []
+        for override in overrides:
+            group = override.get_key_element().lstrip("+~").split("@")[0]
+            if options := self.options(group):
+                _check_choices(group, options, override)
+                words.append(next(_values(override)))
+            elif override.key_or_group.startswith("hydra."):
+                words.append(override.input_line)
+        return self.compose(words)
+
+    def options(self, group: str) -> list[str]:
+        """Return the options of a group, [] where there is no such group."""
+        from hydra.core.object_type import ObjectType
+
+        return self.loader.get_group_options(group, ObjectType.CONFIG, self.config_name, self.search)
+
+    def groups(self) -> list[str]:
+        """Return the groups of ``conf/``."""
+        return [name for name in self.loader.list_groups("") if self.options(name)]
+
+
+def _parsed(words: Sequence[str]) -> list[Override]:
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import OverrideParseException
 
@@ -174,102 +237,83 @@ def _parse(words: Sequence[str]) -> list:
         ) from error
 
 
-def _job_strings(override) -> list[str]:
-    """Return the override once for each of its values (one, unless it is a sweep)."""
+def _values(override: Override) -> Iterator[str]:
+    """Yield the override once for each of its values (one, unless it is a sweep)."""
     if override.is_sweep_override():
-        return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
-    return [override.input_line]
+        yield from (f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator())
+    else:
+        yield override.input_line
 
 
-def _compose(compose: Callable, config_name: str, words: list[str]):
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
-    try:
-        return compose(config_name, overrides=words, return_hydra_config=True)
-    except (HydraException, OmegaConfBaseException) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"{' '.join(words) or config_name}: does not compose: {reason}") from error
+def _check_choices(group: str, options: list[str], override: Override) -> None:
+    for word in _values(override):
+        for choice in word.partition("=")[2].strip("[]").split(","):
+            choice = choice.strip(" '\"")
+            if choice not in ("", "null", *options):
+                hint = near_match(choice, options)
+                raise ConfigError(f"{group}={choice}: no such option;{hint} expected one of {', '.join(options)}")
 
 
-def _without_hydra(cfg):
-    """Drop Hydra's own section, of which some values exist only while a job runs."""
+def _check_keys(base: DictConfig, composer: Composer, overrides: Sequence[Override]) -> None:
+    """Refuse keys that the composed configuration has not, also those smuggled in with ``+`` or ``++``."""
+    from omegaconf import OmegaConf
+
+    values = dict(_flat(OmegaConf.to_container(base, resolve=False)))
+    for override in overrides:
+        key = override.key_or_group
+        if key in RENAMED:
+            raise ConfigError(f"{key}: renamed; it is {RENAMED[key]} now")
+        if key.startswith("hydra.") or override.is_delete() or composer.options(key.split("@")[0]):
+            continue
+        if f"{key.rpartition('.')[0]}._target_" in values and override.is_add():
+            continue  # an argument that the option's file leaves to its class, which knows what it takes
+        if key not in values:
+            visible = [k for k in values if not k.startswith("hydra")]
+            raise ConfigError(f"{key}: no such key or group;{_nearest(key, [*visible, *composer.groups()])}")
+        if not override.is_sweep_override():
+            _check_type(key, values[key], override.value())
+
+
+def _nearest(key: str, known: list[str]) -> str:
+    """Prefer a key that is spelt alike to one that merely ends alike."""
+    alike = [k for k in known if k.split(".")[-1] == key.split(".")[-1]]
+    return near_match(key, known) or (f" did you mean {alike[0]!r}?" if alike else " see the keys with --cfg job")
+
+
+def _check_type(key: str, default: object, value: object) -> None:
+    """Refuse a word where the default is a number or a switch: what options take, no schema knows."""
+    if isinstance(default, bool) and isinstance(value, (str, int, float)) and not isinstance(value, bool):
+        raise ConfigError(f"{key}={value}: expected true or false")
+    is_number = isinstance(default, (int, float)) and not isinstance(default, bool)
+    if is_number and (isinstance(value, bool) or (isinstance(value, str) and not value.startswith("${"))):
+        raise ConfigError(f"{key}={value}: expected a number (the default is {default})")
+
+
+def _explained(error: Exception, words: Sequence[str]) -> str:
+    """Say why a configuration does not compose: the key, and the near match where a file misspells one."""
+    cause = error.__cause__ or error.__context__ or error
+    key, kind = getattr(cause, "full_key", None), getattr(cause, "object_type", None)
+    where = " ".join(words)
+    if key in RENAMED:
+        return f"{where}: {key} was renamed; it is {RENAMED[key]} now"
+    if key and is_dataclass(kind) and f"Key '{key.rpartition('.')[2]}' not in" in str(cause):
+        return f"{where}: {key}: no such key;{near_match(key.rpartition('.')[2], [f.name for f in fields(kind)])}"
+    reason = " ".join(str(cause).split())
+    return f"{where}: does not compose: {reason}"
+
+
+def without_hydra(cfg: DictConfig) -> DictConfig:
+    """Return the configuration without Hydra's own section, of which some values exist only while a job runs."""
     from omegaconf import open_dict
 
+    cfg = cfg.copy()
     with open_dict(cfg):
         cfg.pop("hydra", None)
     return cfg
 
 
-def _group_names(loader, config_name: str) -> list[str]:
-    return loader.list_groups("")
-
-
-def _options(loader, config_name: str, group: str) -> list[str]:
-    from hydra.core.object_type import ObjectType
-
-    return loader.get_group_options(group, ObjectType.CONFIG, config_name, [])
-
-
-def _is_group(loader, config_name: str, key: str) -> bool:
-    return bool(_options(loader, config_name, key.lstrip("+~").split("@")[0]))
-
-
-def _check_options(loader, config_name: str, override) -> None:
-    group = override.get_key_element().lstrip("+~").split("@")[0]
-    options = _options(loader, config_name, group)
-    for word in _job_strings(override):
-        choice = word.split("=", 1)[1].strip("'\"") if "=" in word else None
-        if choice not in (None, "null", *options) and not isinstance(override.value(), list):
-            hint = near_match(str(choice), options)
-            raise ConfigError(f"{group}={choice}: no such option;{hint} expected one of {', '.join(options)}")
-
-
-def _check_keys(base, loader, config_name: str, overrides: list) -> None:
-    """Refuse keys that the composed configuration has not, also those smuggled in with ``+`` or ``++``."""
-    from omegaconf import OmegaConf
-
-    groups = [name for name in _group_names(loader, config_name) if _options(loader, config_name, name)]
-    known = list(_flat_keys(OmegaConf.to_container(base, resolve=False)))
-    free = [key for key in known if key.endswith((".labels", ".options", "thresholds"))]
-    for override in overrides:
-        key = override.key_or_group
-        if key.startswith("hydra.") or override.is_delete() or any(key.startswith(f"{f}.") for f in free):
-            continue
-        if key not in known:
-            visible = [k for k in known if not k.startswith("hydra")]
-            raise ConfigError(f"{key}: no such key or group;{_nearest_key(key, [*visible, *groups])}")
-        _check_type(key, OmegaConf.select(base, key, throw_on_missing=False), override)
-
-
-def _nearest_key(key: str, known: list[str]) -> str:
-    """Prefer a key with the same parent or the same last part to one that is merely spelt alike."""
-    same_tail = [k for k in known if k.split(".")[-1] == key.split(".")[-1]]
-    hint = near_match(key, known)
-    if not hint and same_tail:
-        hint = f" did you mean {same_tail[0]!r}?"
-    return hint or " see the keys with --cfg job"
-
-
-def _check_type(key: str, default: Any, override) -> None:
-    """Refuse a word where the default is a number or a switch; ``null`` is always allowed."""
-    if override.is_sweep_override() or default is None:
-        return
-    value = override.value()
-    if value is None or not isinstance(value, (str, int, float, bool)):
-        return
-    text = str(value)
-    if isinstance(default, bool) and not isinstance(value, bool):
-        raise ConfigError(f"{key}={text}: expected true or false")
-    if isinstance(default, (int, float)) and not isinstance(default, bool):
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not is_number and not text.startswith("${"):
-            raise ConfigError(f"{key}={text}: expected a number (the default is {default})")
-
-
-def _flat_keys(node: Any, prefix: str = ""):
-    if isinstance(node, dict):
-        for name, child in node.items():
-            path = f"{prefix}.{name}" if prefix else str(name)
-            yield path
-            yield from _flat_keys(child, path)
+def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, child in node.items():
+        yield f"{prefix}{name}", child
+        if isinstance(child, Mapping):
+            yield from _flat(child, f"{prefix}{name}.")

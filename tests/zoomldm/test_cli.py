@@ -91,25 +91,19 @@ def test_other_errors_keep_their_traceback():
         1 / 0  # noqa: B018
 
 
-@pytest.mark.parametrize(("variable", "value", "first"), [("LOCAL_RANK", "1", False), ("RANK", "0", True)])
-def test_only_the_first_process_checks(monkeypatch, variable, value, first):
-    monkeypatch.setenv(variable, value)
-    assert cli.is_first_process() is first
-
-
 def test_what_belongs_to_a_flag_is_no_override(conf):
     (job,) = compose("--cfg", "job", "-p", "optim", "cond=none")
     assert job.cond.name == "none"
 
 
 def test_jobs_carry_their_words_and_tell_a_sweep(conf):
-    jobs, is_sweep = cli.plan_jobs("train", ["experiments=sweep", "optim.lr=1"])
-    assert is_sweep
-    assert [job.words for job in jobs] == [
-        ("experiments=sweep", "optim.lr=1", "cond=film"),
-        ("experiments=sweep", "optim.lr=1", "cond=none"),
+    plan = cli.planned("train", ["experiments=sweep", "optim.lr=1"])
+    assert plan.sweep_folder is not None
+    assert [job.words for job in plan.jobs] == [
+        ("cond=film", "experiments=sweep", "optim.lr=1"),  # the order in which Hydra's sweeper has them
+        ("cond=none", "experiments=sweep", "optim.lr=1"),
     ]
-    assert not cli.plan_jobs("train", [])[1]
+    assert cli.planned("train", []).sweep_folder is None
 
 
 def test_a_mistake_found_in_a_job_is_one_message(tmp_path):
@@ -122,3 +116,48 @@ def test_a_mistake_found_in_a_job_is_one_message(tmp_path):
     env = os.environ | {"PYTHONPATH": str(cli.PROJECT_ROOT / "src")}
     done = subprocess.run([sys.executable, script], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (2, "error: made up\n")
+
+
+def test_a_key_that_was_renamed_is_refused_with_its_new_name(conf, monkeypatch):
+    monkeypatch.setitem(cli.RENAMED, "optim.rate", "optim.lr")
+    with pytest.raises(ConfigError, match=r"optim\.rate.*optim\.lr"):
+        compose("optim.rate=1")
+
+
+def train(tmp_path, name, text, *words):
+    (tmp_path / "cond").mkdir(exist_ok=True)
+    (tmp_path / name).write_text(text)
+    return cli.compose_jobs("train", ["--config-dir", str(tmp_path), *words])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("optim: {lrr: 1}", r"optim\.lrr: no such key; did you mean 'lr'"),
+        ("train: {steps: many}", r"train\.steps.*many|many.*train\.steps"),
+        ("sed: 1", r"sed: no such key; did you mean 'seed'"),
+    ],
+)
+def test_a_file_is_checked_as_the_command_line_is(tmp_path, monkeypatch, text, message):
+    monkeypatch.setenv("PROJECT_ROOT", str(cli.PROJECT_ROOT))
+    with pytest.raises(ConfigError, match=message):
+        train(tmp_path, "cond/odd.yaml", f"# @package _global_\n{text}\n", "cond=odd")
+
+
+def test_a_folder_of_ones_own_adds_options(tmp_path, monkeypatch):
+    monkeypatch.setenv("PROJECT_ROOT", str(cli.PROJECT_ROOT))
+    mine = "_target_: mine.Mine\nname: mine\n"
+    (job,) = train(tmp_path, "cond/mine.yaml", mine, "cond=mine", "allow_code=[mine]", "+cond.depth=3")
+    assert (job.cond.name, job.cond.depth, list(job.allow_code)) == ("mine", 3, ["mine"])
+    with pytest.raises(ConfigError, match=r"cond=mne: no such option; did you mean 'mine'"):
+        train(tmp_path, "cond/mine.yaml", mine, "cond=mne")
+    with pytest.raises(ConfigError, match=r"no such folder"):
+        cli.compose_jobs("train", ["--config-dir", str(tmp_path / "nowhere")])
+
+
+def test_the_configuration_is_shown_also_where_nothing_is_there_to_run(tmp_path):
+    words = ["model=zoomldm", "data=brca_8mag", f"paths.root={tmp_path}", "--cfg", "job"]
+    script = cli.PROJECT_ROOT / "src" / "train.py"
+    done = subprocess.run([sys.executable, script, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "init: ???" in done.stdout

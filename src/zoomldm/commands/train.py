@@ -9,7 +9,7 @@ from typing import Any
 from zoomldm.build import curriculum_of, make_trainable, plain
 from zoomldm.data.manifest import Manifest
 from zoomldm.ladder import label
-from zoomldm.runs.naming import default_run_name
+from zoomldm.runs.identity import default_run_name
 
 STATISTICS_SAMPLES = 2048
 """Samples of the training mix by which the EDM's tokens are standardised."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from zoomldm.runs.naming import default_run_name
+from zoomldm.runs.identity import default_run_name
 
 STEM = ["zoomldm_tiny", "demo", "film"]
 

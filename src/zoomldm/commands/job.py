@@ -1,0 +1,49 @@
+"""What a command takes from its configuration: plain values, options, and the job that it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from zoomldm.config import Option
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+def plain(section: object) -> Any:
+    """Return a section as plain values, with everything that refers to another key resolved."""
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_container(section, resolve=True) if OmegaConf.is_config(section) else section
+
+
+def allowed(cfg: DictConfig) -> tuple[str, ...]:
+    """Return the packages outside this repository whose classes this command line allows (``allow_code=``)."""
+    return tuple(cfg.allow_code)
+
+
+def option(cfg: DictConfig, group: str) -> Option:
+    """Return the option of a group that the command line chose."""
+    return Option(group, plain(cfg[group]), allowed(cfg))
+
+
+def stored_option(config: Mapping[str, Any], group: str, cfg: DictConfig) -> Option:
+    """Return the option of a group that a stored configuration holds; what it may import, the command line says."""
+    return Option(group, config[group], allowed(cfg))
+
+
+def own_folder_words() -> list[str]:
+    """Return the words that make another process see the user's own groups (--config-dir), as this job does."""
+    from hydra.core.hydra_config import HydraConfig
+
+    sources = HydraConfig.get().runtime.config_sources
+    return [word for one in sources if one.provider == "command-line" for word in ("--config-dir", one.path)]
+
+
+def is_job_of_sweep() -> bool:
+    """Say whether this is one of several jobs."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN

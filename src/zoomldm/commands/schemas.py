@@ -1,0 +1,178 @@
+"""What the configuration of each entry may hold, by type: OmegaConf refuses other keys and values, also in a file.
+
+A section whose settings the code has as a dataclass is declared by that dataclass. Values stand in one place: in
+``conf/`` those of a field without a default, with the field the others. A section of an option (``_target_``) is free
+here, because its class knows what it takes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, make_dataclass
+from typing import Any, get_type_hints
+
+import omegaconf
+
+from zoomldm.launch.settings import FabricSettings
+from zoomldm.training.settings import LoopSettings, OptimSettings
+
+Section = Any
+"""A section that is an option, or that no dataclass declares."""
+
+
+@dataclass(kw_only=True)
+class Paths:
+    """Where things lie (conf/paths)."""
+
+    root: str
+    data: str
+    weights: str
+    runs: str
+    cache: str
+    remote: str | None
+    remote_gb: float
+
+
+@dataclass(kw_only=True)
+class Entry:
+    """What every entry has."""
+
+    paths: Paths
+    allow_code: list[str]
+
+
+@dataclass(kw_only=True)
+class Magnifications:
+    """Which magnifications are trained (conf/training)."""
+
+    name: str
+    magnification: float | None
+    match: str | None
+    augment: list[float]
+
+
+@dataclass(kw_only=True)
+class Sampling:
+    """How patches are sampled; None: as the run's configuration says."""
+
+    steps: int | None
+    guidance_scale: float | None
+
+
+@dataclass(kw_only=True)
+class Train(Entry):
+    """conf/train.yaml."""
+
+    data: Section
+    encoder: Section
+    features: Section
+    cond: Section
+    curriculum: Section
+    tracking: Section
+    model: Section
+    training: Magnifications
+    fabric: FabricSettings
+    optim: OptimSettings
+    train: LoopSettings
+    evaluation: Section
+    autoencoder: Section = None
+    zoomldm: Section = None
+    unet: Section = None
+    diffusion: Section = None
+    schedule: Section = None
+    solver: Section = None
+    sampling: Sampling | None = None
+    run_name: str | None
+    seed: int
+    fresh: bool
+    plan: bool
+
+
+@dataclass(kw_only=True)
+class Evaluate(Entry):
+    """conf/evaluate.yaml."""
+
+    data: Section = None
+    encoder: Section = None
+    features: Section = None
+    tracking: Section
+    solver: Section = None
+    run: str | None
+    edm: str | None
+    rows: Section
+    metrics: Section = None
+    num_per_magnification: int | None
+    magnifications: list[float] | None
+    sampling: Sampling
+    seed: int
+    batch_size: int
+    device: str
+    fresh: bool
+
+
+@dataclass(kw_only=True)
+class Sample(Entry):
+    """conf/sample.yaml."""
+
+    data: Section = None
+    encoder: Section = None
+    features: Section = None
+    solver: Section = None
+    run: str | None
+    edm: str | None
+    weights: str | None
+    edm_weights: str | None
+    magnification: float | None
+    n: int
+    conditions: str
+    split: str
+    sampling: Sampling
+    seed: int
+    batch_size: int
+    device: str
+    folder: str | None
+
+
+@dataclass(kw_only=True)
+class Export(Entry):
+    """conf/export.yaml."""
+
+    run: str | None
+    edm: str | None
+    title: str
+    folder: str | None
+    fresh: bool
+
+
+@dataclass(kw_only=True)
+class Demo(Entry):
+    """conf/demo.yaml."""
+
+    slides: str | None
+    mpp: float | None
+
+
+ENTRIES = {"train": Train, "evaluate": Evaluate, "sample": Sample, "export": Export, "demo": Demo}
+"""By the name of the primary configuration, whose defaults list begins with ``<name>_schema``."""
+
+
+def register() -> None:
+    """Make the schemas known to Hydra."""
+    from hydra.core.config_store import ConfigStore
+
+    for name, entry in ENTRIES.items():
+        ConfigStore.instance().store(name=f"{name}_schema", node=_open(entry), provider="zoomldm")
+
+
+def _open(kind: type) -> type:
+    """Return a dataclass of the same fields that may be changed: OmegaConf makes a frozen one read-only."""
+    hints = get_type_hints(kind)
+    declared = []
+    for one in fields(kind):
+        hint, default = hints[one.name], {"default": one.default, "default_factory": one.default_factory}
+        if is_dataclass(hint):
+            hint = _open(hint)
+            default = {"default_factory": hint}
+        elif one.default is MISSING and one.default_factory is MISSING:
+            default = {"default": omegaconf.MISSING}
+        declared.append((one.name, hint, field(**default)))
+    return make_dataclass(kind.__name__, declared)
