@@ -341,10 +341,11 @@ def device_of(name: str) -> str:
 
 def _keep(cfg: Any, run: Run, folder: Path) -> None:
     """Bring the run's new metrics and the report's folder to tracking."""
-    from zoomldm.tracking.mlflow import make_tracker
+    from zoomldm.commands.job import option
+    from zoomldm.tracking.base import Tracker
 
-    where = {name: cfg.tracking.get(name) for name in ("uri", "experiment")}
-    tracker = make_tracker(cfg.tracking.name, run, **where)
+    tracker = option(cfg, "tracking").make(Tracker)
+    tracker.follow(run)
     tracker.artifact(folder)
     tracker.close()
 

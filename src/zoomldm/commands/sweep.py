@@ -1,22 +1,62 @@
-"""The end of a sweep: its jobs' distances side by side."""
+"""A sweep: its runs grouped by the tracker, its failures told at once, its distances side by side at the end."""
 
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from zoomldm.cli import Job
-from zoomldm.commands.train import run_name_of
+from hydra.experimental.callback import Callback
+
+from zoomldm.commands.job import option
 from zoomldm.errors import UserError
+from zoomldm.tracking.base import Tracker
+
+if TYPE_CHECKING:
+    from hydra.core.utils import JobReturn
+    from omegaconf import DictConfig
+
+    from zoomldm.cli import Job
 
 
-def compare_jobs(jobs: list[Job], folder: Path) -> None:
-    """Write and print the comparison of a sweep's evaluated runs, and add it to the sweep's MLflow run.
+class SweepCallback(Callback):
+    """Hydra's callback for sweeps: the tracker's group of runs, and a line for every job that failed."""
+
+    def __init__(self) -> None:
+        self.failed = 0
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        words = " ".join(config.hydra.overrides.task) or "sweep"
+        option(config, "tracking").make(Tracker).begin_sweep(Path(config.hydra.sweep.dir), words)
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
+        from hydra.core.utils import JobStatus
+
+        if job_return.status == JobStatus.FAILED:
+            self.failed += 1
+            error = job_return._return_value
+            words = " ".join(job_return.overrides or [])
+            print(f"job {words} failed: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        option(config, "tracking").make(Tracker).end_sweep(Path(config.hydra.sweep.dir), failed=self.failed > 0)
+
+
+def compare_jobs(jobs: Sequence[Job], folder: Path) -> None:
+    """Write and print the comparison of a sweep's evaluated runs, and add it to the tracker's sweep.
 
     Args:
         folder: takes comparison.md, .html and .png.
     """
     from zoomldm.commands.evaluation import compare_runs
-    from zoomldm.tracking.mlflow import add_to_sweep
+    from zoomldm.commands.train import run_name_of
 
-    evaluated = [job.cfg.zoomldm.run if job.cfg.model.kind == "edm" else _name(job) for job in jobs if _is_judged(job)]
+    evaluated = [
+        job.cfg.zoomldm.run if job.cfg.model.kind == "edm" else run_name_of(job.cfg, list(job.words))
+        for job in jobs
+        if job.cfg.model.kind != "autoencoder"
+    ]
     if not evaluated:
         return
     try:
@@ -29,13 +69,5 @@ def compare_jobs(jobs: list[Job], folder: Path) -> None:
     except UserError as error:
         print(f"no comparison: {error}")
         return
-    add_to_sweep(folder, metrics=comparison.metrics())
+    option(jobs[0].cfg, "tracking").make(Tracker).add_to_sweep(folder, comparison.metrics())
     print(f"\n{comparison.to_text()}\n\ncomparison: {folder / 'comparison.html'}")
-
-
-def _name(job: Job) -> str:
-    return run_name_of(job.cfg, list(job.words))
-
-
-def _is_judged(job: Job) -> bool:
-    return job.cfg.model.kind != "autoencoder"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from zoomldm.build import curriculum_of, make_trainable, plain
+from zoomldm.commands.job import option
 from zoomldm.data.manifest import Manifest
 from zoomldm.ladder import label
 from zoomldm.runs.identity import default_run_name
@@ -100,7 +101,7 @@ def source_of(cfg: Any, manifest: Manifest, columns: tuple[str, ...], split: str
 def _fit(cfg: Any, hardware: Any, fabric: Any) -> None:
     """Run the loop, unless the run has come to its end before."""
     from zoomldm.stages.pictures import make_pictures
-    from zoomldm.tracking.mlflow import make_tracker
+    from zoomldm.tracking.base import Tracker
     from zoomldm.training.loop import fit
     from zoomldm.training.settings import OptimSettings
 
@@ -123,13 +124,8 @@ def _fit(cfg: Any, hardware: Any, fabric: Any) -> None:
     validation = source_of(cfg, manifest, trainable.columns, "test") if holds_out else None
     if cfg.model.kind == "edm":
         _fit_token_statistics(trainable, source, curriculum, cfg, fabric)
-    tracker = make_tracker(
-        cfg.tracking.name,
-        run,
-        uri=cfg.tracking.uri,
-        experiment=cfg.tracking.experiment,
-        is_first=fabric.global_rank == 0,
-    )
+    tracker = option(cfg, "tracking").make(Tracker) if fabric.global_rank == 0 else Tracker()
+    tracker.follow(run)
     announce(cfg, run, trainable)
     pictures = None
     if loop.sample_every and fabric.global_rank == 0:

@@ -38,7 +38,7 @@ from zoomldm.training.window import ExplosionWatch, Window
 
 if TYPE_CHECKING:
     from zoomldm.runs.run import Run
-    from zoomldm.tracking.mlflow import Tracker
+    from zoomldm.tracking.base import Tracker
 
 OnSample = Callable[[Trainable, int], Path | None]
 

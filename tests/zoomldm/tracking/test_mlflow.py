@@ -6,17 +6,21 @@ import socket
 import sys
 import threading
 import time
-from types import SimpleNamespace
 
 import pytest
 from hydra.core.utils import JobReturn, JobStatus
 from mlflow import MlflowClient
 from omegaconf import OmegaConf
 
-from zoomldm.errors import ConfigError, UserError
+from zoomldm.commands.sweep import SweepCallback
 from zoomldm.runs.run import Run
 from zoomldm.tracking import mlflow as tracking
-from zoomldm.tracking.mlflow import PARENT_VARIABLE, MLflowTracker, SweepCallback, Tracker, make_tracker, upload
+from zoomldm.tracking.__main__ import main
+from zoomldm.tracking.base import Tracker
+from zoomldm.tracking.mlflow import MLflowTracker
+from zoomldm.tracking.mlflow_server import PARENT_VARIABLE, upload_run
+
+TARGET = "zoomldm.tracking.mlflow.MLflowTracker"
 
 
 @pytest.fixture(scope="module")
@@ -27,13 +31,23 @@ def uri(tmp_path_factory):
 
 @pytest.fixture
 def run(tmp_path, uri):
-    config = {"seed": 3, "optim": {"lr": 1e-4}, "tracking": {"name": "mlflow", "uri": uri, "experiment": "tests"}}
+    config = {"seed": 3, "optim": {"lr": 1e-4}, "tracking": {"_target_": TARGET, "uri": uri, "experiment": "tests"}}
     return Run.open(tmp_path, "a", config, kind="zoomldm", manifest_sha256="abc")
 
 
 @pytest.fixture(autouse=True)
 def no_sweep(monkeypatch):
     monkeypatch.delenv(PARENT_VARIABLE, raising=False)
+
+
+def upload(run, uri):
+    return MLflowTracker(uri, "tests").upload(run)
+
+
+def followed(run, uri):
+    tracker = MLflowTracker(uri, "tests")
+    tracker.follow(run)
+    return tracker
 
 
 def uploaded(run, uri):
@@ -46,7 +60,7 @@ def history(run, uri, name):
 
 
 def test_a_run_carries_its_configuration_and_where_it_comes_from(run, uri):
-    upload(run.folder)
+    upload(run, uri)
     data = uploaded(run, uri).data
     assert data.params["seed"] == "3"
     assert data.params["optim.lr"] == "0.0001"
@@ -57,11 +71,11 @@ def test_a_run_carries_its_configuration_and_where_it_comes_from(run, uri):
 def test_uploading_again_adds_only_what_is_new(run, uri):
     for step in range(1, 2001):
         run.log(step, {"loss": 1 / step})
-    assert upload(run.folder) == 2000
+    assert upload(run, uri) == 2000
     first = run.described()["mlflow_run_id"]
-    assert upload(run.folder) == 0
+    assert upload(run, uri) == 0
     run.log(2001, {"loss": 0.25})
-    assert upload(run.folder) == 1
+    assert upload(run, uri) == 1
     assert run.described()["mlflow_run_id"] == first
     assert history(run, uri, "loss") == [(s, 1 / s) for s in range(1, 2001)] + [(2001, 0.25)]
 
@@ -69,11 +83,11 @@ def test_uploading_again_adds_only_what_is_new(run, uri):
 def test_a_resumed_run_is_the_same_mlflow_run_without_doubled_points(run, uri):
     for step in (1, 2, 3):
         run.log(step, {"loss": step})
-    upload(run.folder)
+    upload(run, uri)
     run.metrics.truncate(1)  # back to a checkpoint; the same lines are written again
     for step in (2, 3, 4):
         run.log(step, {"loss": step})
-        upload(run.folder)
+        upload(run, uri)
     assert history(run, uri, "loss") == [(1, 1), (2, 2), (3, 3), (4, 4)]
 
 
@@ -85,20 +99,20 @@ def test_status_follows_the_run(run, uri):
         ("failed", "FAILED"),
     ):
         run.update(status=status)
-        upload(run.folder)
+        upload(run, uri)
         assert uploaded(run, uri).info.status == expected
 
 
 def test_a_run_deleted_from_the_server_is_uploaded_anew(run, uri):
     run.log(1, {"loss": 1.0})
-    upload(run.folder)
+    upload(run, uri)
     MlflowClient(uri).delete_run(run.described()["mlflow_run_id"])
-    assert upload(run.folder) == 1
+    assert upload(run, uri) == 1
     assert history(run, uri, "loss") == [(1, 1.0)]
 
 
 def test_the_tracker_follows_in_the_background(run, uri, tmp_path):
-    tracker = MLflowTracker(run, uri=uri, experiment="tests")
+    tracker = followed(run, uri)
     run.log(1, {"loss": 0.5})
     tracker.notify()
     (tmp_path / "table.md").write_text("table")
@@ -112,8 +126,10 @@ def test_the_tracker_follows_in_the_background(run, uri, tmp_path):
     assert uploaded(run, uri).info.status == "FINISHED"
     files = MlflowClient(uri).list_artifacts(run.described()["mlflow_run_id"])
     assert [file.path for file in files] == ["table.md"]
-    tracker._thread.join(5)
-    assert not tracker._thread.is_alive()
+    deadline = time.monotonic() + 5
+    while any(thread.name == "mlflow" for thread in threading.enumerate()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("answers", [False, True], ids=["refused", "silent"])
@@ -126,7 +142,7 @@ def test_a_server_that_is_not_there_neither_stops_nor_hangs(run, uri, monkeypatc
         if answers:
             server.listen()  # takes connections and says nothing
         start = time.monotonic()
-        tracker = MLflowTracker(run, uri=f"http://127.0.0.1:{server.getsockname()[1]}", experiment="tests")
+        tracker = followed(run, f"http://127.0.0.1:{server.getsockname()[1]}")
         for step in range(100):
             run.log(step, {"loss": 1.0})
             tracker.notify()
@@ -136,34 +152,41 @@ def test_a_server_that_is_not_there_neither_stops_nor_hangs(run, uri, monkeypatc
         assert time.monotonic() - start < 8
     said = capsys.readouterr().err
     assert said.count("cannot be reached") == 1
-    assert f"python -m zoomldm.tracking.mlflow {run.folder}" in said
-    assert tracking.main([str(run.folder)]) == 0
+    assert f"python -m zoomldm.tracking {run.folder}" in said
+    assert main([str(run.folder)]) == 0
     assert len(history(run, uri, "loss")) == 100
 
 
-def test_no_tracking_does_nothing(run, uri):
-    tracker = make_tracker("none", run, uri=None, experiment=None)
-    assert type(tracker) is Tracker
+def test_no_tracking_does_nothing(run, tmp_path):
+    tracker = Tracker()
+    tracker.follow(run)
     tracker.notify()
     tracker.close()
-    assert type(make_tracker("mlflow", run, uri=uri, experiment="tests", is_first=False)) is Tracker
-    with pytest.raises(ConfigError, match="tracking=mlfow"):
-        make_tracker("mlfow", run, uri=None, experiment=None)
+    assert tracker.upload(run) == 0
+    assert not (run.folder / "tracking.json").exists()
 
 
-def test_folders_that_are_no_runs_are_refused(tmp_path, capsys):
-    with pytest.raises(UserError, match="no run there"):
-        upload(tmp_path / "nothing")
-    assert tracking.main([str(tmp_path / "nothing")]) == 2
-    untracked = Run.open(tmp_path, "b", {"tracking": {"name": "none", "uri": None}}, kind="edm")
-    with pytest.raises(UserError, match="--uri"):
-        upload(untracked.folder)
+def test_folders_that_are_no_runs_are_refused(tmp_path, capsys, uri):
+    assert main([str(tmp_path / "nothing")]) == 2
+    assert "no run there" in capsys.readouterr().err
+    untracked = Run.open(tmp_path, "b", {"tracking": {"name": "none"}}, kind="edm")
+    assert main([str(untracked.folder)]) == 2
+    assert "--uri" in capsys.readouterr().err
+    assert main([str(untracked.folder), "--uri", uri]) == 0
 
 
-def sweep_config(uri, folder, name="mlflow"):
+def test_a_stored_run_does_not_say_what_may_be_imported(tmp_path, capsys):
+    run = Run.open(tmp_path, "c", {"tracking": {"_target_": "os.system", "uri": "x"}}, kind="edm")
+    assert main([str(run.folder)]) == 2
+    assert "allow_code=[os]" in capsys.readouterr().err
+
+
+def sweep_config(uri, folder):
+    tracked = {"_target_": TARGET, "uri": uri, "experiment": "sweeps"}
     return OmegaConf.create(
         {
-            "tracking": {"name": name, "uri": uri, "experiment": "sweeps"},
+            "tracking": tracked if uri else {"_target_": "zoomldm.tracking.base.Tracker"},
+            "allow_code": [],
             "hydra": {"overrides": {"task": ["cond=film,none"]}, "sweep": {"dir": str(folder)}},
         }
     )
@@ -173,7 +196,7 @@ def test_jobs_of_a_sweep_are_nested_in_its_parent(run, uri, tmp_path):
     callback = SweepCallback()
     callback.on_multirun_start(sweep_config(uri, tmp_path))
     parent = os.environ[PARENT_VARIABLE]
-    upload(run.folder)
+    upload(run, uri)
     assert uploaded(run, uri).data.tags["mlflow.parentRunId"] == parent
     assert MlflowClient(uri).get_run(parent).info.status == "RUNNING"
     callback.on_multirun_end(sweep_config(uri, tmp_path))
@@ -183,22 +206,22 @@ def test_jobs_of_a_sweep_are_nested_in_its_parent(run, uri, tmp_path):
 
 def test_a_failed_job_is_reported_and_the_parent_is_closed_at_exit(uri, tmp_path, capsys, monkeypatch):
     closing = []
-    monkeypatch.setattr(tracking.atexit, "register", lambda *call: closing.append(call))
+    monkeypatch.setattr(tracking.atexit, "register", lambda *call, **options: closing.append((*call, options)))
     callback = SweepCallback()
     callback.on_multirun_start(sweep_config(uri, tmp_path))
     parent = os.environ[PARENT_VARIABLE]
     job = JobReturn(overrides=["cond=vit"], status=JobStatus.FAILED)
     job.return_value = ValueError("no such thing")
-    callback.on_job_end(SimpleNamespace(hydra=SimpleNamespace(mode="RunMode.MULTIRUN")), job)
+    callback.on_job_end(sweep_config(uri, tmp_path), job)
     assert "job cond=vit failed: ValueError: no such thing" in capsys.readouterr().err
-    close, status = closing[0]
-    close(status)
+    ((close, folder, options),) = closing
+    close(folder, **options)
     assert MlflowClient(uri).get_run(parent).info.status == "FAILED"
 
 
 def test_a_sweep_without_tracking_or_server_goes_on(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(tracking, "PATIENCE_S", 1.0)
-    SweepCallback().on_multirun_start(sweep_config(None, tmp_path, name="none"))
+    SweepCallback().on_multirun_start(sweep_config(None, tmp_path))
     assert PARENT_VARIABLE not in os.environ
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
@@ -213,7 +236,9 @@ def test_jobs_in_parallel_share_one_database(uri, tmp_path):
     ]
     for n, run in enumerate(runs):
         run.log(1, {"loss": n})
-    threads = [threading.Thread(target=upload, args=(run.folder,)) for run in runs]
+    threads = [
+        threading.Thread(target=upload_run, args=(run,), kwargs={"uri": uri, "experiment": "parallel"}) for run in runs
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -224,7 +249,7 @@ def test_jobs_in_parallel_share_one_database(uri, tmp_path):
 def test_state_is_remembered_by_server(run, uri, tmp_path):
     other = f"sqlite:///{tmp_path}/other.db"
     run.log(1, {"loss": 1.0})
-    upload(run.folder)
-    assert upload(run.folder, uri=other) == 1
+    upload(run, uri)
+    assert upload(run, other) == 1
     assert set(json.loads((run.folder / "tracking.json").read_text())) == {uri, other}
     assert "mlflow" in sys.modules
