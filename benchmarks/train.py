@@ -36,7 +36,7 @@ from zoomldm.launch.fabric import connected
 from zoomldm.launch.settings import FabricSettings
 from zoomldm.model.trainable import Trainable
 from zoomldm.runs.run import Run
-from zoomldm.training.loop import fit
+from zoomldm.training.loop import TrainingData, fit
 from zoomldm.training.optim import build_optimizer, learning_rate, set_learning_rate
 from zoomldm.training.perf import count_flops_per_image, peak_flops
 from zoomldm.training.settings import LoopSettings, OptimSettings
@@ -111,10 +111,7 @@ def loop_step_s(
         with connected(settings) as fabric:
             fit(
                 trainable,
-                source=source,
-                validation=None,
-                curriculum=Uniform(source.counts),
-                seed=0,
+                data=TrainingData(source=source, validation=None, curriculum=Uniform(source.counts), seed=0),
                 optim=optim,
                 loop=LoopSettings(steps=steps, log_every=every, checkpoint_every=None),
                 fabric=fabric,

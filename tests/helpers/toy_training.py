@@ -21,7 +21,7 @@ from zoomldm.launch.settings import FabricSettings
 from zoomldm.launch.supervise import needs_supervisor, supervise
 from zoomldm.model.trainable import Trainable
 from zoomldm.runs.run import Run
-from zoomldm.training.loop import FitResult, OnSample, fit
+from zoomldm.training.loop import FitResult, OnSample, TrainingData, fit
 from zoomldm.training.settings import LoopSettings, OptimSettings
 
 
@@ -71,6 +71,7 @@ def train(
     pause_s: float = 0.0,
     model: ToyTrainable | None = None,
     on_sample: OnSample | None = None,
+    parents: dict[str, str] | None = None,
     **loop: int,
 ) -> FitResult:
     """Train the toy with the loop; pause_s lengthens each step, for signals that must find it running."""
@@ -84,10 +85,7 @@ def train(
     with connected(hardware) as fabric:
         return fit(
             trainable,
-            source=source,
-            validation=validation,
-            curriculum=Uniform(source.counts),
-            seed=seed,
+            data=TrainingData(source=source, validation=validation, curriculum=Uniform(source.counts), seed=seed),
             optim=OptimSettings(lr=1e-2, batch_size=batch, max_micro_batch=micro, warmup_steps=3, clip_norm=1.0),
             loop=LoopSettings(
                 steps=steps,
@@ -98,6 +96,7 @@ def train(
             hardware=hardware,
             run=run,
             on_sample=on_sample,
+            parents=parents,
         )
 
 

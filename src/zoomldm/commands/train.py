@@ -102,7 +102,7 @@ def _fit(cfg: Any, hardware: Any, fabric: Any) -> None:
     """Run the loop, unless the run has come to its end before."""
     from zoomldm.stages.pictures import make_pictures
     from zoomldm.tracking.base import Tracker
-    from zoomldm.training.loop import fit
+    from zoomldm.training.loop import TrainingData, fit
     from zoomldm.training.settings import OptimSettings
 
     manifest = Manifest.load(cfg.data.root)
@@ -132,10 +132,7 @@ def _fit(cfg: Any, hardware: Any, fabric: Any) -> None:
         pictures = make_pictures(cfg, manifest, run.folder / "samples", trainable, fabric.device)
     fit(
         trainable,
-        source=source,
-        validation=validation,
-        curriculum=curriculum,
-        seed=cfg.seed,
+        data=TrainingData(source=source, validation=validation, curriculum=curriculum, seed=cfg.seed),
         optim=OptimSettings(**plain(cfg.optim)),
         loop=loop,
         fabric=fabric,

@@ -1,4 +1,4 @@
-"""Several processes on one machine: a supervisor starts a rank for each device, hands signals on and ends them together.
+"""Several processes on one machine: a supervisor starts the ranks, hands signals on and ends them together.
 
 They are started here and not by Fabric, whose launcher repeats the parent's command line: under a Hydra sweep that is
 the sweep itself. The job that Hydra runs becomes a supervisor; each rank is the same script with this job's own

@@ -56,8 +56,9 @@ def require_parent(role: str, *, child: str, recorded: Parent, given: Parent, me
     if fits:
         return
     if recorded.name in (None, given.name):
-        how = f"with other weights of its {role} {given.name} ({_short(recorded)}, now {_short(given)})"
-        how += f"; {given.name} was trained on or made anew since"
+        which = f"its {role} {given.name}" if given.name else f"its {role}"
+        how = f"with other weights of {which} ({_short(recorded)}, now {_short(given)}), which was trained on or made "
+        how += "anew since"
     else:
         how = f"with the {role} {recorded}, not with {given}, which this configuration names"
     raise UserError(f"{child} was made {how}; {mend}")
@@ -115,6 +116,18 @@ def require_zoomldm(run_name: str, parents: Mapping[str, str], *, learnt: str | 
         mend=f"train it anew on that run: `python src/train.py model=edm zoomldm.run={zoomldm.name} fresh=true` (demo: "
         "model=edm_tiny)",
     )
+
+
+def require_same_parents(run_name: str, before: Mapping[str, str], now: Mapping[str, str]) -> None:
+    """Refuse to go on with a run on other parents than those it has been trained with."""
+    for role in sorted((before.keys() & now.keys()) - {DATA}):  # Run.open compares the data set
+        require_parent(
+            role,
+            child=f"run {run_name}",
+            recorded=Parent(None, before[role]),
+            given=Parent(None, now[role]),
+            mend="fresh=true deletes that run and starts anew, or choose another run_name=",
+        )
 
 
 def latents_parent(latent: Mapping[str, Any]) -> Parent:

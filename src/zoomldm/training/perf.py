@@ -1,36 +1,37 @@
-"""How fast a run is, and what it waits for: perf.jsonl and the line on the screen."""
+"""How fast a run is, and what it waits for: perf.jsonl."""
 
 from __future__ import annotations
 
 import json
 import resource
 import time
+import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import torch
+from lightning_fabric import Fabric
+from lightning_fabric.utilities.throughput import get_available_flops
 from torch import nn
 
 from zoomldm.data.batch import Batch
+from zoomldm.data.reader import SampleSource
+from zoomldm.model.trainable import Trainable
 from zoomldm.runs.records import append_lines
 
 BACKWARD_FACTOR = 3
 """FLOPs of forward and backward together over those of forward: a backward pass costs two forward passes."""
 
-# Dense bf16 FLOP/s by the makers' data sheets, by a part of torch.cuda.get_device_name().
-PEAK_FLOPS = {
-    "H200": 989e12, "H100 PCIe": 756e12, "H100": 989e12, "GH200": 989e12, "B200": 2250e12, "A100": 312e12,
-    "A800": 312e12, "L40S": 362e12, "L40": 181e12, "L4": 121e12, "A40": 150e12, "A6000": 155e12, "A10G": 70e12,
-    "A10": 125e12, "4090": 165e12, "3090": 71e12,
-}  # fmt: skip
-
 
 def peak_flops(device: torch.device) -> float | None:
-    """Return the device's dense bf16 FLOP/s, None where it is not known."""
+    """Return the device's dense bf16 FLOP/s, None where Lightning does not know it."""
     if device.type != "cuda":
         return None
-    name = torch.cuda.get_device_name(device)
-    return next((flops for part, flops in PEAK_FLOPS.items() if part in name), None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return get_available_flops(device, torch.bfloat16)
 
 
 def count_flops_per_image(module: nn.Module, batch: Batch, seed: int) -> float:
@@ -38,11 +39,27 @@ def count_flops_per_image(module: nn.Module, batch: Batch, seed: int) -> float:
     from torch.utils.flop_counter import FlopCounterMode
 
     was_training = module.training
-    module.eval()
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        module(batch, seed)
-    module.train(was_training)
+    module.eval()  # a probe must leave running statistics and the codebook's clock as they are
+    try:
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            module(batch, seed)
+    finally:
+        module.train(was_training)
     return BACKWARD_FACTOR * counter.get_total_flops() / len(batch)
+
+
+def flops_per_image(
+    trainable: Trainable, source: SampleSource, rungs: np.ndarray, seed: int, fabric: Fabric
+) -> float | None:
+    """Count the FLOPs of forward and backward on a sample of each rung, on a GPU; None where they cannot be counted."""
+    if fabric.device.type != "cuda":
+        return None
+    try:
+        batch = source.read(rungs, np.zeros(len(rungs), np.int64)).to(fabric.device)
+        with fabric.autocast():
+            return count_flops_per_image(trainable, batch, seed)
+    except (RuntimeError, NotImplementedError):
+        return None  # an operator that the counter cannot follow: no MFU is shown
 
 
 class PerfMeter:
@@ -71,13 +88,12 @@ class PerfMeter:
         self.num_steps += 1
         self.num_images += num_images
 
-    def pause(self) -> None:
-        """Leave out of the rates what happens until `go_on`: validation, samples, checkpoints."""
-        self._paused_at = time.perf_counter()
-
-    def go_on(self) -> None:
-        """End a pause."""
-        self.window_began_s += time.perf_counter() - self._paused_at
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave out of the rates what happens meanwhile: validation, samples, checkpoints."""
+        paused_at_s = time.perf_counter()
+        yield
+        self.window_began_s += time.perf_counter() - paused_at_s
 
     def report(self, step: int, total_steps: int) -> dict[str, float | None]:
         """Return the rates since the last report and write them; begin anew."""
@@ -104,18 +120,5 @@ class PerfMeter:
         return figures
 
     def _restart(self) -> None:
-        self.window_began_s = self._paused_at = time.perf_counter()
+        self.window_began_s = time.perf_counter()
         self.wait_s, self.num_steps, self.num_images = 0.0, 0, 0
-
-
-def duration(seconds: float) -> str:
-    """Return seconds as people read them: 45 s, 12 min, 3 h 20 min, 2 d 4 h."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 100:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 48:
-        return f"{hours} h {minutes} min"
-    return f"{hours // 24} d {hours % 24} h"

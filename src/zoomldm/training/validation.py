@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -15,6 +16,8 @@ from zoomldm.data.order.loader import Partition
 from zoomldm.data.order.sequence import GlobalSequence
 from zoomldm.data.reader import SampleSource
 from zoomldm.model.trainable import Trainable
+from zoomldm.training.ema import Ema
+from zoomldm.training.state import copied
 
 _FAR_STEP = 1 << 30  # sample numbers that training never reaches
 
@@ -52,9 +55,10 @@ def validation_losses(
     return losses
 
 
-@torch.no_grad()
-def refreshed_batch_norm(
+@contextmanager
+def averaged(
     trainable: Trainable,
+    ema: Ema,
     *,
     source: SampleSource,
     rungs: np.ndarray,
@@ -62,14 +66,25 @@ def refreshed_batch_norm(
     partition: Partition,
     seed: int,
     fabric: Fabric,
-) -> None:
-    """Measure batch norm's running statistics anew, under the present weights, on equal numbers of each rung."""
-    with recalibrating(trainable) as needed:
-        if not needed:
-            return
-        for batch in _evenly_mixed(source, rungs, num_samples, partition, seed):
-            with fabric.autocast():
-                trainable.measure_statistics(batch.to(fabric.device))
+) -> Iterator[None]:
+    """Put the averaged weights in place, with batch norm's statistics measured under them; undo both at the end.
+
+    The statistics are those of num_samples samples, the same number of each rung.
+    """
+    before = copied(dict(trainable.named_buffers()))
+    trainable.eval()
+    try:
+        with torch.no_grad(), ema.applied():
+            with recalibrating(trainable) as needed:
+                for batch in _evenly_mixed(source, rungs, num_samples, partition, seed) if needed else ():
+                    with fabric.autocast():
+                        trainable.measure_statistics(batch.to(fabric.device))
+            yield
+    finally:
+        with torch.no_grad():
+            for name, buffer in trainable.named_buffers():
+                buffer.copy_(before[name])
+        trainable.train()
 
 
 def _evenly_mixed(

@@ -42,7 +42,7 @@ def test_latents_of_another_state_of_the_autoencoder_are_refused_with_the_comman
     message = str(caught.value)
     assert "data/demo: its latent column" in message
     assert "other weights of its autoencoder ae" in message
-    assert "trained on or made anew" in message
+    assert "which was trained on or made anew since; make it" in message
     assert "make it again with `latents.py`" in message
     with pytest.raises(UserError, match=re.escape("with the autoencoder ae (weights aaaaaaaaaaaa), not with b (weights")):
         require_latents(facts, root=Path("data/demo"), autoencoder=Parent("b", NEW), command="")

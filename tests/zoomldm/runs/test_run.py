@@ -5,7 +5,7 @@ import pytest
 from zoomldm.errors import ConfigError, UserError
 from zoomldm.runs.run import Run, differing_keys, find_run, find_runs, flattened, newest
 
-CONFIG = {"seed": 0, "train": {"steps": 10, "log_every": 2}, "fabric": {"devices": 1}, "optim": {"betas": [0.9, 0.99]}}
+CONFIG = {"seed": 0, "train": {"steps": 10, "log_every": 2, "validation_samples": 8}, "fabric": {"devices": 1}, "optim": {"betas": [0.9, 0.99]}}
 
 
 def opened(root, name="a", config=CONFIG, kind="zoomldm", **options) -> Run:
@@ -39,10 +39,11 @@ def test_the_same_configuration_goes_on(tmp_path):
 def test_another_configuration_is_refused_with_the_differing_keys(tmp_path):
     opened(tmp_path)
     with pytest.raises(ConfigError) as caught:
-        opened(tmp_path, config=changed(seed=1, train={"log_every": 3, "steps": 99}))
+        opened(tmp_path, config=changed(seed=1, train={"validation_samples": 9, "log_every": 3, "steps": 99}))
     message = str(caught.value)
     assert "seed: 0 in the run, 1 now" in message
-    assert "train.log_every: 2 in the run, 3 now" in message
+    assert "train.validation_samples: 8 in the run, 9 now" in message
+    assert "train.log_every" not in message
     assert "train.steps" not in message
     assert "fresh=true" in message
     assert Run(tmp_path / "a").config == CONFIG

@@ -187,6 +187,26 @@ def test_out_of_memory_says_which_micro_batch_fits(data, tmp_path):
         train(data, tmp_path, steps=2, model=ToyTrainable(fail_above=-1))
 
 
+def test_out_of_memory_among_several_processes_is_a_message_and_no_wait(data, tmp_path, capfd):
+    assert ended(*forked_ranks(2, data, tmp_path, steps=2, model=ToyTrainable(fail_above=2))) == [1, 1]
+    assert "with 6 samples at once; set optim.max_micro_batch=3" in capfd.readouterr().err
+
+
+def test_reports_may_come_at_other_intervals_when_a_run_goes_on(data, tmp_path):
+    ended(forked(data, tmp_path, steps=10, log_every=8, checkpoint_every=6))
+    for steps, log_every in ((16, 20), (30, 3)):
+        assert ended(forked(data, tmp_path, steps=steps, log_every=log_every)) == [0]
+    losses = [line["step"] for line in MetricsLog(tmp_path / "toy/metrics.jsonl").read() if line["name"] == "loss"]
+    assert losses == [8, 10, 16, 18, 21, 24, 27, 30]
+
+
+def test_a_run_does_not_go_on_with_other_parents(data, tmp_path):
+    train(data, tmp_path, steps=5, parents={"autoencoder": "a" * 64})
+    with pytest.raises(UserError, match=r"run toy was made with other weights of its autoencoder \(aaaa.*fresh=true"):
+        train(data, tmp_path, steps=10, parents={"autoencoder": "b" * 64})
+    assert train(data, tmp_path, steps=10, parents={"autoencoder": "a" * 64}).step == 10
+
+
 def test_a_batch_that_does_not_fill_the_processes_is_refused(data, tmp_path, capfd):
     assert ended(*forked_ranks(2, data, tmp_path, batch=7)) == [1, 1]
     assert "optim.batch_size=7 does not divide among 2 processes" in capfd.readouterr().err

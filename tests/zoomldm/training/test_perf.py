@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from zoomldm.data.batch import Batch
-from zoomldm.training.perf import PerfMeter, count_flops_per_image, duration, peak_flops
+from zoomldm.training.perf import PerfMeter, count_flops_per_image, peak_flops
+from zoomldm.training.reporter import duration
 
 
 def test_rates_leave_pauses_out_and_count_waits(tmp_path):
@@ -20,9 +21,8 @@ def test_rates_leave_pauses_out_and_count_waits(tmp_path):
 
     assert meter.waited(slow()) == "batch"
     meter.end_step(10)
-    meter.pause()
-    time.sleep(0.2)
-    meter.go_on()
+    with meter.paused():
+        time.sleep(0.2)
     figures = meter.report(1, 3)
     assert 40 < figures["images_per_s"] <= 200
     assert figures["loader_wait"] > 0.5
