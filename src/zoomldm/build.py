@@ -310,7 +310,7 @@ def make_trainable(cfg: Any, manifest: Manifest) -> Trainable:
 
 
 def _autoencoder_trainable(cfg: Any, manifest: Manifest) -> Trainable:
-    from zoomldm.model.autoencoder import AutoencoderTrainable
+    from zoomldm.model.vq_training import VQTraining
 
     module, loss = make_autoencoder(cfg.model), plain(cfg.model.loss)
     if cfg.autoencoder.weights:
@@ -318,7 +318,7 @@ def _autoencoder_trainable(cfg: Any, manifest: Manifest) -> Trainable:
 
         print(load_vq(module.vq, Path(cfg.autoencoder.weights).expanduser()))
         loss["start_steps"] = None  # the published codebook is the start
-    return AutoencoderTrainable(module, **loss)
+    return VQTraining(module, **loss)
 
 
 def _zoomldm_trainable(cfg: Any, manifest: Manifest) -> Trainable:

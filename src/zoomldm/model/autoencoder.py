@@ -1,23 +1,20 @@
-"""The VQ-f4 autoencoder of latent diffusion, and its training.
+"""The VQ-f4 autoencoder of latent diffusion.
 
 Diffusion runs on the latents before quantisation; decoding quantises first.
-Legend: b batch, p patch side (px), c latent channels, h w latent = p / downsampling, k codes.
+Legend: b batch, p patch side (px), c latent channels, h w latent = p / downsampling, k codes; of f x f patches, f =
+downsampling: n patches, v values, (rgb y x) the same as colour, row and column.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from diffusers import VQModel
-from torch import Tensor, distributed, nn
+from einops import rearrange
+from torch import Tensor, nn
 from torch.nn import functional
-
-from zoomldm.data.batch import Batch
-from zoomldm.diffusion.losses import squared_error
-from zoomldm.diffusion.noise import keyed_uniform
-from zoomldm.model.trainable import Trainable
 
 
 class Autoencoder(nn.Module):
@@ -84,14 +81,15 @@ class Autoencoder(nn.Module):
 
     def codes(self, latents: Tensor) -> Tensor:
         """Give the nearest code of each latent vector, int64 `b h w`."""
+        b, _, h, w = latents.shape
         with torch.autocast(latents.device.type, enabled=False):
-            vectors = latents.float().movedim(1, -1)
-            distances = torch.cdist(vectors.reshape(1, -1, vectors.shape[-1]), self.codebook.float()[None])[0]
-        return distances.argmin(1).reshape(vectors.shape[:-1])
+            vectors = rearrange(latents.float(), "b c h w -> 1 (b h w) c")
+            distances = torch.cdist(vectors, self.codebook.float()[None])[0]
+        return rearrange(distances.argmin(1), "(b h w) -> b h w", b=b, h=h, w=w)
 
     def quantise(self, latents: Tensor) -> Tensor:
         """Replace each latent vector by its nearest code."""
-        return functional.embedding(self.codes(latents), self.codebook).movedim(-1, 1)
+        return rearrange(functional.embedding(self.codes(latents), self.codebook), "b h w c -> b c h w")
 
 
 class LinearStartAutoencoder(Autoencoder):
@@ -120,15 +118,16 @@ class LinearStartAutoencoder(Autoencoder):
     def start_from(self, images: Tensor) -> None:
         """Set the linear part to the principal components of the images' patches, latents of standard deviation 1."""
         f, c = self.downsampling, self.latent_channels
-        patches = functional.unfold(images.float(), f, stride=f).transpose(1, 2).flatten(0, 1).double()
+        patches = rearrange(functional.unfold(images.float(), f, stride=f), "b v n -> (b n) v").double()
         mean = patches.mean(0)
         _, _, basis = torch.linalg.svd(patches - mean, full_matrices=False)
         basis = basis[:c] * basis[:c].sum(1, keepdim=True).sign()
         scale = ((patches - mean) @ basis.T).std()
-        self.linear_encoder.weight.copy_((basis / scale).reshape(c, 3, f, f))
+        kernels = rearrange(basis, "c (rgb y x) -> c rgb y x", rgb=3, y=f, x=f)
+        self.linear_encoder.weight.copy_(kernels / scale)
         self.linear_encoder.bias.copy_(-(basis @ mean) / scale)
-        self.linear_decoder.weight.copy_((basis * scale).reshape(c, 3, f, f))
-        self.linear_decoder.bias.copy_(mean.reshape(3, f, f).mean((1, 2)))
+        self.linear_decoder.weight.copy_(kernels * scale)
+        self.linear_decoder.bias.copy_(rearrange(mean, "(rgb y x) -> rgb y x", rgb=3, y=f).mean((1, 2)))
 
 
 def to_float(images: Tensor) -> Tensor:
@@ -139,137 +138,3 @@ def to_float(images: Tensor) -> Tensor:
 def to_uint8(images: Tensor) -> Tensor:
     """Map images from about [-1, 1] to uint8, rounding and clipping."""
     return ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-
-
-class AutoencoderTrainable(Trainable):
-    """Train an autoencoder on patches: reconstruction and codebook losses.
-
-    The codebook starts from data: for start_steps steps latents pass unquantised, then every code is set to a latent of
-    the batch. For revive_steps more, every revive_every of them, codes that went unused move to latents of the batch,
-    so that no part of the codebook dies.
-
-    Args:
-        mse_weight: of the squared error beside the absolute error, both in units of [-1, 1].
-        edge_weight: of the absolute error of the differences between neighbouring pixels, which resists blur.
-        contrast_weight: of the absolute error of the local standard deviation (4 x 4 px). Pixel errors alone are least
-            where detail that the latent cannot hold is left out; this asks for as much of it as there was.
-        codebook_weight: of the vector-quantisation loss.
-        commitment: weight of the encoder's part of it, beside 1 for the codebook's part.
-        start_steps: None keeps the weights as they are, codebook included, to go on from a trained autoencoder.
-    """
-
-    kind = "autoencoder"
-    columns = ("image",)
-
-    def __init__(
-        self,
-        autoencoder: Autoencoder,
-        *,
-        mse_weight: float = 0.0,
-        edge_weight: float = 0.0,
-        contrast_weight: float = 0.0,
-        codebook_weight: float = 1.0,
-        commitment: float = 0.25,
-        start_steps: int | None = 200,
-        revive_every: int = 50,
-        revive_steps: int = 2000,
-    ) -> None:
-        super().__init__()
-        self.autoencoder = autoencoder
-        self.mse_weight = mse_weight
-        self.edge_weight = edge_weight
-        self.contrast_weight = contrast_weight
-        self.codebook_weight = codebook_weight
-        self.commitment = commitment
-        self.start_steps = start_steps
-        self.revive_every = revive_every
-        self.revive_steps = revive_steps
-        self.register_buffer("num_forwards", torch.zeros((), dtype=torch.int64))
-        self.register_buffer("code_uses", torch.zeros(len(autoencoder.codebook), dtype=torch.int64))
-
-    def forward(self, batch: Batch, seed: int) -> dict[str, Tensor]:
-        images = to_float(batch.image)
-        if self.training and self.start_steps is not None and int(self.num_forwards) == 0:
-            self.autoencoder.start_from(images)
-            _take_from_first_rank(self.autoencoder.parameters())
-        latents = self.autoencoder.encode(images).float()
-        if self.training and self.start_steps is not None:
-            self._tend_codebook(latents.detach(), batch.sample_number, seed)
-        if self.start_steps is None or int(self.num_forwards) > self.start_steps:
-            codes = self.autoencoder.codes(latents.detach())
-            nearest = functional.embedding(codes, self.autoencoder.codebook).movedim(-1, 1)
-            quantisation = squared_error(nearest, latents.detach())
-            commitment = squared_error(latents, nearest.detach())
-            passed = latents + (nearest - latents).detach()
-            if self.training:
-                self._count(codes)
-        else:
-            quantisation = commitment = latents.new_zeros(len(latents))
-            passed = latents + 0 * self.autoencoder.codebook.sum()
-        reconstruction = self.autoencoder.decode_quantised(passed).float()
-        difference = reconstruction - images
-        absolute, squared = difference.abs().flatten(1).mean(1), difference.square().flatten(1).mean(1)
-        loss = absolute + self.mse_weight * squared
-        loss = loss + self.codebook_weight * (quantisation + self.commitment * commitment)
-        if self.edge_weight:
-            loss = loss + self.edge_weight * sum(difference.diff(dim=axis).abs().flatten(1).mean(1) for axis in (2, 3))
-        if self.contrast_weight:
-            contrast_error = _contrast(reconstruction) - _contrast(images)
-            loss = loss + self.contrast_weight * contrast_error.abs().flatten(1).mean(1)
-        return {
-            "loss_per_sample": loss,
-            "absolute_error": absolute.mean().detach(),
-            "psnr": (-10 * torch.log10(squared.detach() / 4)).mean(),
-            "quantisation_error": quantisation.mean().detach(),
-        }
-
-    def sampling_model(self) -> Autoencoder:
-        return self.autoencoder
-
-    def extra_state(self) -> dict[str, Any]:
-        return {"downsampling": self.autoencoder.downsampling, "latent_channels": self.autoencoder.latent_channels}
-
-    @torch.no_grad()
-    def _tend_codebook(self, latents: Tensor, sample_numbers: Tensor, seed: int) -> None:
-        """Advance the clock and, when due, set all codes or the dead ones to latents drawn from this batch."""
-        self.num_forwards += 1
-        step = int(self.num_forwards) - self.start_steps
-        if step == 1:
-            replaced = torch.ones_like(self.code_uses, dtype=torch.bool)
-        elif 1 < step <= self.revive_steps and step % self.revive_every == 0:
-            uses = self.code_uses.clone()
-            if _is_distributed():
-                distributed.all_reduce(uses)
-            replaced = uses == 0
-            self.code_uses.zero_()
-        else:
-            return
-        vectors = latents.movedim(1, -1).flatten(1, 2)
-        scores = keyed_uniform(seed, sample_numbers, vectors.shape[1:2], stream="codebook").flatten()
-        chosen = vectors.flatten(0, 1)[scores.argsort()[: len(replaced)]]
-        chosen = chosen.repeat(-(-len(replaced) // len(chosen)), 1)[: len(replaced)]
-        codebook = self.autoencoder.codebook
-        codebook.copy_(torch.where(replaced[:, None], chosen.to(codebook.dtype), codebook))
-        _take_from_first_rank([codebook])
-
-    def _count(self, codes: Tensor) -> None:
-        self.code_uses += torch.bincount(codes.flatten(), minlength=len(self.code_uses))
-
-
-def _contrast(images: Tensor) -> Tensor:
-    """Give the standard deviation of each channel in overlapping windows of 4 x 4 px."""
-    mean = functional.avg_pool2d(images, 4, 2)
-    variance = functional.avg_pool2d(images.square(), 4, 2) - mean.square()
-    return (variance.clamp(min=0) + 1e-4).sqrt()
-
-
-@torch.no_grad()
-def _take_from_first_rank(tensors: Iterable[Tensor]) -> None:
-    """Overwrite tensors by those of rank 0, where there are several ranks."""
-    if _is_distributed():
-        for tensor in tensors:
-            distributed.broadcast(tensor.data, src=0)
-
-
-def _is_distributed() -> bool:
-    return distributed.is_available() and distributed.is_initialized()
