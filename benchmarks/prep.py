@@ -25,6 +25,7 @@ os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"
 import numpy as np
 import openslide
 import tifffile
+import yaml
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,7 +37,7 @@ from data_prep.fold.quadtree import union_of  # noqa: E402
 from data_prep.fold.regions import RegionSettings, find_regions  # noqa: E402
 from data_prep.settings import PrepareSettings  # noqa: E402
 from data_prep.slides.slide import Slide, SlideSpec  # noqa: E402
-from data_prep.tissue.segmenter import TissueSettings, find_tissue  # noqa: E402
+from data_prep.tissue.mask import TissueSettings, find_tissue  # noqa: E402
 from data_prep.work import prepare_slide as work  # noqa: E402
 from zoomldm.config import Option  # noqa: E402
 from zoomldm.data.schema import encode_image  # noqa: E402
@@ -47,6 +48,9 @@ READERS = tuple(
     Option("reader", {"_target_": f"data_prep.slides.readers.{name}"})
     for name in ("level.LevelReader", "openslide.OpenSlideReader")
 )
+
+
+SEGMENTER = Option("tissue", yaml.safe_load((ROOT / "conf" / "tissue" / "default.yaml").read_text()))
 
 
 class TinyViT(Encoder):
@@ -82,7 +86,7 @@ def settings_of(args: argparse.Namespace) -> PrepareSettings:
         ladder=ladder,
         encoder={"name": args.encoder},
         readers=READERS[:1],
-        tissue=TissueSettings(cells_per_tile=max(4, args.patch_px // 16)),
+        tissue=TissueSettings(segmenter=SEGMENTER, cells_per_tile=max(4, args.patch_px // 16), min_tile=0.1),
         regions=RegionSettings(
             min_tissue=dict.fromkeys(labels, 0.25),
             stride=dict.fromkeys(labels, 1.0),

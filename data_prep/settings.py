@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.fold.regions import RegionSettings
-from data_prep.tissue.segmenter import PRESETS, TissueSettings
+from data_prep.tissue.mask import TissueSettings, segmenter_of
 from zoomldm.config import Option, options_of
 from zoomldm.errors import ConfigError, near_match
 from zoomldm.ladder import Ladder
@@ -43,7 +43,10 @@ class PrepareSettings:
 
     def to_dict(self) -> dict[str, Any]:
         """Return what must be equal for two runs to share a folder; of the encoder its name (slides keep its hash)."""
-        known = asdict(replace(self, readers=())) | {"encoder": {"name": self.encoder["name"]}}
+        known = asdict(replace(self, readers=())) | {
+            "encoder": {"name": self.encoder["name"]},
+            "tissue": self.tissue.to_dict(),
+        }
         return {key: value for key, value in known.items() if key != "readers"}
 
 
@@ -84,7 +87,6 @@ def from_config(cfg: Any) -> PrepareSettings:
         OmegaConf.to_container(cfg.encoder, resolve=True) if OmegaConf.is_config(cfg.encoder) else dict(cfg.encoder)
     )
     ladder = Ladder(**data["ladder"])
-    tissue = _tissue(data.get("tissue") or {})
     regions = RegionSettings(
         min_tissue=by_label(data.get("min_tissue"), ladder, "data.min_tissue", 0.5),
         stride=by_label(data.get("stride"), ladder, "data.stride", 1.0),
@@ -109,7 +111,7 @@ def from_config(cfg: Any) -> PrepareSettings:
         ladder=ladder,
         encoder=encoder,
         readers=readers_of(cfg),
-        tissue=tissue,
+        tissue=tissue_of(cfg),
         regions=regions,
         image_format=data.get("image_format", "png"),
         reference=by_label(data.get("reference"), ladder, "data.reference", 0.0),
@@ -122,6 +124,13 @@ def from_config(cfg: Any) -> PrepareSettings:
         mpp=slide.get("mpp"),
         seed=data.get("seed", 0),
     )
+
+
+def plain(section: Any) -> dict[str, Any]:
+    """Return a section of the configuration as a plain dictionary, with its references resolved."""
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_container(section, resolve=True) if OmegaConf.is_config(section) else dict(section)
 
 
 def readers_of(cfg: Any) -> tuple[Option, ...]:
@@ -139,30 +148,24 @@ def readers_of(cfg: Any) -> tuple[Option, ...]:
     return tuple(options_of("reader", sections, allow).values())
 
 
-def _tissue(values: Mapping[str, Any]) -> TissueSettings:
-    """Return the preset's settings with the keys beside it, those that are not null, over them.
+def tissue_of(cfg: Any) -> TissueSettings:
+    """Return how masks are made (``tissue=…``) and used (``data.tissue``).
 
     Raises:
-        ConfigError: an unknown preset or key, or a value that makes no sense.
+        ConfigError: an unknown key, or a value that makes no sense.
     """
-    known = ("preset", *TissueSettings.__dataclass_fields__)
+    values = plain(cfg.data.tissue)
+    known = [name for name in TissueSettings.__dataclass_fields__ if name != "segmenter"]
     for name in values:
         if name not in known:
             raise ConfigError(
-                f"data.tissue.{name}: no such parameter;{near_match(name, known)} expected {', '.join(known)}"
+                f"data.tissue.{name}: no such key;{near_match(name, known)} expected {', '.join(known)} (tissue=… and "
+                "tissue.…=… say how the mask is made)"
             )
-    given = {name: value for name, value in values.items() if value is not None}
-    preset = str(given.pop("preset", "default"))
-    if preset not in PRESETS:
-        raise ConfigError(
-            f"data.tissue.preset={preset}: no such preset;{near_match(preset, PRESETS)} expected {', '.join(PRESETS)}"
-        )
-    settings = TissueSettings(**(PRESETS[preset] | given))
-    if settings.chroma_floor > settings.chroma_ceiling:
-        raise ConfigError(
-            f"data.tissue.chroma_floor={settings.chroma_floor}: above chroma_ceiling={settings.chroma_ceiling} "
-            f"(preset {preset}); set both"
-        )
+    settings = TissueSettings(
+        segmenter=Option("tissue", plain(cfg.tissue), tuple(cfg.get("allow_code") or ())), **values
+    )
+    segmenter_of(settings.segmenter)  # so that what its class refuses is said before the first slide
     if settings.cells_per_tile < 1:
         raise ConfigError(f"data.tissue.cells_per_tile={settings.cells_per_tile}: expected 1 or more")
     if settings.regions and not Path(settings.regions).is_dir():

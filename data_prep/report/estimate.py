@@ -11,7 +11,7 @@ from data_prep.settings import PrepareSettings
 from data_prep.slides.readers.base import UnreadableError
 from data_prep.slides.slide import Slide
 from data_prep.slides.table import SlideFault, SlideSpec
-from data_prep.tissue.segmenter import find_tissue
+from data_prep.tissue.mask import find_tissue
 from data_prep.work.prepare_slide import reason_of
 from zoomldm.errors import DataError
 from zoomldm.files import progress

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from data_prep.fold.regions import RungRegions
-from data_prep.tissue.segmenter import TissueMask
+from data_prep.tissue.mask import TissueMask
 from zoomldm.files import write_atomically
 from zoomldm.ladder import Ladder
 

@@ -27,7 +27,7 @@ from data_prep.slides.files import quick_hash, stamp_of
 from data_prep.slides.readers.base import UnreadableError
 from data_prep.slides.slide import Slide
 from data_prep.slides.table import SlideSpec
-from data_prep.tissue.segmenter import TissueMask, find_tissue
+from data_prep.tissue.mask import TissueMask, find_tissue
 from zoomldm.data.schema import encode_image, is_reference, make_key, slide_key
 from zoomldm.encoder.base import Encoder
 from zoomldm.errors import DataError

@@ -25,7 +25,16 @@ if TYPE_CHECKING:
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 CONF = PROJECT_ROOT / "conf"
 EXIT_USER_ERROR = 2
-RENAMED: dict[str, str] = {}
+RENAMED: dict[str, str] = {
+    "data.tissue.preset": "tissue",
+    "data.tissue.chroma_floor": "tissue.chroma_floor",
+    "data.tissue.chroma_ceiling": "tissue.chroma_ceiling",
+    "data.tissue.smooth_um": "tissue.smooth_um",
+    "data.tissue.min_object_um2": "tissue.min_object_um2",
+    "data.tissue.max_hole_um2": "tissue.max_hole_um2",
+    "data.tissue.pen": "tissue.pen",
+    "data.tissue.pen_margin_um": "tissue.pen_margin_um",
+}
 """Keys that had another name before, and the one they have now."""
 
 

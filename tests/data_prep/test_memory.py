@@ -16,9 +16,8 @@ import numpy as np, tifffile
 from data_prep.fold.regions import RegionSettings
 from data_prep.settings import PrepareSettings
 from data_prep.slides.table import SlideSpec
-from data_prep.tissue.segmenter import TissueSettings
 from data_prep.work.prepare_slide import SlideJob, prepare_slide
-from tests.helpers.tiny_slides import READERS, tissue_pixels
+from tests.helpers.tiny_slides import READERS, tissue_pixels, tissue_settings
 from zoomldm.ladder import Ladder
 
 WIDTH, HEIGHT, TILE = {width}, {height}, 512
@@ -45,7 +44,7 @@ else:
     regions = RegionSettings(min_tissue=dict.fromkeys(labels, 0.3), stride=overlap,
                              max_per_slide=dict.fromkeys(labels) | {{"20x": 200, "10x": 200}})
     settings = PrepareSettings(name="m", ladder=ladder, encoder={{"name": "stats"}}, readers=READERS,
-                               tissue=TissueSettings(), regions=regions, image_format="jpeg")
+                               tissue=tissue_settings(cells_per_tile=16), regions=regions, image_format="jpeg")
     spec = SlideSpec(path=path, name="large", patient="large")
     state = prepare_slide(SlideJob(spec=spec, settings=settings, root=Path(sys.argv[1]), by_area=False))
     assert state["status"] == "done", state["reason"]

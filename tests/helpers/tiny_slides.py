@@ -14,7 +14,8 @@ from data_prep.settings import PrepareSettings
 from data_prep.slides.readers.base import suffixes_of
 from data_prep.slides.slide import Slide
 from data_prep.slides.table import SlideSpec
-from data_prep.tissue.segmenter import TissueSettings
+from data_prep.tissue.mask import TissueSettings
+from zoomldm.cli import compose_jobs
 from zoomldm.config import Option, options_of
 from zoomldm.ladder import Ladder
 
@@ -131,6 +132,15 @@ def swapped_profile() -> bytes:
     return bytes(swapped)
 
 
+def tissue_settings(
+    name: str = "default", *, cells_per_tile: int = 4, regions: str | None = None, **values: float
+) -> TissueSettings:
+    """Return a mask's settings: an option of conf/tissue with some of its values changed."""
+    section = compose_jobs("prepare", [f"tissue={name}", *(f"tissue.{k}={v}" for k, v in values.items())])[0].tissue
+    segmenter = Option("tissue", OmegaConf.to_container(section))
+    return TissueSettings(segmenter=segmenter, cells_per_tile=cells_per_tile, min_tile=0.1, regions=regions)
+
+
 def tiny_settings(
     *,
     patch_px: int = 16,
@@ -143,7 +153,7 @@ def tiny_settings(
 ) -> PrepareSettings:
     """Return settings for slides of some hundred pixels: stats encoder, four rungs of 16 px patches."""
     ladder = Ladder(patch_px=patch_px, num_rungs=num_rungs)
-    tissue = TissueSettings(cells_per_tile=4, min_object_um2=min_object_um2, max_hole_um2=100.0, smooth_um=2.0)
+    tissue = tissue_settings(min_object_um2=min_object_um2, max_hole_um2=100.0, smooth_um=2.0)
     by_label = {
         "min_tissue": dict.fromkeys(ladder.labels, min_tissue),
         "stride": dict.fromkeys(ladder.labels, stride) | {ladder.labels[0]: 1.0},

@@ -63,6 +63,7 @@ class Train(Entry):
     """conf/train.yaml."""
 
     data: Section
+    tissue: Section
     encoder: Section
     features: Section
     cond: Section
@@ -92,6 +93,7 @@ class Evaluate(Entry):
     """conf/evaluate.yaml."""
 
     data: Section = None
+    tissue: Section = None
     encoder: Section = None
     features: Section = None
     tracking: Section
@@ -114,6 +116,7 @@ class Sample(Entry):
     """conf/sample.yaml."""
 
     data: Section = None
+    tissue: Section = None
     encoder: Section = None
     features: Section = None
     solver: Section = None

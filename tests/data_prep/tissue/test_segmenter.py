@@ -1,29 +1,31 @@
 import json
-from pathlib import Path
+from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
-from omegaconf import OmegaConf
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from data_prep.settings import from_config
-from data_prep.tissue.segmenter import (
-    PRESETS,
-    TissueSettings,
-    find_tissue,
-    optical_density,
-    pen_of,
-    tissue_of,
-    white_of,
-)
-from tests.helpers.tiny_slides import GLASS, open_slide, tissue_pixels
+from data_prep.tissue.density import optical_density, white_of
+from data_prep.tissue.geojson import polygons_mask, read_polygons
+from data_prep.tissue.mask import find_tissue, segmenter_of
+from data_prep.tissue.pen import pen_of
+from tests.helpers.tiny_slides import GLASS, open_slide, tissue_pixels, tissue_settings, write_slide
 from zoomldm.cli import compose_jobs
+from zoomldm.config import Option
 from zoomldm.errors import ConfigError, DataError
 
-ROOT = Path(__file__).resolve().parents[3]
+PRESETS = ("default", "faint", "fatty", "biopsy", "demo")
 
-SETTINGS = TissueSettings(cells_per_tile=4, min_object_um2=100.0, max_hole_um2=100.0, smooth_um=4.0)
+
+@cache
+def segmenter(name="default", **values):
+    return segmenter_of(tissue_settings(name, **values).segmenter)
+
+
+SMALL = {"min_object_um2": 100.0, "max_hole_um2": 100.0, "smooth_um": 4.0}
 
 
 def thumbnail(*, margin=0.12):
@@ -31,7 +33,7 @@ def thumbnail(*, margin=0.12):
 
 
 def test_the_mask_finds_the_ellipse():
-    mask, pen = tissue_of(thumbnail(), 4.0, SETTINGS)
+    mask, pen = segmenter(**SMALL).segment(thumbnail(), 4.0)
     y, x = np.mgrid[0:120, 0:160]
     truth = ((x / 160 - 0.5) ** 2 + (y / 120 - 0.5) ** 2) < 0.38**2
     assert (mask & truth).sum() / (mask | truth).sum() > 0.9
@@ -40,7 +42,7 @@ def test_the_mask_finds_the_ellipse():
 
 def test_clean_glass_has_no_tissue_and_no_pen():
     glass = np.clip(np.random.default_rng(0).normal(GLASS, 1, (120, 160, 3)), 0, 255).astype(np.uint8)
-    mask, pen = tissue_of(glass, 4.0, SETTINGS)
+    mask, pen = segmenter(**SMALL).segment(glass, 4.0)
     assert not mask.any()
     assert not pen.any()
 
@@ -48,7 +50,7 @@ def test_clean_glass_has_no_tissue_and_no_pen():
 def test_yellowish_light_is_not_tissue():
     """The white point is the slide's own."""
     tinted = (thumbnail().astype(float) * [1.0, 0.97, 0.9]).astype(np.uint8)
-    mask, _ = tissue_of(tinted, 4.0, SETTINGS)
+    mask, _ = segmenter(**SMALL).segment(tinted, 4.0)
     assert not mask[:8].any()
     assert mask[60, 80]
 
@@ -76,10 +78,10 @@ def test_inks_are_pen_and_stains_are_not(ink, is_pen):
 def test_a_pen_stroke_is_left_out_with_its_margin():
     image = thumbnail()
     image[20:30, 5:155] = (40, 60, 160)
-    mask, pen = tissue_of(image, 8.0, SETTINGS)
+    mask, pen = segmenter(**SMALL).segment(image, 8.0)
     assert pen[25, 80]
     assert not mask[20:30].any()
-    without, _ = tissue_of(image, 8.0, TissueSettings(**{**SETTINGS.__dict__, "pen": False}))
+    without, _ = segmenter(**SMALL, pen=False).segment(image, 8.0)
     assert without[25].any()
 
 
@@ -87,8 +89,7 @@ def test_specks_are_dropped_and_holes_filled():
     image = thumbnail()
     image[4:6, 4:6] = (150, 80, 150)
     image[58:61, 79:82] = GLASS
-    settings = TissueSettings(cells_per_tile=4, min_object_um2=400.0, max_hole_um2=4000.0, smooth_um=2.0)
-    mask, _ = tissue_of(image, 4.0, settings)
+    mask, _ = segmenter(min_object_um2=400.0, max_hole_um2=4000.0, smooth_um=2.0).segment(image, 4.0)
     assert not mask[:10, :10].any()
     assert mask[59, 80]
 
@@ -99,14 +100,17 @@ def test_white_is_the_glass_and_not_the_scanners_filling():
     assert np.abs(white_of(image) - np.array(GLASS)).max() <= 2
 
 
-def test_fractions_are_the_mask_over_whole_tiles_and_glass_is_its_colour(tiny_slide):
-    path = tiny_slide(width=700, height=500)
-    slide = open_slide(path)
-    found = find_tissue(slide, 16, 0.5, SETTINGS)
-    assert found.fraction.shape == (32, 44)
-    assert np.array_equal(found.fraction, found.mask.reshape(32, 4, 44, 4).mean((1, 3), dtype=np.float32))
-    assert not found.mask[500 // 4 :].any()
-    assert np.abs(found.glass.astype(int) - GLASS).max() <= 1
+def test_a_tiles_fraction_is_the_part_of_it_that_is_tissue_and_glass_is_the_slides(tmp_path):
+    pixels = np.full((320, 480, 3), GLASS, np.uint8)
+    pixels[52:200, 100:300] = (180, 90, 150)
+    found = find_tissue(
+        open_slide(write_slide(tmp_path / "a.tif", pixels)), 16, 0.5, tissue_settings(**SMALL | {"smooth_um": 0.01})
+    )
+    assert found.fraction.shape == (20, 30)
+    assert found.fraction[4, 6:19].tolist() == [0.75, *[1] * 11, 0.75]  # 100 to 300 is 4 px short of whole tiles
+    assert found.fraction[2:14, 10].tolist() == [0, 0.75, *[1] * 8, 0.5, 0]
+    assert found.fraction.sum() * 16**2 == 148 * 200
+    assert found.glass.tolist() == list(GLASS)
 
 
 def test_a_geojson_restricts_the_tissue(tiny_slide, tmp_path):
@@ -118,9 +122,9 @@ def test_a_geojson_restricts_the_tissue(tiny_slide, tmp_path):
     folder = tmp_path / "regions"
     folder.mkdir()
     (folder / "slide.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": [polygon]}))
-    settings = TissueSettings(**{**SETTINGS.__dict__, "regions": str(folder)})
+    settings = tissue_settings(**SMALL, regions=str(folder))
     found = find_tissue(slide, 16, 0.5, settings)
-    full = find_tissue(slide, 16, 0.5, SETTINGS)
+    full = find_tissue(slide, 16, 0.5, tissue_settings(**SMALL))
     px0 = 8  # level-0 pixels a mask pixel
     assert found.mask.sum() < full.mask.sum()
     assert not found.mask[:, : 190 // px0].any()
@@ -133,8 +137,33 @@ def test_a_geojson_restricts_the_tissue(tiny_slide, tmp_path):
         find_tissue(slide, 16, 0.5, settings)
 
 
-def preset(name):
-    return TissueSettings(**PRESETS[name])
+def square(x, y, side):
+    return [[x, y], [x + side, y], [x + side, y + side], [x, y + side], [x, y]]
+
+
+def test_collections_count_bow_ties_are_mended_and_lines_are_left_out(tmp_path):
+    shapes = [
+        {"type": "Polygon", "coordinates": [square(10, 10, 20)]},
+        {"type": "MultiPolygon", "coordinates": [[square(50, 10, 20)], [square(10, 50, 30), square(20, 60, 10)]]},
+        {"type": "Polygon", "coordinates": [[[60, 60], [90, 90], [90, 60], [60, 90], [60, 60]]]},
+        {"type": "LineString", "coordinates": [[0, 0], [99, 99]]},
+        {"type": "Polygon", "coordinates": []},
+    ]
+    path = tmp_path / "a.geojson"
+    path.write_text(json.dumps({"type": "Feature", "geometry": {"type": "GeometryCollection", "geometries": shapes}}))
+    mask = polygons_mask(read_polygons(path), lambda px0: px0, (100, 100))
+    assert mask[15, 15]
+    assert mask[15, 60]
+    assert mask[55, 15]
+    assert not mask[65, 25]  # the hole
+    assert mask[75, 65]
+    assert mask[75, 85]
+    assert not mask[62, 75]  # between the bow tie's halves
+    assert not mask[45, 45]
+    parts = [{"type": "Feature", "geometry": shape, "properties": {}} for shape in shapes]
+    path.write_text(json.dumps(parts))
+    assert np.array_equal(polygons_mask(read_polygons(path), lambda px0: px0, (100, 100)), mask)
+    assert not polygons_mask(read_polygons(path), lambda px0: px0 - 500, (100, 100)).any()
 
 
 def fatty_picture(*, um_per_px, septum_um, seed=0):
@@ -170,8 +199,8 @@ def test_fat_is_glass_by_default_and_tissue_as_fatty(um_per_px):
     diameters = np.sqrt(areas * 4 / np.pi)
     assert np.percentile(diameters, 10) > 30
     assert diameters.max() < 120
-    default, _ = tissue_of(image, um_per_px, preset("default"))
-    fatty, _ = tissue_of(image, um_per_px, preset("fatty"))
+    default, _ = segmenter("default").segment(image, um_per_px)
+    fatty, _ = segmenter("fatty").segment(image, um_per_px)
     assert default[dense].mean() > 0.99
     assert fatty[dense].mean() > 0.99
     assert default[adipose].mean() < 0.05
@@ -184,13 +213,13 @@ def test_pale_stain_is_tissue_as_faint_and_clean_glass_is_not():
     stained = thumbnail().astype(float)
     pale = np.array(GLASS) + (stained - GLASS) * 0.17 + rng.normal(0, 0.6, stained.shape)
     image = np.clip(pale, 0, 255).round().astype(np.uint8)
-    assert not tissue_of(image, 8.0, preset("default"))[0].any()
-    mask, _ = tissue_of(image, 8.0, preset("faint"))
-    truth, _ = tissue_of(thumbnail(), 8.0, preset("default"))
+    assert not segmenter("default").segment(image, 8.0)[0].any()
+    mask, _ = segmenter("faint").segment(image, 8.0)
+    truth, _ = segmenter("default").segment(thumbnail(), 8.0)
     assert (mask & truth).sum() / (mask | truth).sum() > 0.9
     glass = np.clip(rng.normal(GLASS, 1, (120, 160, 3)), 0, 255).astype(np.uint8)
     for name in PRESETS:
-        assert not tissue_of(glass, 8.0, preset(name))[0].any()
+        assert not segmenter(name).segment(glass, 8.0)[0].any()
 
 
 def test_biopsy_keeps_crumbs_that_default_drops():
@@ -198,7 +227,7 @@ def test_biopsy_keeps_crumbs_that_default_drops():
     image[20:60, 20:140] = (180, 90, 150)
     image[80:92, 30:42] = (180, 90, 150)  # 96 um a side
     image[80:84, 90:94] = (180, 90, 150)  # 32 um a side: dirt
-    default, biopsy = (tissue_of(image, 8.0, preset(name))[0] for name in ("default", "biopsy"))
+    default, biopsy = (segmenter(name).segment(image, 8.0)[0] for name in ("default", "biopsy"))
     assert default[40, 80]
     assert biopsy[40, 80]
     assert biopsy[86, 36]
@@ -206,36 +235,63 @@ def test_biopsy_keeps_crumbs_that_default_drops():
     assert not biopsy[70:, 80:].any()
 
 
-def settings_of(data, **tissue):
-    cfg = compose_jobs("prepare", [f"data={data}"])[0]
-    OmegaConf.set_struct(cfg, False)
-    cfg.data.tissue.update(tissue)
-    return from_config(cfg).tissue
+def settings_of(*words):
+    return from_config(compose_jobs("prepare", words)[0]).tissue
 
 
-def test_a_preset_fills_in_what_is_not_given_beside_it():
-    assert settings_of("brca_8mag") == TissueSettings(cells_per_tile=16)
-    assert settings_of("demo") == TissueSettings(cells_per_tile=4, min_object_um2=10_000, smooth_um=6)
-    fatty = settings_of("brca_8mag", preset="fatty", max_hole_um2=90_000, pen=False)
-    assert fatty == TissueSettings(**PRESETS["fatty"] | {"max_hole_um2": 90_000, "pen": False})
-    assert settings_of("demo", preset=None) == TissueSettings(cells_per_tile=4)
+def test_a_data_set_chooses_its_segmenter_and_each_argument_can_be_changed_beside_it():
+    demo, paper = settings_of("data=demo"), settings_of("data=brca_8mag", "slides=x")
+    assert (demo.segmenter.name, demo.cells_per_tile) == ("demo", 4)
+    assert (paper.segmenter.name, paper.cells_per_tile) == ("default", 16)
+    changed = segmenter_of(settings_of("data=brca_8mag", "tissue=fatty", "tissue.max_hole_um2=90000").segmenter)
+    assert changed == replace(segmenter("fatty"), max_hole_um2=90_000)
+    assert (changed.chroma_floor, changed.min_object_um2, changed.pen) == (0.015, 40_000, True)
+
+
+def test_a_folder_that_was_made_before_segmenters_had_names_is_still_the_same_work():
+    known = settings_of("data=demo", "tissue=biopsy", "data.tissue.min_tile=0.2").to_dict()
+    assert known == {
+        "cells_per_tile": 4, "chroma_floor": 0.03, "chroma_ceiling": 0.04, "smooth_um": 4.0, "min_object_um2": 5000.0,
+        "max_hole_um2": 40000.0, "pen": True, "pen_margin_um": 60.0, "min_tile": 0.2, "regions": None,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("tissue", "message"),
+    ("words", "message"),
     [
-        ({"preset": "fathy"}, r"data\.tissue\.preset=fathy: no such preset; did you mean 'fatty'\?"),
-        ({"preset": "ihc"}, "expected default, faint, fatty, biopsy"),
-        ({"preset": "faint", "chroma_floor": 0.03}, r"chroma_floor=0\.03: above chroma_ceiling=0\.02"),
-        ({"presett": "faint"}, "did you mean 'preset'"),
+        (["tissue=fathy"], r"tissue=fathy: no such option; did you mean 'fatty'\?"),
+        (["tissue=ihc"], "expected one of biopsy, default, demo, faint, fatty"),
+        (["tissue=faint", "tissue.chroma_floor=0.03"], r"chroma_floor=0\.03: above chroma_ceiling=0\.02"),
+        (["tissue.smoth_um=3"], "did you mean 'tissue.smooth_um'"),
+        (["data.tissue.cells_per_tile=0"], "expected 1 or more"),
+        (["data.tissue.regions=/nowhere"], "no such folder"),
     ],
 )
-def test_unknown_presets_and_bounds_that_cross_are_refused(tissue, message):
+def test_unknown_options_and_bounds_that_cross_are_refused(words, message):
     with pytest.raises(ConfigError, match=message):
-        settings_of("brca_8mag", **tissue)
+        settings_of(*words)
 
 
-def test_every_parameter_has_its_key_in_the_data_files():
-    """The command line takes only keys that are there."""
-    for path in sorted((ROOT / "conf" / "data").glob("*.yaml")):
-        assert set(OmegaConf.load(path).tissue) == {"preset", *TissueSettings.__dataclass_fields__}, path.name
+OWN_SEGMENTER = """
+from data_prep.tissue.segmenter import Segmenter
+
+class Dark(Segmenter):
+    def __init__(self, *, below):
+        self.below = below
+
+    def segment(self, thumbnail, um_per_px):
+        tissue = thumbnail.min(2) < self.below
+        return tissue, tissue & False
+"""
+
+
+def test_a_segmenter_of_ones_own_makes_the_mask(tiny_slide, tmp_path, monkeypatch):
+    (tmp_path / "darkness.py").write_text(OWN_SEGMENTER)
+    monkeypatch.syspath_prepend(tmp_path)
+    section = {"_target_": "darkness.Dark", "name": "dark", "below": 200}
+    settings = replace(tissue_settings(), segmenter=Option("tissue", section, ("darkness",)))
+    found = find_tissue(open_slide(tiny_slide()), 16, 0.5, settings)
+    assert np.array_equal(found.mask, (found.thumbnail < 200).any(2))
+    assert settings.to_dict()["segmenter"] == "darkness.Dark"
+    with pytest.raises(ConfigError, match=r"allow_code=\[darkness\]"):
+        segmenter_of(Option("tissue", section | {"below": 201}))

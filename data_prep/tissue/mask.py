@@ -1,0 +1,118 @@
+"""A slide's tissue mask, on a thumbnail whose pixels tile the 20x tiles: a tile's tissue fraction is a plain mean.
+
+Legend: h w tiles, c mask pixels along a tile.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from einops import reduce
+
+from data_prep.slides.slide import Slide
+from data_prep.tissue.density import white_of
+from data_prep.tissue.geojson import polygons_mask, read_polygons
+from data_prep.tissue.segmenter import Segmenter
+from zoomldm.config import Option
+
+BRIGHT = 180  # grey level from which a pixel that is not tissue can be glass
+MOST_GLASS_PX = 200_000
+FIRST_SEGMENTER = "data_prep.tissue.chroma.ChromaSegmenter"
+"""The one that format version 1 knew and does not name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TissueSettings:
+    """How a mask is made and used.
+
+    Attributes:
+        segmenter: the option of conf/tissue.
+        cells_per_tile: mask pixels along a 20x tile; 4 at 32 px tiles and 16 at 256 px are 4 and 8 um a mask pixel.
+        min_tile: tissue fraction from which a 20x tile is encoded (others are glass in every grid).
+        regions: folder of GeoJSON files by slide name; where a slide has one, only its polygons count.
+    """
+
+    segmenter: Option
+    cells_per_tile: int
+    min_tile: float
+    regions: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what decides the mask, as plain values."""
+        target = self.segmenter.section["_target_"]
+        named = {} if target == FIRST_SEGMENTER else {"segmenter": target}
+        own = {"cells_per_tile": self.cells_per_tile, "min_tile": self.min_tile, "regions": self.regions}
+        return self.segmenter.arguments | named | own
+
+
+@dataclass(frozen=True, kw_only=True)
+class TissueMask:
+    """What a slide's thumbnail shows.
+
+    Attributes:
+        mask: (h * c, w * c) bool.
+        fraction: (h, w) float32, tissue fraction of every 20x tile.
+        thumbnail: (h * c, w * c, 3) uint8.
+        glass: (3,) uint8, the median colour of the background.
+        pen: fraction of the thumbnail that is pen.
+    """
+
+    mask: np.ndarray
+    fraction: np.ndarray
+    thumbnail: np.ndarray
+    glass: np.ndarray
+    pen: float
+
+
+_segmenters: dict[str, Segmenter] = {}
+
+
+def segmenter_of(option: Option) -> Segmenter:
+    """Return a segmenter, made once a process: it may hold a network."""
+    key = json.dumps(option.section, sort_keys=True, default=str)
+    if key not in _segmenters:
+        _segmenters[key] = option.make(Segmenter)
+    return _segmenters[key]
+
+
+def find_tissue(slide: Slide, patch_px: int, base_mpp: float, settings: TissueSettings) -> TissueMask:
+    """Make the mask of a slide.
+
+    Raises:
+        UnreadableError: the level for the thumbnail cannot be decoded.
+        DataError: a GeoJSON that is none.
+    """
+    c = min(settings.cells_per_tile, patch_px)
+    pitch_px = patch_px / c
+    tiles_x, tiles_y = -(-slide.width_px // patch_px), -(-slide.height_px // patch_px)
+    thumbnail = slide.thumbnail(pitch_px, (tiles_x * c, tiles_y * c))
+    mask, pen = segmenter_of(settings.segmenter).segment(thumbnail, pitch_px * base_mpp)
+    inside = np.zeros(mask.shape, bool)
+    inside[: int(slide.height_px / pitch_px), : int(slide.width_px / pitch_px)] = True
+    mask &= inside
+    path = Path(settings.regions or "") / f"{slide.spec.name}.geojson"
+    if settings.regions and path.is_file():
+        origin_px0, pitch_px0 = np.array(slide.to_px0(0, 0), float), pitch_px * slide.pitch_px0
+        mask &= polygons_mask(read_polygons(path), lambda px0: (px0 - origin_px0) / pitch_px0, mask.shape)
+    return TissueMask(
+        mask=mask,
+        fraction=reduce(mask.astype(np.float32), "(h c1) (w c2) -> h w", "mean", c1=c, c2=c),
+        thumbnail=thumbnail,
+        glass=glass_of(thumbnail, inside & ~mask & ~pen),
+        pen=float(pen.mean()),
+    )
+
+
+def glass_of(thumbnail: np.ndarray, background: np.ndarray) -> np.ndarray:
+    """Return the median colour of the bright background, (3,) uint8.
+
+    Args:
+        thumbnail: (h, w, 3) uint8.
+        background: (h, w) bool, neither tissue nor pen.
+    """
+    pixels = thumbnail[background]
+    bright = pixels[pixels.min(1) >= BRIGHT][:: max(1, len(pixels) // MOST_GLASS_PX)]
+    glass = np.median(bright, axis=0) if len(bright) else white_of(thumbnail)
+    return np.round(glass).astype(np.uint8)
