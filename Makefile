@@ -32,9 +32,10 @@ test: setup  ## the tests (minutes)
 test-slow: setup  ## the tests that take longer: fuzzing, memory, kill and resume at length
 	$(PY) -m pytest -m slow
 
-lint: setup  ## ruff: lint and format check
+lint: setup  ## ruff (lint and format) and the direction of imports
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/lint-imports
 
 format: setup  ## let ruff mend what it can
 	$(VENV)/bin/ruff check --fix .

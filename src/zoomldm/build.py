@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoomldm.cli import CONF
-from zoomldm.config import Option
+from zoomldm.config import CONF, Option
 from zoomldm.errors import ConfigError, DataError, near_match
 from zoomldm.files import sha256_of
 from zoomldm.ladder import Ladder

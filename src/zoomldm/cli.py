@@ -15,6 +15,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zoomldm.config import CONF, PROJECT_ROOT
 from zoomldm.errors import ConfigError, UserError, near_match
 from zoomldm.launch.processes import is_first_process
 
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
     from omegaconf import DictConfig
 
-PROJECT_ROOT = Path(__file__).resolve().parents[2]
-CONF = PROJECT_ROOT / "conf"
 EXIT_USER_ERROR = 2
 RENAMED: dict[str, str] = {
     "data.tissue.preset": "tissue",

@@ -16,6 +16,8 @@ from typing import Any, TypeVar
 
 from zoomldm.errors import ConfigError, near_match
 
+PROJECT_ROOT = Path(__file__).resolve().parents[2]
+CONF = PROJECT_ROOT / "conf"
 OWN_PACKAGES = ("zoomldm", "data_prep")
 """Whose classes any configuration may name; others need ``allow_code=[package]`` on the command line."""
 RESERVED = ("_target_", "name")

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from zoomldm.cli import PROJECT_ROOT
+from zoomldm.config import PROJECT_ROOT
 from zoomldm.errors import ConfigError, UserError
 
 

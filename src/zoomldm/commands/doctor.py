@@ -71,7 +71,7 @@ def _weight_files(cfg) -> list[tuple[str, Path]]:
     """Return (what for, path) of every weight file that the configuration's options or docs/weights.md name."""
     from omegaconf import OmegaConf
 
-    from zoomldm.cli import CONF
+    from zoomldm.config import CONF
 
     found = [(key, Path(cfg.paths.weights) / name) for key, name in TRAINING_FILES.items()]
     for group in ("encoder", "features"):

@@ -4,13 +4,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from zoomldm.config import Option
+import yaml
+
+from zoomldm.config import CONF, Option
 from zoomldm.errors import UserError
 from zoomldm.runs.run import Run
 from zoomldm.tracking.base import Tracker
-
-MLFLOW = {"_target_": "zoomldm.tracking.mlflow.MLflowTracker", "experiment": "zoomldm"}
-"""What --uri means for a run that had no tracking."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -29,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
                 raise UserError(f"{folder}: no run there (no run.json)")
             section = run.config.get("tracking") or {}
             if not section.get("uri") and "uri" in named:
-                section = MLFLOW
+                section = yaml.safe_load((CONF / "tracking" / "mlflow.yaml").read_text(encoding="utf-8"))
             if section.get("name") == "none":
                 raise UserError(f"{folder}: this run has tracking=none; say where: --uri sqlite:////path/mlflow.db")
             tracker = Option("tracking", {**section, **named}, tuple(chosen.allow_code)).make(Tracker)
