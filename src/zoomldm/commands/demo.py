@@ -3,32 +3,66 @@
 Each command goes on where it stopped and does nothing that is done, so this module keeps no state of its own.
 """
 
+from __future__ import annotations
+
 import re
 import shlex
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from zoomldm.commands.train import run_name_of
 from zoomldm.config import PROJECT_ROOT
+from zoomldm.data.manifest import MANIFEST_NAME, Manifest
 from zoomldm.errors import ConfigError, UserError
+from zoomldm.runs.run import Run
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from zoomldm.cli import Job
+
+
+SHARDS, LATENTS = "shards", "latents"
 
 
 @dataclass(frozen=True)
-class Stage:
-    """One command of the demo; ``argv`` follows ``python``."""
+class Step:
+    """One command of the demo.
+
+    Attributes:
+        argv: what follows ``python``.
+        makes: `SHARDS`, `LATENTS`, or the name of a run.
+    """
 
     title: str
     argv: tuple[str, ...]
+    makes: str
 
     @property
     def command(self) -> str:
         return shlex.join(["python", *self.argv])
 
+    def is_done(self, *, root: Path, runs: Path) -> bool:
+        """Say whether what it makes is there.
 
-def stages(name: str = "demo", *, slides: str | None = None, mpp: float | None = None) -> list[Stage]:
-    """Return the demo's stages for a data set called ``name``.
+        Args:
+            root: of the data set.
+            runs: where runs lie.
+        """
+        if self.makes == SHARDS:
+            return (root / MANIFEST_NAME).is_file()
+        if self.makes == LATENTS:
+            return "latent" in Manifest.load(root).columns
+        return Run(runs / self.makes).finished
+
+
+def steps(name: str = "demo", *, slides: str | None = None, mpp: float | None = None) -> list[Step]:
+    """Return the demo's steps for a data set called ``name``.
 
     Args:
         slides: a folder of real slides; None lets the preparation draw its own.
@@ -36,17 +70,18 @@ def stages(name: str = "demo", *, slides: str | None = None, mpp: float | None =
     """
     data = ("data=demo",) if name == "demo" else ("data=demo", f"data.name={name}")
     own = tuple(word for word in (slides and f"slides={slides}", mpp and f"slide.mpp={mpp:g}") if word)
+    autoencoder, zoomldm, edm = f"autoencoder_tiny-{name}", f"zoomldm_tiny-{name}-film", f"edm_tiny-{name}-film"
     return [
-        Stage("slides to shards", ("data_prep/prepare.py", *data, *own)),
-        Stage("autoencoder", ("src/train.py", "model=autoencoder_tiny", *data)),
-        Stage("latents", ("data_prep/latents.py", *data, f"autoencoder.run=autoencoder_tiny-{name}")),
-        Stage("ZoomLDM", ("src/train.py", "model=zoomldm_tiny", *data)),
-        Stage("embedding diffusion model", ("src/train.py", "model=edm_tiny", *data)),
-        Stage("evaluation and report", ("src/evaluate.py", *data, f"run=zoomldm_tiny-{name}-film")),
+        Step("slides to shards", ("data_prep/prepare.py", *data, *own), SHARDS),
+        Step("autoencoder", ("src/train.py", "model=autoencoder_tiny", *data), autoencoder),
+        Step("latents", ("data_prep/latents.py", *data, f"autoencoder.run={autoencoder}"), LATENTS),
+        Step("ZoomLDM", ("src/train.py", "model=zoomldm_tiny", *data), zoomldm),
+        Step("embedding diffusion model", ("src/train.py", "model=edm_tiny", *data), edm),
+        Step("evaluation and report", ("src/evaluate.py", *data, f"run={zoomldm}"), "report"),
     ]
 
 
-def say_defaults(jobs: list) -> None:
+def say_defaults(jobs: Sequence[Job]) -> None:
     """Say, on the first line, that the demo's model and data were meant where nobody named others."""
     words = [word.split("=")[0] for word in sys.argv[1:]]
     if not {"model", "data"} & set(words) and jobs:
@@ -57,44 +92,39 @@ def say_defaults(jobs: list) -> None:
         )
 
 
-def make_what_is_missing(jobs: list) -> None:
-    """Run the stages of the demo that jobs on ``data=demo`` stand on and that are not done.
+def make_what_is_missing(jobs: Sequence[Job]) -> None:
+    """Run the steps of the demo that jobs on ``data=demo`` stand on and that are not done.
 
     Only for the demo's own data under its default names: what a user prepared is never made behind their back.
     """
-    needed = 0
-    for cfg in (job.cfg for job in jobs):
-        if cfg.data.name == "demo" and cfg.data.slides is None:
-            of_default_runs = cfg.model.kind != "zoomldm" or cfg.autoencoder.run == "autoencoder_tiny-demo"
-            depth = {"autoencoder": 1, "zoomldm": 3, "edm": 4}[cfg.model.kind]
-            edm_ready = cfg.model.kind != "edm" or cfg.zoomldm.run == "zoomldm_tiny-demo-film"
-            own_job = any(job.cfg.model.kind == "zoomldm" for job in jobs)
-            if of_default_runs:
-                needed = max(needed, depth if edm_ready and not own_job else min(depth, 3))
-    if not needed:
-        return
-    cfg = jobs[0].cfg
-    for stage, done in zip(stages()[:needed], _done(Path(cfg.data.root), Path(cfg.paths.runs))):
-        if not done():
-            print(f"missing: {stage.title}; making it first\n$ {stage.command}", flush=True)
-            run_stage(stage)
+    all_steps = steps()
+    made_here = {run_name_of(job.cfg, list(job.words)) for job in jobs}
+    for job in jobs:
+        cfg = job.cfg
+        if cfg.data.name != "demo" or cfg.data.slides is not None:
+            continue
+        wanted = _stands_on(cfg) - made_here
+        last = max(number for number, step in enumerate(all_steps) if step.makes in wanted)
+        places = tuple(word for word in job.words if word.startswith("paths."))
+        for step in all_steps[: last + 1]:
+            if not step.is_done(root=Path(cfg.data.root), runs=Path(cfg.paths.runs)):
+                step = replace(step, argv=(*step.argv, *places))
+                print(f"missing: {step.title}; making it first\n$ {step.command}", flush=True)
+                run_step(step)
 
 
-def _done(root: Path, runs: Path) -> list:
-    """Return, for each stage that a training can stand on, a question whether it is done."""
-    from zoomldm.data.manifest import MANIFEST_NAME, Manifest
-    from zoomldm.runs.run import Run
-
-    return [
-        lambda: (root / MANIFEST_NAME).is_file(),
-        lambda: Run(runs / "autoencoder_tiny-demo").finished,
-        lambda: "latent" in Manifest.load(root).columns,
-        lambda: Run(runs / "zoomldm_tiny-demo-film").finished,
-    ]
+def _stands_on(cfg: DictConfig) -> set[str]:
+    """Return what a job needs of the demo's products, each of which needs those of the steps before."""
+    wanted = {SHARDS}
+    if cfg.zoomldm:
+        wanted.add(cfg.zoomldm.run)
+    elif cfg.autoencoder and not cfg.autoencoder.get("weights") and cfg.autoencoder.get("run") == steps()[1].makes:
+        wanted.add(LATENTS)
+    return wanted
 
 
-def run_demo(cfg) -> None:
-    """Run every stage and print what each took; stop at the first that fails.
+def run_demo(cfg: DictConfig) -> None:
+    """Run every step and print what each took; stop at the first that fails.
 
     Raises:
         ConfigError: ``slides`` is no folder.
@@ -107,27 +137,27 @@ def run_demo(cfg) -> None:
         slides = str(folder)
         name = "demo-" + re.sub(r"[^A-Za-z0-9]+", "_", folder.stem).strip("_")
     took_s: dict[str, float] = {}
-    todo = stages(name, slides=slides, mpp=cfg.mpp)
-    for number, stage in enumerate(todo, 1):
-        print(f"\n[{number}/{len(todo)}] {stage.title}\n$ {stage.command}", flush=True)
-        took_s[stage.title] = run_stage(stage)
+    todo = steps(name, slides=slides, mpp=cfg.mpp)
+    for number, step in enumerate(todo, 1):
+        print(f"\n[{number}/{len(todo)}] {step.title}\n$ {step.command}", flush=True)
+        took_s[step.title] = run_step(step)
     print("\nwhat each stage took")
     for title, elapsed_s in [*took_s.items(), ("together", sum(took_s.values()))]:
         print(f"  {title:<28} {elapsed_s:7.1f} s")
     print(f"the report: {Path(cfg.paths.runs) / f'zoomldm_tiny-{name}-film' / 'report' / 'index.html'}")
 
 
-def run_stage(stage: Stage) -> float:
-    """Run one stage in the repository's root with this interpreter; return the seconds it took.
+def run_step(step: Step) -> float:
+    """Run one step in the repository's root with this interpreter; return the seconds it took.
 
     Raises:
         UserError: it failed; its own message is above.
     """
     began = time.monotonic()
-    done = subprocess.run([sys.executable, *stage.argv], cwd=PROJECT_ROOT)
+    done = subprocess.run([sys.executable, *step.argv], cwd=PROJECT_ROOT)
     if done.returncode != 0:
         raise UserError(
-            f"stage {stage.title!r} ended with code {done.returncode} (its message is above); mend that and run the "
+            f"stage {step.title!r} ended with code {done.returncode} (its message is above); mend that and run the "
             "same command again: it goes on there"
         )
     return time.monotonic() - began

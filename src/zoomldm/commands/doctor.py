@@ -1,11 +1,19 @@
 """Examine a machine: Python, torch, GPU driver, disk, weights found or missing."""
 
+from __future__ import annotations
+
 import importlib.metadata
 import platform
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zoomldm.config import CONF
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 TRAINING_FILES = {
     "autoencoder.weights=": "vq-f4.ckpt",
@@ -17,7 +25,7 @@ TRAINING_FILES = {
 PACKAGES = ("torch", "torchvision", "diffusers", "lightning-fabric", "webdataset", "mlflow", "openslide-python", "timm")
 
 
-def examine(cfg) -> None:
+def examine(cfg: DictConfig) -> None:
     """Print a line for each thing that a run needs, with what to do where it is missing."""
     _line("python", f"{platform.python_version()} ({sys.executable})")
     for name in PACKAGES:
@@ -67,11 +75,9 @@ def _torch_devices() -> str:
     return f"CPU, {torch.get_num_threads()} threads (torch was built for CUDA {torch.version.cuda})"
 
 
-def _weight_files(cfg) -> list[tuple[str, Path]]:
+def _weight_files(cfg: DictConfig) -> list[tuple[str, Path]]:
     """Return (what for, path) of every weight file that the configuration's options or docs/weights.md name."""
     from omegaconf import OmegaConf
-
-    from zoomldm.config import CONF
 
     found = [(key, Path(cfg.paths.weights) / name) for key, name in TRAINING_FILES.items()]
     for group in ("encoder", "features"):

@@ -1,0 +1,48 @@
+"""What a training on the demo's data stands on is made first; what a user named is not."""
+
+import pytest
+
+from zoomldm import cli
+from zoomldm.commands import demo
+
+
+@pytest.fixture
+def made(monkeypatch):
+    monkeypatch.setenv("PROJECT_ROOT", str(cli.PROJECT_ROOT))
+    titles = []
+    monkeypatch.setattr(demo, "run_step", lambda step: titles.append(step.title))
+    monkeypatch.setattr(demo.Step, "is_done", lambda step, **_: step.title in titles)
+    return titles
+
+
+def make(tmp_path, *words):
+    demo.make_what_is_missing(cli.planned("train", [*words, f"paths.root={tmp_path}"]).jobs)
+
+
+SHARDS, AUTOENCODER, LATENTS, ZOOMLDM = [step.title for step in demo.steps()][:4]
+
+
+@pytest.mark.parametrize(
+    ("words", "titles"),
+    [
+        (["model=autoencoder_tiny"], [SHARDS]),
+        ([], [SHARDS, AUTOENCODER, LATENTS]),
+        (["cond=none"], [SHARDS, AUTOENCODER, LATENTS]),
+        (["autoencoder.run=mine"], [SHARDS]),
+        (["model=edm_tiny"], [SHARDS, AUTOENCODER, LATENTS, ZOOMLDM]),
+        (["model=edm_tiny", "zoomldm.run=mine"], [SHARDS]),
+        (["-m", "model=zoomldm_tiny,edm_tiny"], [SHARDS, AUTOENCODER, LATENTS]),
+        (["data.name=other"], []),
+        (["data.slides=folder"], []),
+    ],
+)
+def test_what_is_made_first(tmp_path, made, words, titles):
+    make(tmp_path, *words)
+    assert made == titles
+
+
+def test_where_things_lie_is_carried_on(tmp_path, monkeypatch, made):
+    steps = []
+    monkeypatch.setattr(demo, "run_step", steps.append)
+    make(tmp_path, "model=autoencoder_tiny")
+    assert steps[0].argv[-1] == f"paths.root={tmp_path}"
