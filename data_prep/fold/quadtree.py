@@ -3,26 +3,33 @@
 A block is 2^b x 2^b tiles, visited in Morton order. Its exact sums are halved in resolution rung by rung (four
 children make their parent), so a pixel of rung k is the rounded mean of its (factor·2^k)^2 read pixels, rounded once.
 Block sides are multiples of the coarsest rung's pixel, so every pixel of every rung lies in one block; a region larger
-than a block, or lying across blocks, is a pending patch that receives its pieces and is emitted when the last has come.
+than a block, or lying across blocks, is put together from the pieces of several.
 
-Legend: p patch side, k rung, tiles are counted y before x; S_k sums at rung k.
+Legend: p patch side, k rung, ty tx tiles and y x pixels of them, c channel; pairs are y before x.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
+from einops import rearrange
 
+from data_prep.fold.pieces import Block, Pieces, Region, blocks_of
 from data_prep.fold.regions import RungRegions
 from data_prep.fold.resample import box_sums, halve_sums, round_sums
 from data_prep.slides.readers.base import UnreadableError
 from zoomldm.ladder import Ladder
 
 BLOCK_PX = 512
-MAX_UNREADABLE = 0.2
+MAX_UNREADABLE, FEW_UNREADABLE = 0.2, 64
 
 ReadBoxes = Callable[[int, int, int, int], tuple[np.ndarray, int]]
+"""(x_px, y_px, width_px, height_px) -> (pixels, factor), as ``Slide.read_boxes``."""
+Emit = Callable[[int, int, np.ndarray], None]
+"""Takes rung, row and patch, (p, p, 3) uint8, of a region."""
+OnTiles = Callable[[np.ndarray, np.ndarray], None]
+"""Takes (n, 2) tiles y, x and their pixels, (n, p, p, 3) uint8."""
 
 
 @dataclass
@@ -64,7 +71,7 @@ class Fold:
     """One pass over a slide.
 
     Args:
-        read_boxes: (x_px, y_px, width_px, height_px) -> (pixels, factor), as ``Slide.read_boxes``.
+        read_boxes: reads base pixels.
         shape: (tiles_y, tiles_x) of the slide.
         regions: for each rung which regions to emit.
         encode: (tiles_y, tiles_x) bool, which tiles are given to ``on_tiles``.
@@ -83,137 +90,113 @@ class Fold:
         self.read_boxes, self.ladder, self.shape, self.encode = read_boxes, ladder, shape, encode
         self.regions = regions
         self.tiles = block_tiles(ladder, block_px)
-        self.blocks = tuple(-(-n // self.tiles) for n in shape)
+        self.blocks = (-(-shape[0] // self.tiles), -(-shape[1] // self.tiles))
         self.unreadable = np.zeros(shape, bool)
-        self._of_block: dict[tuple[int, int], list[tuple[int, int]]] = {}
-        self._missing: dict[tuple[int, int], int] = {}
-        self._pending: dict[tuple[int, int], np.ndarray] = {}
-        for rung_index, chosen in enumerate(regions):
-            side = chosen.rung.grid_side
-            for row, (y, x) in enumerate(zip(chosen.y.tolist(), chosen.x.tolist())):
-                spans = [range(v // self.tiles, -(-(v + side) // self.tiles)) for v in (y, x)]
-                touched = [
-                    (by, bx) for by in spans[0] for bx in spans[1] if by < self.blocks[0] and bx < self.blocks[1]
-                ]
-                self._missing[rung_index, row] = len(touched)
-                for block in touched:
-                    self._of_block.setdefault(block, []).append((rung_index, row))
+        self._blocks_of = blocks_of(regions, self.tiles, self.blocks)
+        self._regions_at: dict[Block, list[Region]] = {}
+        for region, blocks in self._blocks_of.items():
+            for block in blocks:
+                self._regions_at.setdefault(block, []).append(region)
 
     @property
-    def needed_blocks(self) -> list[tuple[int, int]]:
-        """Return the blocks that hold a region's pixels or a tile to encode, in reading order."""
+    def needed_blocks(self) -> list[Block]:
+        """The blocks that hold a region's pixels or a tile to encode, in reading order."""
         return [
             block
             for block in morton_order(*self.blocks)
-            if block in self._of_block or self._tiles_of(self.encode, block).any()
+            if block in self._regions_at or self._tiles_of(self.encode, block).any()
         ]
 
-    def _tiles_of(self, tile_map: np.ndarray, block: tuple[int, int]) -> np.ndarray:
+    def _tiles_of(self, tile_map: np.ndarray, block: Block) -> np.ndarray:
+        """Crop a map of the slide's tiles, (tiles_y, tiles_x), to a block's."""
         y, x = block[0] * self.tiles, block[1] * self.tiles
         return tile_map[y : y + self.tiles, x : x + self.tiles]
 
-    def run(
-        self,
-        emit: Callable[[int, int, np.ndarray], None],
-        on_tiles: Callable[[np.ndarray, np.ndarray], None],
-        glass: np.ndarray,
-    ) -> FoldResult:
+    def run(self, emit: Emit, on_tiles: OnTiles, glass: np.ndarray) -> FoldResult:
         """Read every needed block once.
 
         Args:
-            emit: called with (rung index, row, (p, p, 3) uint8) for every region, once its last block has been read.
-            on_tiles: called with ((n, 2) tile positions y, x; (n, p, p, 3) uint8) for the tiles to encode.
+            emit: called for every region, once its last block has been read.
+            on_tiles: called for the tiles to encode.
             glass: colour of what lies beyond the last block, (3,) uint8.
 
         Raises:
             UnreadableError: more than a fifth of the tiles to encode cannot be decoded.
         """
         result = FoldResult()
-        most_unreadable = max(64, int(MAX_UNREADABLE * self.encode.sum()))
+        pieces = Pieces(self._blocks_of, self.regions, self.ladder.patch_px, glass)
         for block in self.needed_blocks:
             pixels, factor = self._read(block, result)
-            result.num_blocks += 1
-            if len(result.unreadable) > most_unreadable:
-                raise UnreadableError(
-                    f"{len(result.unreadable)} tiles cannot be decoded: more than a fifth of the slide"
-                )
-            self._fold_block(block, pixels, factor, emit, on_tiles, glass, result)
+            rows: dict[int, list[int]] = {0: []}
+            for k, row in self._regions_at.get(block, ()):
+                rows.setdefault(k, []).append(row)
+            for k, image in rung_images(pixels, factor, rows):
+                if k == 0:
+                    self._give_tiles(block, image, on_tiles)
+                for row in rows[k]:
+                    patch = pieces.add((k, row), block, image)
+                    if patch is None:
+                        continue
+                    if self._is_unreadable(k, row):
+                        result.num_regions_skipped += 1
+                    else:
+                        emit(k, row, patch)
+        assert not pieces.unfinished
         return result
 
-    def _read(self, block: tuple[int, int], result: FoldResult) -> tuple[np.ndarray, int]:
+    def _read(self, block: Block, result: FoldResult) -> tuple[np.ndarray, int]:
         """Read a block; where it fails, tile by tile, noting those that fail (their pixels are left black, unused)."""
         p, tiles = self.ladder.patch_px, self.tiles
         y, x = block[0] * tiles, block[1] * tiles
+        result.num_blocks += 1
         try:
             return self.read_boxes(x * p, y * p, tiles * p, tiles * p)
         except UnreadableError:
             pass
-        pieces: dict[tuple[int, int], np.ndarray] = {}
+        parts: dict[tuple[int, int], np.ndarray] = {}
         factor = 1
         for ty in range(y, min(y + tiles, self.shape[0])):
             for tx in range(x, min(x + tiles, self.shape[1])):
                 try:
-                    pieces[ty, tx], factor = self.read_boxes(tx * p, ty * p, p, p)
+                    parts[ty, tx], factor = self.read_boxes(tx * p, ty * p, p, p)
                 except UnreadableError:
                     self.unreadable[ty, tx] = True
                     result.unreadable.append((ty, tx))
+        if len(result.unreadable) > max(FEW_UNREADABLE, int(MAX_UNREADABLE * self.encode.sum())):
+            raise UnreadableError(f"{len(result.unreadable)} tiles cannot be decoded: more than a fifth of the slide")
         side = p * factor
         pixels = np.zeros((tiles * side, tiles * side, 3), np.uint8)
-        for (ty, tx), piece in pieces.items():
+        for (ty, tx), part in parts.items():
             top, left = (ty - y) * side, (tx - x) * side
-            pixels[top : top + side, left : left + side] = piece
+            pixels[top : top + side, left : left + side] = part
         return pixels, factor
 
-    def _fold_block(self, block, pixels, factor, emit, on_tiles, glass, result) -> None:
-        p, tiles = self.ladder.patch_px, self.tiles
-        wanted: dict[int, list[int]] = {}
-        for rung_index, row in self._of_block.get(block, ()):
-            wanted.setdefault(rung_index, []).append(row)
-        sums, count = box_sums(pixels, factor), factor * factor
-        base = round_sums(sums, count)
-        self._give_tiles(block, base, on_tiles)
-        for k in range(max(wanted, default=-1) + 1):
-            if k:
-                sums, count = halve_sums(sums, count), count * 4
-            if k in wanted:
-                image = base if k == 0 else round_sums(sums, count)
-                for row in wanted[k]:
-                    self._paste(k, row, block, image, emit, glass, result)
-        assert base.shape[0] == tiles * p
-
-    def _give_tiles(self, block: tuple[int, int], base: np.ndarray, on_tiles) -> None:
-        p, tiles = self.ladder.patch_px, self.tiles
-        wanted = self._tiles_of(self.encode, block) & ~self._tiles_of(self.unreadable, block)
-        ys, xs = np.nonzero(wanted)
+    def _give_tiles(self, block: Block, base: np.ndarray, on_tiles: OnTiles) -> None:
+        """Give away the block's tiles that are to be encoded and could be read."""
+        ys, xs = np.nonzero(self._tiles_of(self.encode, block) & ~self._tiles_of(self.unreadable, block))
         if len(ys):
-            view = base.reshape(tiles, p, tiles, p, 3)
-            positions = np.stack([ys + block[0] * tiles, xs + block[1] * tiles], axis=1)
-            on_tiles(positions, view[ys, :, xs])
+            tiles = rearrange(base, "(ty y) (tx x) c -> ty tx y x c", ty=self.tiles, tx=self.tiles)
+            corner = np.array(block) * self.tiles
+            on_tiles(np.stack([ys, xs], axis=1) + corner, tiles[ys, xs])
 
-    def _paste(self, k: int, row: int, block, image: np.ndarray, emit, glass: np.ndarray, result: FoldResult) -> None:
-        """Copy what a block has of a region into its patch; emit the patch when nothing is missing any more."""
-        p, chosen, number = self.ladder.patch_px, self.regions[k], (k, row)
-        y_px, x_px = (int(v[row]) * p >> k for v in (chosen.y, chosen.x))  # of the region, at rung k
-        top_px, left_px = (v * len(image) for v in block)
-        y0, x0 = max(y_px, top_px), max(x_px, left_px)
-        y1, x1 = min(y_px + p, top_px + len(image)), min(x_px + p, left_px + len(image))
-        piece = image[y0 - top_px : y1 - top_px, x0 - left_px : x1 - left_px]
-        if piece.shape[:2] != (p, p):
-            patch = self._pending.get(number)
-            if patch is None:
-                patch = self._pending[number] = np.empty((p, p, 3), np.uint8)
-                patch[:] = glass
-            patch[y0 - y_px : y1 - y_px, x0 - x_px : x1 - x_px] = piece
-            piece = patch
-        self._missing[number] -= 1
-        if self._missing[number]:
-            return
-        self._pending.pop(number, None)
+    def _is_unreadable(self, k: int, row: int) -> bool:
+        chosen = self.regions[k]
         y, x, side = int(chosen.y[row]), int(chosen.x[row]), chosen.rung.grid_side
-        if self.unreadable[y : y + side, x : x + side].any():
-            result.num_regions_skipped += 1
-        else:
-            emit(k, row, piece)
+        return bool(self.unreadable[y : y + side, x : x + side].any())
+
+
+def rung_images(pixels: np.ndarray, factor: int, rungs: Collection[int]) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield (k, block at rung k, uint8) for the wanted rungs, the finest first.
+
+    Args:
+        pixels: (h, w, 3) uint8, of which boxes of ``factor`` make a base pixel.
+    """
+    sums, count = box_sums(pixels, factor), factor * factor
+    for k in range(max(rungs) + 1):
+        if k:
+            sums, count = halve_sums(sums, count), count * 4
+        if k in rungs:
+            yield k, round_sums(sums, count)
 
 
 def union_of(regions: list[RungRegions], shape: tuple[int, int]) -> np.ndarray:

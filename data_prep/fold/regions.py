@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from data_prep.fold.area import Area
+from zoomldm.data.schema import SPLITS, TRAIN
 from zoomldm.ladder import Ladder, Rung
-
-TRAIN, TEST = "train", "test"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,22 +30,15 @@ class RegionSettings:
     max_per_slide: dict[str, int | None]
 
 
-@dataclass(frozen=True)
-class Area:
-    """The two areas of a slide that holds both splits: tiles before ``cut`` along ``axis`` (0 y, 1 x) are train's."""
-
-    axis: int
-    cut: int
-
-    def split_of(self, y: int, x: int, side: int) -> str | None:
-        """Return the split of a region of tiles, None where it lies across the cut."""
-        first = (y, x)[self.axis]
-        return TRAIN if first + side <= self.cut else TEST if first >= self.cut else None
-
-
 @dataclass(frozen=True, kw_only=True)
 class RungRegions:
-    """Regions of one rung in the order of their rows: corners in tiles, tissue fraction."""
+    """Regions of one rung in the order of their rows.
+
+    Attributes:
+        stride: step between them, in tiles.
+        y, x: corners, in tiles.
+        tissue: tissue fraction.
+    """
 
     rung: Rung
     stride: int
@@ -55,19 +48,6 @@ class RungRegions:
 
     def __len__(self) -> int:
         return len(self.y)
-
-
-def find_area(fraction: np.ndarray, ladder: Ladder, test_fraction: float) -> Area:
-    """Cut a slide across its longer side so that about ``test_fraction`` of its tissue comes after the cut.
-
-    The cut is moved, where it must be, to leave room on both sides for the largest region that fits twice.
-    """
-    axis = int(fraction.shape[1] > fraction.shape[0])
-    length = fraction.shape[axis]
-    profile = np.cumsum(fraction.sum(1 - axis, dtype=np.float64))
-    cut = int(np.searchsorted(profile, (1 - test_fraction) * profile[-1])) + 1
-    room = max((rung.grid_side for rung in ladder.rungs if 2 * rung.grid_side <= length), default=0)
-    return Area(axis, int(np.clip(cut, room, length - room)))
 
 
 def window_mean(fraction: np.ndarray, y: np.ndarray, x: np.ndarray, side: int) -> np.ndarray:
@@ -113,14 +93,14 @@ def find_regions(
         most = settings.max_per_slide.get(rung.label)
         splits = np.array([area.split_of(a, b, side) or "" for a, b in zip(y, x)] if area else [TRAIN] * len(y), str)
         rank = _ranks(len(keep), f"{seed}:{slide}:{rung.label}")[keep]
-        rows = np.concatenate([_choose(np.flatnonzero(splits == name), rank, most) for name in (TRAIN, TEST)])
+        rows = np.concatenate([_choose(np.flatnonzero(splits == name), rank, most) for name in SPLITS])
         rows.sort()
         chosen.append(RungRegions(rung=rung, stride=stride, y=y[rows], x=x[rows], tissue=tissue[rows]))
     return chosen
 
 
 def _ranks(count: int, salt: str) -> np.ndarray:
-    """Return a random number for every place of a grid of regions, whether it has tissue or not; seeded by ``salt``."""
+    """Return a random number for every corner of a grid of regions, with tissue or without; seeded by ``salt``."""
     return np.random.default_rng(list(hashlib.sha256(salt.encode()).digest())).random(count)
 
 

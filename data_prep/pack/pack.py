@@ -18,8 +18,8 @@ from zipfile import BadZipFile
 import numpy as np
 
 from data_prep.execution.local import Died, Executor
+from data_prep.fold.area import Area
 from data_prep.fold.quadtree import crop_cells
-from data_prep.fold.regions import TEST, TRAIN, Area
 from data_prep.pack.shard_plan import ShardPlan, inputs_hash, planned, read_plan
 from data_prep.pack.splits import AREA, NOTHING, Split
 from data_prep.settings import PrepareSettings
@@ -27,7 +27,7 @@ from data_prep.slides.table import SlideSpec
 from data_prep.work.prepare_slide import IMAGES_NAME, slide_folder
 from zoomldm import __version__
 from zoomldm.data.manifest import MANIFEST_NAME, EncoderInfo, Manifest, ShardInfo
-from zoomldm.data.schema import IMAGE_EXTENSIONS, SampleMeta, encode_grid, make_key
+from zoomldm.data.schema import IMAGE_EXTENSIONS, TEST, TRAIN, SampleMeta, encode_grid, make_key
 from zoomldm.data.shards import column_path, write_column
 from zoomldm.encoder.stats import standardise
 from zoomldm.errors import DataError, UserError

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from data_prep.execution.local import Died, Executor
+from data_prep.fold.area import find_area
 from data_prep.fold.quadtree import union_of
-from data_prep.fold.regions import find_area, find_regions
+from data_prep.fold.regions import find_regions
 from data_prep.pack.splits import AREA, split_patients
 from data_prep.settings import PrepareSettings
 from data_prep.slides.readers.base import UnreadableError

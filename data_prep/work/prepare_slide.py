@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 
 from data_prep.execution.encoding.queue import TileQueue, get_encoder
+from data_prep.fold.area import find_area
 from data_prep.fold.quadtree import Fold, FoldResult, union_of
-from data_prep.fold.regions import RungRegions, find_area, find_regions
+from data_prep.fold.regions import RungRegions, find_regions
 from data_prep.report.qc import overlay
 from data_prep.settings import PrepareSettings
 from data_prep.slides.files import quick_hash, stamp_of

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-SPLITS = ("train", "test")
+TRAIN, TEST = SPLITS = ("train", "test")
 COLUMNS = ("image", "grid", "meta", "latent", "variants", "reference")
 IMAGE_EXTENSIONS = {"png": "png", "jpeg": "jpg"}
 MAX_SLIDE_NAME = 64  # so that KEY.FIELD stays within the 100 characters of a plain tar header

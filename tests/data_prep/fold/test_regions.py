@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_prep.fold.regions import Area, RegionSettings, corners, find_area, find_regions, stride_tiles, window_mean
+from data_prep.fold.area import Area, find_area
+from data_prep.fold.regions import RegionSettings, corners, find_regions, stride_tiles, window_mean
 from zoomldm.ladder import Ladder
 
 LADDER = Ladder(patch_px=8, num_rungs=4)
