@@ -11,7 +11,9 @@ from zoomldm.commands.check import combination_faults
 from zoomldm.errors import ConfigError
 
 CONF = cli.CONF
-GROUPS = ("model", "data", "encoder", "cond", "curriculum", "training", "fabric", "tracking", "features")
+GROUPS = (
+    "model", "data", "encoder", "cond", "curriculum", "schedule", "solver", "training", "fabric", "tracking", "features"
+)  # fmt: skip
 
 
 def options(group: str) -> list[str]:
@@ -30,6 +32,8 @@ def test_the_groups_of_the_readme_have_their_options():
         "encoder": {"hipt", "ctranspath", "stats"},
         "cond": {"film", "cnn", "mag", "pool", "none"},
         "curriculum": {"uniform", "proportional", "tempered", "coarse_to_fine", "fine_to_coarse"},
+        "schedule": {"scaled_linear", "linear", "squared_cosine"},
+        "solver": {"ddim", "ddim_even", "ddpm", "dpmpp"},
         "training": {"unified", "single"},
         "fabric": {"auto", "cpu", "gpu", "ddp"},
         "tracking": {"mlflow", "none"},
@@ -92,6 +96,25 @@ def test_the_papers_configuration():
     assert (cfg.data.ladder.patch_px, cfg.data.ladder.num_rungs) == (256, 8)
 
 
+@pytest.mark.parametrize(
+    ("model", "schedule", "solver"),
+    [
+        ("zoomldm", "scaled_linear", "ddim"),
+        ("zoomldm_small", "scaled_linear", "ddim"),
+        ("zoomldm_tiny", "scaled_linear", "ddim"),
+        ("edm", "linear", "ddim"),
+        ("edm_tiny", "linear", "ddim"),
+        ("edm_dit", "squared_cosine", "ddim_even"),
+        ("autoencoder_tiny", None, None),
+    ],
+)
+def test_a_model_brings_its_schedule_and_solver_and_the_command_line_may_name_others(model, schedule, solver):
+    (cfg,) = cli.compose_jobs("train", [f"model={model}"])
+    assert [cfg.get(group) and cfg[group].name for group in ("schedule", "solver")] == [schedule, solver]
+    (cfg,) = cli.compose_jobs("train", [f"model={model}", "schedule=linear", "solver=dpmpp"])
+    assert (cfg.schedule.name, cfg.solver.name) == ("linear", "dpmpp")
+
+
 def test_any_combination_composes_and_is_sensible_or_refused():
     wanted = product(options("model"), options("data"), ["film", "none"], ["unified", "single"])
     for model, data, cond, training in wanted:
@@ -112,6 +135,7 @@ def test_any_combination_composes_and_is_sensible_or_refused():
         (["model=edm_tiny", "cond=none"], "cond=none makes none"),
         (["training=single", "training.magnification=3"], "not on this ladder"),
         (["training=single"], "needs a magnification"),
+        (["model=autoencoder_tiny", "solver=dpmpp"], "solver=dpmpp: model=autoencoder_tiny diffuses nothing"),
     ],
 )
 def test_senseless_combinations_are_refused_with_a_reason(words, reason):

@@ -19,8 +19,10 @@ from torch.nn import functional
 from tests.golden.analytic import Vector, find_vectors
 from zoomldm.cond.vit import ViTConditioner
 from zoomldm.diffusion.guidance import guided
-from zoomldm.diffusion.schedules.base import linear, scaled_linear
-from zoomldm.diffusion.solvers.ddim import ddim, ddim_timesteps
+from zoomldm.diffusion.schedules.linear import Linear
+from zoomldm.diffusion.schedules.scaled_linear import ScaledLinear
+from zoomldm.diffusion.schedules.squared_cosine import SquaredCosine
+from zoomldm.diffusion.solvers.ddim import DDIM
 from zoomldm.encoder import ctranspath, hipt
 from zoomldm.model.autoencoder import Autoencoder
 from zoomldm.model.dit import DiT, sin_cos_positions
@@ -159,7 +161,7 @@ def _swap_neighbours(parameter: Tensor, axis: int) -> None:
 
 
 def ddim_errors(
-    vector: Vector, _: Path, *, schedule=scaled_linear, moved: int = 0, last: float | None = None, scale: float = 1.75
+    vector: Vector, _: Path, *, schedule=ScaledLinear, moved: int = 0, last: float | None = None, scale: float = 1.75
 ) -> Errors:
     about, noise = vector.model, schedule()
     condition = torch.tensor(about["cond"]).reshape(-1, 1, 1, 1)
@@ -168,9 +170,10 @@ def ddim_errors(
         return (1 - noise.alpha_bar(t, x)).sqrt() * x + 0.2 * c * torch.tanh(x)
 
     assert about["guidance_scale"] == 1.75
-    timesteps = ddim_timesteps(about["steps"]) + moved
     eps = guided(predict, condition, torch.full_like(condition, about["uncond"]), scale)
-    out = ddim(eps, vector.inputs["xT"], noise, timesteps, last_alpha_bar=last)
+    solver = _MovedDDIM(moved, last_alpha_bar=last)
+    out = solver.solve(eps, vector.inputs["xT"], noise, num_steps=about["steps"])
+    timesteps = solver.timesteps(about["steps"], noise.num_timesteps)
     visited = vector.outputs["timesteps"].flatten().sort().values
     return {
         "betas": (vector.error("betas", noise.betas), 1e-6),
@@ -178,6 +181,15 @@ def ddim_errors(
         "timesteps": (float((timesteps - visited).abs().max()), 0.0),
         "out": (vector.error("out", out), 2e-5),
     }
+
+
+class _MovedDDIM(DDIM):
+    def __init__(self, moved: int, **arguments) -> None:
+        super().__init__(**arguments)
+        self.moved = moved
+
+    def timesteps(self, num_steps: int, num_timesteps: int) -> Tensor:
+        return super().timesteps(num_steps, num_timesteps) + self.moved
 
 
 # --- the later official model -----------------------------------------------------------------------------------------
@@ -216,9 +228,8 @@ def dit_errors(
 ) -> Errors:
     dims, about, inputs = infer_dit(shapes(vector)), vector.model, vector.inputs
     names = ("num_rungs", "num_tokens", "token_dim", "width", "depth")
-    dit = DiT(heads=heads or about["num_heads"], **{name: dims[name] for name in names}).eval()
-    if schedule:
-        dit.schedule = schedule
+    sizes = {name: dims[name] for name in names}
+    dit = DiT(heads=heads or about["num_heads"], schedule=schedule or SquaredCosine(), **sizes).eval()
     load_family(dit, DIT, dims, save(vector, folder, nest="ema"))
     if eps:
         set_eps(dit, nn.LayerNorm, eps)
@@ -226,7 +237,8 @@ def dit_errors(
     out = dit(inputs["x"].mT, t, rung).mT
     table = sin_cos_positions(dims["num_tokens"], dims["width"])
     dit.pos_embed.copy_(torch.cat(table.chunk(2, 1)[::-1], 1) if swapped else table)
-    sampled = dit.denoise(inputs["z"].mT, rung, num_steps=20).mT
+    official = DDIM(spacing="even", last_alpha_bar=1.0)
+    sampled = dit.denoise(inputs["z"].mT, rung, solver=official, num_steps=20, guidance_scale=1.0).mT
     return {
         "out": (vector.error("out", out, channel_axis=1), 1e-5),
         "out_sincos": (vector.error("out_sincos", dit(inputs["x"].mT, t, rung).mT, channel_axis=1), 1e-5),
@@ -259,7 +271,7 @@ CONTROLS: dict[str, dict[str, dict]] = {
         "merging row by row": {"merged_by_rows": True},
     },
     "ddim": {
-        "linear schedule": {"schedule": linear},
+        "linear schedule": {"schedule": Linear},
         "timesteps from 0": {"moved": -1},
         "last alpha-bar 1": {"last": 1.0},
         "guidance 1.5": {"scale": 1.5},
@@ -271,7 +283,7 @@ CONTROLS: dict[str, dict[str, dict]] = {
     },
     "zoomldm_cdm_dit": {
         "2 heads": {"heads": 2},
-        "linear schedule": {"schedule": linear()},
+        "linear schedule": {"schedule": Linear()},
         "norm eps 1e-5": {"eps": 1e-5},
         "cosine before sine": {"swapped": True},
     },

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoomldm.config import CONF, Option
+from zoomldm.config import Option
 from zoomldm.errors import ConfigError, DataError, near_match
 from zoomldm.files import sha256_of
 from zoomldm.ladder import Ladder
@@ -16,8 +16,11 @@ if TYPE_CHECKING:
     from zoomldm.cond.base import Conditioner
     from zoomldm.curriculum.base import Curriculum
     from zoomldm.data.manifest import Manifest
+    from zoomldm.diffusion.schedules.base import NoiseSchedule
+    from zoomldm.diffusion.solvers.base import Solver
     from zoomldm.encoder.base import Encoder
     from zoomldm.model.autoencoder import Autoencoder
+    from zoomldm.model.dit import DiT
     from zoomldm.model.edm import EDM
     from zoomldm.model.trainable import Trainable
     from zoomldm.model.zoomldm import ZoomLDM
@@ -72,27 +75,12 @@ def make_autoencoder(model: Any) -> Autoencoder:
 
 
 def option_of(cfg: Any, group: str, allow: Sequence[str] = ()) -> Option:
-    """Return the option that a configuration names for a group; a stored one may be older than ``_target_``.
+    """Return the option that a configuration names for a group.
 
     Args:
         allow: packages besides ours whose classes may be named, from this command line.
     """
-    section = plain(cfg[group])
-    if "_target_" not in section:
-        section = _with_class(group, section)
-    return Option(group, section, tuple(allow))
-
-
-def _with_class(group: str, section: Mapping[str, Any]) -> dict[str, Any]:
-    """Bring an option of a configuration that was stored by name alone up to its YAML of today."""
-    import yaml
-
-    path = CONF / group / f"{section['name']}.yaml"
-    if not path.is_file():
-        known = [one.stem for one in path.parent.glob("*.yaml")]
-        raise ConfigError(f"{group}={section['name']}: no such option;{near_match(section['name'], known)}")
-    today = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return {key: section.get(key, value) for key, value in today.items()}
+    return Option(group, plain(cfg[group]), tuple(allow))
 
 
 def make_conditioner(cond: Option, tokens: Mapping[str, Any], *, num_rungs: int, grid_dim: int) -> Conditioner:
@@ -128,7 +116,6 @@ def make_unet(cfg: Any, *, context_dim: int):
 
 def make_zoomldm(cfg: Any, *, num_rungs: int, grid_dim: int, latent_scale: float, allow: Sequence[str] = ()) -> ZoomLDM:
     """Build an untrained ZoomLDM: conditioner and U-Net, with the facts that the data set decides."""
-    from zoomldm.diffusion.schedules.base import scaled_linear
     from zoomldm.model.zoomldm import ZoomLDM
 
     cond = option_of(cfg, "cond", allow)
@@ -138,16 +125,13 @@ def make_zoomldm(cfg: Any, *, num_rungs: int, grid_dim: int, latent_scale: float
         make_unet(cfg, context_dim=conditioner.token_dim),
         latent_shape=(cfg.model.latent_channels, cfg.model.latent_px, cfg.model.latent_px),
         latent_scale=latent_scale,
-        schedule=scaled_linear(
-            cfg.diffusion.num_timesteps, beta_start=cfg.diffusion.beta_start, beta_end=cfg.diffusion.beta_end
-        ),
+        schedule=schedule_of(cfg, allow),
         drop_probability=cfg.diffusion.dropout_p,
     )
 
 
-def make_edm(cfg: Any, *, num_rungs: int, num_tokens: int, token_dim: int) -> EDM:
+def make_edm(cfg: Any, *, num_rungs: int, num_tokens: int, token_dim: int, allow: Sequence[str] = ()) -> EDM | DiT:
     """Build an untrained embedding diffusion model (``model.arch``: transformer or dit) for a conditioner's tokens."""
-    from zoomldm.diffusion.schedules.base import linear, squared_cosine
     from zoomldm.model.dit import DiT
     from zoomldm.model.edm import EDM
 
@@ -159,12 +143,24 @@ def make_edm(cfg: Any, *, num_rungs: int, num_tokens: int, token_dim: int) -> ED
         "depth": cfg.model.depth,
         "heads": cfg.model.num_heads,
     }
-    if cfg.model.arch == "dit":
-        return DiT(**sizes, schedule=squared_cosine(cfg.diffusion.num_timesteps))
-    if cfg.model.arch != "transformer":
+    kinds = {"transformer": EDM, "dit": DiT}
+    if cfg.model.arch not in kinds:
         raise ConfigError(f"model.arch={cfg.model.arch}: expected transformer or dit")
-    schedule = linear(cfg.diffusion.num_timesteps, beta_start=cfg.diffusion.beta_start, beta_end=cfg.diffusion.beta_end)
-    return EDM(**sizes, schedule=schedule)
+    return kinds[cfg.model.arch](**sizes, schedule=schedule_of(cfg, allow))
+
+
+def schedule_of(cfg: Any, allow: Sequence[str] = ()) -> NoiseSchedule:
+    """Build the noise schedule that a model learns under."""
+    from zoomldm.diffusion.schedules.base import NoiseSchedule
+
+    return option_of(cfg, "schedule", allow).make(NoiseSchedule)
+
+
+def solver_of(cfg: Any, allow: Sequence[str] = ()) -> Solver:
+    """Build the solver that samples are drawn with."""
+    from zoomldm.diffusion.solvers.base import Solver
+
+    return option_of(cfg, "solver", allow).make(Solver)
 
 
 # --- trained models, from runs and published files --------------------------------------------------------------------
@@ -345,7 +341,11 @@ def _edm_trainable(cfg: Any, manifest: Manifest) -> Trainable:
     )
     conditioner = loaded.module.conditioner
     edm = make_edm(
-        cfg, num_rungs=len(manifest.ladder), num_tokens=conditioner.num_tokens, token_dim=conditioner.token_dim
+        cfg,
+        num_rungs=len(manifest.ladder),
+        num_tokens=conditioner.num_tokens,
+        token_dim=conditioner.token_dim,
+        allow=cfg.get("allow_code") or (),
     )
     if cfg.model.init:
         from zoomldm.stages.published import load_edm_file

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 EXIT_USER_ERROR = 2
 RENAMED: dict[str, str] = {
+    "diffusion.num_timesteps": "schedule.num_timesteps",
+    "diffusion.beta_start": "schedule.beta_start",
+    "diffusion.beta_end": "schedule.beta_end",
     "data.tissue.preset": "tissue",
     "data.tissue.chroma_floor": "tissue.chroma_floor",
     "data.tissue.chroma_ceiling": "tissue.chroma_ceiling",

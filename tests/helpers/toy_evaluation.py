@@ -80,7 +80,7 @@ class ToyModel(torch.nn.Module):
             return torch.zeros(len(rung), 3, 16, 16)
         return torch.nn.functional.avg_pool2d(grids[0].values / 127.5 - 1, 2)
 
-    def sample(self, tokens, sample_numbers, *, seed, num_steps, guidance_scale):
+    def sample(self, tokens, sample_numbers, *, seed, solver, num_steps, guidance_scale):
         self.num_calls += 1
         draws = [torch.Generator().manual_seed(seed + int(number)) for number in sample_numbers]
         noise = torch.stack([torch.randn(3, 16, 16, generator=draw) for draw in draws])
@@ -90,7 +90,7 @@ class ToyModel(torch.nn.Module):
 class ToyEDM(torch.nn.Module):
     """Return latents of patches that nobody trained on."""
 
-    def sample(self, rung, sample_numbers, *, seed, num_steps, guidance_scale):
+    def sample(self, rung, sample_numbers, *, seed, solver, num_steps, guidance_scale):
         pixels = torch.from_numpy(toy_patches(len(rung), seed=999)).permute(0, 3, 1, 2).float()
         return torch.nn.functional.avg_pool2d(pixels / 127.5 - 1, 2)
 

@@ -47,6 +47,12 @@ def combination_faults(cfg: Any) -> list[str]:
                 ladder.rung_of(cfg.training.magnification)
             except UserError as error:
                 faults.append(f"training.{error}")
+    if cfg.model.kind == "autoencoder":
+        faults += [
+            f"{group}={cfg[group].name}: model={cfg.model.name} diffuses nothing, so it has no effect; leave it out"
+            for group in ("schedule", "solver")
+            if cfg.get(group)
+        ]
     if cfg.model.kind == "edm" and not _reads_grids(cfg):
         faults.append(
             f"model={cfg.model.name} cond={cfg.cond.name}: an embedding diffusion model learns tokens made from "

@@ -108,12 +108,14 @@ def vit_summarizer_cost() -> Cost:
 
 def token_model_costs() -> list[Cost]:
     """The embedding diffusion models, one step: ours on 64 tokens, the later DiT on 65."""
+    from zoomldm.diffusion.schedules.linear import Linear
     from zoomldm.model.dit import DiT
     from zoomldm.model.edm import EDM
 
+    schedule = Linear()
     with torch.device("meta"):
-        edm = EDM(num_rungs=NUM_RUNGS, num_tokens=NUM_TOKENS, token_dim=TOKEN_DIM).train()
-        dit = DiT().eval()
+        edm = EDM(num_rungs=NUM_RUNGS, num_tokens=NUM_TOKENS, token_dim=TOKEN_DIM, schedule=schedule).train()
+        dit = DiT(schedule=schedule).eval()
         t, rung = torch.zeros(1), torch.zeros(1, dtype=torch.int64)
         x, y = torch.empty(1, NUM_TOKENS, TOKEN_DIM), torch.empty(1, NUM_TOKENS + 1, TOKEN_DIM)
         return [

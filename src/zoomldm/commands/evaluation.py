@@ -63,11 +63,14 @@ class LoadedRun:
         self.autoencoder = build.load_autoencoder(self.cfg)
         self.edm = self._edm(runs, settings) if wants_edm else None
         self.device = device_of(settings.device)
-        sampling = self.edm.cfg.sampling if self.edm else self.cfg.sampling
+        edm_cfg = self.edm.cfg if self.edm else self.cfg
+        sampling = edm_cfg.sampling
         self.generator = PatchGenerator(
             self.model.module,
             self.autoencoder.module,
             edm=self.edm and self.edm.module,
+            solver=build.solver_of(self.cfg),
+            edm_solver=build.solver_of(edm_cfg),
             steps=settings.steps or self.cfg.sampling.steps,
             guidance_scale=_chosen(settings.guidance_scale, self.cfg.sampling.guidance_scale),
             edm_steps=settings.steps or sampling.steps,

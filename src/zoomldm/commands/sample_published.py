@@ -6,6 +6,7 @@ from typing import Any
 from zoomldm import build
 from zoomldm.commands.evaluation import device_of, write_samples
 from zoomldm.data.manifest import Manifest
+from zoomldm.diffusion.solvers.ddim import DDIM
 from zoomldm.ladder import Ladder
 from zoomldm.sampling.generator import PatchGenerator
 from zoomldm.stages.published import load_published
@@ -34,6 +35,7 @@ def sample(cfg: Any) -> list[Path]:
         published.model,
         published.autoencoder,
         edm=published.edm,
+        edm_solver=DDIM(spacing="even", last_alpha_bar=1.0),
         steps=cfg.sampling.steps or STEPS,
         guidance_scale=GUIDANCE_SCALE if cfg.sampling.guidance_scale is None else cfg.sampling.guidance_scale,
         edm_steps=EDM_STEPS,

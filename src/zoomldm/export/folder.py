@@ -24,7 +24,6 @@ from zoomldm.runs.run import Run, find_run
 from zoomldm.weights.read import weight_file
 
 EDM_SIZES = ("arch", "width", "depth", "num_heads")
-SCHEDULE = ("num_timesteps", "beta_start", "beta_end")
 NOT_SIZES = ("loss", "tokens", "init", "weights")
 """Keys of a model's configuration that say nothing of its sizes."""
 
@@ -109,10 +108,7 @@ def make_pipeline(source: Source) -> Any:
     )
     summarizer.conditioner.load_state_dict(model.conditioner.state_dict())
     scheduler = DDIMScheduler(
-        cfg.diffusion.num_timesteps,
-        cfg.diffusion.beta_start,
-        cfg.diffusion.beta_end,
-        "scaled_linear",
+        **model.schedule.diffusers_arguments(),
         steps_offset=1,
         set_alpha_to_one=False,
         clip_sample=False,
@@ -157,7 +153,8 @@ def _edm(source: Source) -> Any:
     edm, cfg = source.edm.module, source.edm.cfg
     exported = TokenDiffusion(
         model={key: cfg.model[key] for key in EDM_SIZES},
-        diffusion={key: cfg.diffusion[key] for key in SCHEDULE},
+        schedule=dict(build.option_of(cfg, "schedule").section),
+        solver=dict(build.option_of(cfg, "solver").section),
         num_rungs=edm.num_rungs,
         num_tokens=edm.num_tokens,
         token_dim=edm.token_dim,

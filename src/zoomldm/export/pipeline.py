@@ -55,7 +55,8 @@ class TokenDiffusion(ModelMixin, ConfigMixin):
     """The embedding diffusion model of an exported model, with its token statistics: magnification to tokens.
 
     Args:
-        model: arch, width, depth and num_heads, as in ``conf/model/edm.yaml``; diffusion: its schedule.
+        model: arch, width, depth and num_heads, as in ``conf/model/edm.yaml``.
+        schedule, solver: as in ``conf/schedule`` and ``conf/solver``; their classes must be ours.
         num_steps, guidance_scale: how it is sampled.
     """
 
@@ -63,7 +64,8 @@ class TokenDiffusion(ModelMixin, ConfigMixin):
     def __init__(
         self,
         model: dict[str, Any],
-        diffusion: dict[str, Any],
+        schedule: dict[str, Any],
+        solver: dict[str, Any],
         num_rungs: int,
         num_tokens: int,
         token_dim: int,
@@ -72,18 +74,26 @@ class TokenDiffusion(ModelMixin, ConfigMixin):
     ) -> None:
         super().__init__()
         self.edm = build.make_edm(
-            _section({"model": model, "diffusion": diffusion}),
+            _section({"model": model, "schedule": schedule}),
             num_rungs=num_rungs,
             num_tokens=num_tokens,
             token_dim=token_dim,
         )
+        self.solver = build.solver_of(_section({"solver": solver}))
 
     @torch.no_grad()
     def forward(self, rung: Tensor, generator: torch.Generator | list[torch.Generator] | None = None) -> Tensor:
         """Draw tokens `n k d` for rungs (n,)."""
         shape = (len(rung), self.edm.num_tokens, self.edm.token_dim)
         noise = randn_tensor(shape, generator=generator, device=rung.device, dtype=torch.float32)
-        return self.edm.denoise(noise, rung, num_steps=self.config.num_steps, guidance_scale=self.config.guidance_scale)
+        return self.edm.denoise(
+            noise,
+            rung,
+            solver=self.solver,
+            num_steps=self.config.num_steps,
+            guidance_scale=self.config.guidance_scale,
+            noise=lambda step: randn_tensor(shape, generator=generator, device=rung.device, dtype=torch.float32),
+        )
 
 
 class PatchAutoencoder(ModelMixin, ConfigMixin):

@@ -9,25 +9,24 @@ Legend: b batch, n condition tokens, d their width, e width of the transformer.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from zoomldm.diffusion.guidance import guided
-from zoomldm.diffusion.noise import keyed_normal
-from zoomldm.diffusion.schedules.base import NoiseSchedule, squared_cosine
-from zoomldm.diffusion.solvers.ddim import ddim
+from zoomldm.diffusion.schedules.base import NoiseSchedule
+from zoomldm.model.token_model import TokenModel
 
 NUM_FREQUENCIES = 256
 
 
-class DiT(nn.Module):
-    """Predict the clean tokens from noisy ones, and sample tokens.
+class DiT(TokenModel):
+    """A DiT over raw tokens; a dropped magnification adds nothing to the timestep's embedding.
+
+    The official model (65 tokens of 512) was trained without dropped magnifications: for its weights the guidance scale
+    must be 1.
 
     Args:
-        num_tokens, token_dim: of the conditioner whose tokens are modelled (the official one: 65 of 512).
         width, depth, heads: e, number of layers and attention heads (DiT-B: 768, 12, 12).
     """
 
@@ -40,25 +39,16 @@ class DiT(nn.Module):
         width: int = 768,
         depth: int = 12,
         heads: int = 12,
-        schedule: NoiseSchedule | None = None,
+        schedule: NoiseSchedule,
     ) -> None:
-        super().__init__()
-        self.num_rungs = num_rungs
-        self.num_tokens = num_tokens
-        self.token_dim = token_dim
+        super().__init__(num_rungs=num_rungs, num_tokens=num_tokens, token_dim=token_dim, schedule=schedule)
         self.width = width
-        self.schedule = schedule if schedule is not None else squared_cosine()
         self.x_embedder = nn.Linear(token_dim, width)
         self.t_embedder = _Embedder(mlp=_mlp(NUM_FREQUENCIES, width, width, nn.SiLU()))
         self.y_embedder = _Embedder(embedding_table=nn.Embedding(num_rungs, width))
         self.register_buffer("pos_embed", sin_cos_positions(num_tokens, width)[None])
         self.blocks = nn.ModuleList([DiTBlock(width, heads) for _ in range(depth)])
         self.final_layer = FinalLayer(width, 2 * token_dim)
-
-    @property
-    def null_rung(self) -> int:
-        """The rung that stands for a dropped magnification; it adds nothing to the timestep's embedding."""
-        return self.num_rungs
 
     def forward(self, x: Tensor, t: Tensor, rung: Tensor) -> Tensor:
         """Give `b n 2d`, the clean tokens and then the variance, for noisy tokens `b n d` at timesteps t (b,)."""
@@ -71,39 +61,7 @@ class DiT(nn.Module):
         return self.final_layer(h, condition)
 
     def predict_x0(self, x: Tensor, t: Tensor, rung: Tensor) -> Tensor:
-        """Give the clean tokens `b n d` for noisy ones at timesteps t (b,) and rungs (b,)."""
         return self(x, t, rung)[..., : self.token_dim]
-
-    def standardise(self, tokens: Tensor) -> Tensor:
-        """Leave tokens as they are: this model learns them raw."""
-        return tokens.float()
-
-    def fit_statistics(self, token_batches: Iterable[Tensor]) -> None:
-        """Do nothing: there are no statistics."""
-
-    @torch.no_grad()
-    def sample(
-        self,
-        rung: Tensor,
-        sample_numbers: Tensor,
-        *,
-        seed: int,
-        num_steps: int = 200,
-        guidance_scale: float = 1.0,
-    ) -> Tensor:
-        """Draw tokens `b n d` for rungs (b,); the initial noise of each sample is keyed by (seed, its number).
-
-        The official model was trained without dropped magnifications: for its weights guidance_scale must be 1.
-        """
-        noise = keyed_normal(seed, sample_numbers, (self.num_tokens, self.token_dim), stream="token sampling")
-        return self.denoise(noise, rung, num_steps=num_steps, guidance_scale=guidance_scale)
-
-    @torch.no_grad()
-    def denoise(self, noise: Tensor, rung: Tensor, *, num_steps: int = 200, guidance_scale: float = 1.0) -> Tensor:
-        """Follow the official sampler from noise `b n d` to tokens: DDIM, evenly spaced timesteps, to alpha-bar 1."""
-        predict = guided(self.predict_x0, rung, torch.full_like(rung, self.null_rung), guidance_scale)
-        timesteps = even_timesteps(num_steps, self.schedule.num_timesteps)
-        return ddim(predict, noise, self.schedule, timesteps, predicts="x0", last_alpha_bar=1.0)
 
 
 class DiTBlock(nn.Module):
@@ -198,14 +156,3 @@ def timestep_frequencies(t: Tensor, dim: int = NUM_FREQUENCIES) -> Tensor:
     frequencies = torch.exp(-math.log(10_000) * torch.arange(half, device=t.device, dtype=torch.float32) / half)
     angles = t.float()[:, None] * frequencies
     return torch.cat([angles.cos(), angles.sin()], dim=1)
-
-
-def even_timesteps(num_steps: int, num_timesteps: int = 1000) -> Tensor:
-    """Choose timesteps evenly from 0 to the last, both included, ascending int64 (num_steps,).
-
-    200 of 1000 have strides of 5 and 6.
-    """
-    if not 2 <= num_steps <= num_timesteps:
-        raise ValueError(f"num_steps must lie between 2 and {num_timesteps}, got {num_steps}")
-    stride = (num_timesteps - 1) / (num_steps - 1)
-    return torch.tensor([round(i * stride) for i in range(num_steps)])

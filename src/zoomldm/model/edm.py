@@ -16,20 +16,19 @@ from torch import Tensor, nn
 
 from zoomldm.cond.base import Conditioner
 from zoomldm.data.batch import Batch
-from zoomldm.diffusion.guidance import drop_condition, guided
+from zoomldm.diffusion.guidance import drop_condition
 from zoomldm.diffusion.losses import x0_loss
 from zoomldm.diffusion.noise import keyed_dropout, keyed_normal, keyed_timesteps
-from zoomldm.diffusion.schedules.base import NoiseSchedule, linear
-from zoomldm.diffusion.solvers.ddim import ddim, ddim_timesteps
+from zoomldm.diffusion.schedules.base import NoiseSchedule
 from zoomldm.errors import ConfigError
+from zoomldm.model.token_model import TokenModel
 from zoomldm.model.trainable import Trainable
 
 
-class EDM(nn.Module):
-    """Predict the clean standardised tokens, and sample tokens.
+class EDM(TokenModel):
+    """A transformer over standardised tokens.
 
     Args:
-        num_tokens, token_dim: of the conditioner whose tokens are modelled.
         width, depth, heads: e, number of layers and attention heads of the transformer.
     """
 
@@ -45,14 +44,10 @@ class EDM(nn.Module):
         width: int = 768,
         depth: int = 12,
         heads: int = 12,
-        schedule: NoiseSchedule | None = None,
+        schedule: NoiseSchedule,
     ) -> None:
-        super().__init__()
-        self.num_rungs = num_rungs
-        self.num_tokens = num_tokens
-        self.token_dim = token_dim
+        super().__init__(num_rungs=num_rungs, num_tokens=num_tokens, token_dim=token_dim, schedule=schedule)
         self.width = width
-        self.schedule = schedule if schedule is not None else linear()
         self.register_buffer("token_mean", torch.zeros(token_dim))
         self.register_buffer("token_std", torch.ones(token_dim))
         self.input = nn.Linear(token_dim, width)
@@ -72,13 +67,7 @@ class EDM(nn.Module):
         nn.init.zeros_(self.output.weight)
         nn.init.zeros_(self.output.bias)
 
-    @property
-    def null_rung(self) -> int:
-        """The rung that stands for a dropped magnification."""
-        return self.num_rungs
-
     def predict_x0(self, x: Tensor, t: Tensor, rung: Tensor) -> Tensor:
-        """Give the clean standardised tokens `b n d` for noisy ones at timesteps t (b,) and rungs (b,)."""
         context = torch.stack([self.magnification(rung), self.timestep(_sinusoids(t, self.width))], dim=1)
         h = torch.cat([context, self.input(x) + self.position], dim=1)
         for layer in self.layers:
@@ -90,7 +79,6 @@ class EDM(nn.Module):
         return (tokens.float() - self.token_mean) / self.token_std
 
     def unstandardise(self, tokens: Tensor) -> Tensor:
-        """Undo `standardise`."""
         return tokens * self.token_std + self.token_mean
 
     @torch.no_grad()
@@ -109,30 +97,6 @@ class EDM(nn.Module):
         std = (squares / count - mean.square()).clamp(min=0).sqrt()
         self.token_mean.copy_(mean)
         self.token_std.copy_(torch.where(std > 1e-6, std, torch.ones_like(std)))
-
-    @torch.no_grad()
-    def sample(
-        self,
-        rung: Tensor,
-        sample_numbers: Tensor,
-        *,
-        seed: int,
-        num_steps: int = 50,
-        guidance_scale: float = 1.75,
-    ) -> Tensor:
-        """Draw tokens `b n d` for rungs (b,), as the conditioner would give them.
-
-        The initial noise of each sample is keyed by (seed, its number).
-        """
-        noise = keyed_normal(seed, sample_numbers, (self.num_tokens, self.token_dim), stream="token sampling")
-        return self.denoise(noise, rung, num_steps=num_steps, guidance_scale=guidance_scale)
-
-    @torch.no_grad()
-    def denoise(self, noise: Tensor, rung: Tensor, *, num_steps: int = 50, guidance_scale: float = 1.75) -> Tensor:
-        """Follow the sampler from standard noise `b n d` to tokens, as the conditioner would give them."""
-        predict = guided(self.predict_x0, rung, torch.full_like(rung, self.null_rung), guidance_scale)
-        timesteps = ddim_timesteps(num_steps, self.schedule.num_timesteps)
-        return self.unstandardise(ddim(predict, noise, self.schedule, timesteps, predicts="x0"))
 
 
 class EDMTrainable(Trainable):

@@ -16,8 +16,8 @@ from zoomldm.data.batch import Batch, GridGroup
 from zoomldm.diffusion.guidance import drop_condition, guided
 from zoomldm.diffusion.losses import eps_loss
 from zoomldm.diffusion.noise import keyed_dropout, keyed_normal, keyed_timesteps
-from zoomldm.diffusion.schedules.base import NoiseSchedule, scaled_linear
-from zoomldm.diffusion.solvers.ddim import ddim, ddim_timesteps
+from zoomldm.diffusion.schedules.base import NoiseSchedule
+from zoomldm.diffusion.solvers.base import Solver
 from zoomldm.model.trainable import Trainable
 
 
@@ -43,13 +43,13 @@ class ZoomLDM(Trainable):
         *,
         latent_shape: Sequence[int],
         latent_scale: float,
-        schedule: NoiseSchedule | None = None,
+        schedule: NoiseSchedule,
         drop_probability: float = 0.1,
     ) -> None:
         super().__init__()
         self.conditioner = conditioner
         self.unet = unet
-        self.schedule = schedule if schedule is not None else scaled_linear()
+        self.schedule = schedule
         self.latent_shape = tuple(latent_shape)
         self.latent_scale = float(latent_scale)
         self.drop_probability = drop_probability if conditioner.uses_condition else 0.0
@@ -83,20 +83,30 @@ class ZoomLDM(Trainable):
         sample_numbers: Tensor,
         *,
         seed: int,
-        num_steps: int = 50,
-        guidance_scale: float = 1.75,
+        solver: Solver,
+        num_steps: int,
+        guidance_scale: float,
     ) -> Tensor:
         """Draw latents `b c h w`, unscaled: what the autoencoder decodes.
 
-        The initial noise of each sample is keyed by (seed, its number), so that a sample does not depend on the batch
-        it is drawn in. Without a condition there is one pass a step and guidance_scale means nothing.
+        All noise of a sample is keyed by (seed, its number), so that a sample does not depend on the batch it is drawn
+        in. Without a condition there is one pass a step and guidance_scale means nothing.
         """
         null = self.conditioner.null_tokens(len(tokens))
         scale = guidance_scale if self.conditioner.uses_condition else 1.0
         predict = guided(self.predict_eps, tokens, null.to(tokens.dtype), scale)
-        noise = keyed_normal(seed, sample_numbers, self.latent_shape, stream="sampling")
-        timesteps = ddim_timesteps(num_steps, self.schedule.num_timesteps)
-        return ddim(predict, noise, self.schedule, timesteps) / self.latent_scale
+
+        def noise(stream: str) -> Tensor:
+            return keyed_normal(seed, sample_numbers, self.latent_shape, stream=stream)
+
+        latents = solver.solve(
+            predict,
+            noise("sampling"),
+            self.schedule,
+            num_steps=num_steps,
+            noise=lambda step: noise(f"sampling step {step}"),
+        )
+        return latents / self.latent_scale
 
     def extra_state(self) -> dict[str, Any]:
         return {

@@ -17,6 +17,7 @@ from typing import Any
 
 from zoomldm.errors import ConfigError, UserError, near_match
 from zoomldm.files import write_atomically, write_json
+from zoomldm.runs.upgrade import upgraded
 from zoomldm.launch.processes import is_first_process
 from zoomldm.runs.provenance import provenance
 from zoomldm.runs.records import MetricsLog
@@ -252,4 +253,4 @@ def _to_yaml(config: Mapping[str, Any]) -> str:
 def _from_yaml(path: Path) -> dict[str, Any]:
     import yaml
 
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
+    return upgraded(yaml.safe_load(path.read_text(encoding="utf-8")))

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from zoomldm.data.batch import Batch
+from zoomldm.diffusion.solvers.base import Solver
+from zoomldm.diffusion.solvers.ddim import DDIM
 from zoomldm.errors import UserError
 
 
@@ -23,7 +25,14 @@ class LatentModel(Protocol):
         """Summarise grids to tokens `b n d`."""
 
     def sample(
-        self, tokens: Tensor, sample_numbers: Tensor, *, seed: int, num_steps: int, guidance_scale: float
+        self,
+        tokens: Tensor,
+        sample_numbers: Tensor,
+        *,
+        seed: int,
+        solver: Solver,
+        num_steps: int,
+        guidance_scale: float,
     ) -> Tensor:
         """Draw unscaled latents `b c h w`; each a pure function of (seed, its sample number, its tokens)."""
 
@@ -32,7 +41,14 @@ class TokenModel(Protocol):
     """What is asked of the embedding diffusion model."""
 
     def sample(
-        self, rung: Tensor, sample_numbers: Tensor, *, seed: int, num_steps: int, guidance_scale: float
+        self,
+        rung: Tensor,
+        sample_numbers: Tensor,
+        *,
+        seed: int,
+        solver: Solver,
+        num_steps: int,
+        guidance_scale: float,
     ) -> Tensor:
         """Draw tokens `b n d` for rungs (b,)."""
 
@@ -48,7 +64,7 @@ class Decoder(Protocol):
 
 
 class PatchGenerator:
-    """Turn conditions into uint8 patches by DDIM, guidance and the autoencoder.
+    """Turn conditions into uint8 patches by a solver, guidance and the autoencoder.
 
     The same seed and sample numbers give the same patches; batches of another size change no more than rounding does.
     """
@@ -59,6 +75,8 @@ class PatchGenerator:
         autoencoder: Decoder,
         *,
         edm: TokenModel | None = None,
+        solver: Solver | None = None,
+        edm_solver: Solver | None = None,
         steps: int = 50,
         guidance_scale: float = 1.75,
         edm_steps: int | None = None,
@@ -67,6 +85,7 @@ class PatchGenerator:
         device: str | torch.device = "cpu",
     ) -> None:
         self.model, self.autoencoder, self.edm = model, autoencoder, edm
+        self.solver, self.edm_solver = solver or DDIM(), edm_solver or DDIM()
         self.steps, self.guidance_scale, self.seed = steps, guidance_scale, seed
         self.edm_steps = steps if edm_steps is None else edm_steps
         self.edm_guidance_scale = guidance_scale if edm_guidance_scale is None else edm_guidance_scale
@@ -104,6 +123,7 @@ class PatchGenerator:
             rungs,
             numbers,
             seed=self.seed,
+            solver=self.edm_solver,
             num_steps=self.edm_steps,
             guidance_scale=self.edm_guidance_scale,
         )
@@ -116,6 +136,7 @@ class PatchGenerator:
             tokens,
             self._numbers(sample_numbers),
             seed=self.seed,
+            solver=self.solver,
             num_steps=self.steps,
             guidance_scale=self.guidance_scale,
         )

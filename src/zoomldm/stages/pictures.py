@@ -63,7 +63,7 @@ def make_pictures(cfg: Any, manifest: Any, folder: Path, trainable: Trainable, d
 
     An embedding diffusion model makes tokens, which only its ZoomLDM turns into patches; evaluation does that.
     """
-    from zoomldm.build import load_autoencoder
+    from zoomldm.build import load_autoencoder, solver_of
     from zoomldm.sampling.generator import PatchGenerator
 
     split = "test" if any(manifest.counts.get("test", {}).values()) else "train"
@@ -75,6 +75,7 @@ def make_pictures(cfg: Any, manifest: Any, folder: Path, trainable: Trainable, d
     generator = PatchGenerator(
         trainable,
         load_autoencoder(cfg).module,
+        solver=solver_of(cfg),
         steps=cfg.sampling.steps,
         guidance_scale=cfg.sampling.guidance_scale,
         seed=cfg.seed,

@@ -13,6 +13,8 @@ import torch
 
 from zoomldm.cond.base import Conditioner
 from zoomldm.cond.vit import ViTConditioner
+from zoomldm.diffusion.schedules.scaled_linear import ScaledLinear
+from zoomldm.diffusion.schedules.squared_cosine import SquaredCosine
 from zoomldm.errors import ConfigError, WeightsError
 from zoomldm.model.autoencoder import Autoencoder
 from zoomldm.model.dit import DiT
@@ -149,6 +151,7 @@ def dit_of_file(path: str | Path) -> tuple[DiT, LoadReport]:
         width=dims["width"],
         depth=dims["depth"],
         heads=DIT_HEADS[dims["width"]],
+        schedule=SquaredCosine(),
     )
     return dit.eval(), load_dit(dit, path, tensors=tensors)
 
@@ -175,7 +178,13 @@ def load_published(path: str | Path, *, edm_path: str | Path | None = None, late
     )
     unet_dims = dims_in_file(path, UNET, tensors)
     unet = build_unet(sample_size=latent_px, **unet_dims)
-    model = ZoomLDM(conditioner, unet, latent_shape=(unet_dims["in_channels"], latent_px, latent_px), latent_scale=1.0)
+    model = ZoomLDM(
+        conditioner,
+        unet,
+        latent_shape=(unet_dims["in_channels"], latent_px, latent_px),
+        latent_scale=1.0,
+        schedule=ScaledLinear(),
+    )
     autoencoder, vq_report = autoencoder_of_file(path, tensors=tensors)
     reports = [
         load_unet(unet, path, tensors=tensors),

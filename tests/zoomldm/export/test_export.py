@@ -16,7 +16,7 @@ from tests.helpers.toy_data import make_toy_data
 from zoomldm import build, cli
 from zoomldm.data.batch import GridGroup
 from zoomldm.diffusion.guidance import guided
-from zoomldm.diffusion.solvers.ddim import ddim, ddim_timesteps
+from zoomldm.diffusion.solvers.ddim import DDIM
 from zoomldm.errors import ConfigError, UserError
 from zoomldm.evaluation.distances import Measure
 from zoomldm.evaluation.result import Cell, DescriptorInfo, Evaluation
@@ -134,7 +134,7 @@ def test_given_embeddings_make_the_images_of_the_run(pipeline: ZoomLDMPipeline, 
         tokens = model.tokens([GridGroup(torch.arange(2), grids)], torch.tensor([2, 2]))
         predict = guided(model.predict_eps, tokens, model.conditioner.null_tokens(2), 2.0)
         noise = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(3))
-        latents = ddim(predict, noise, model.schedule, ddim_timesteps(6)) / model.latent_scale
+        latents = DDIM().solve(predict, noise, model.schedule, num_steps=6) / model.latent_scale
         pixels = source.autoencoder.module.decode(latents)
     expected = ((pixels + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).movedim(1, -1).numpy()
     assert images.shape == (2, 32, 32, 3)
@@ -161,7 +161,7 @@ def test_own_conditions_have_the_statistics_of_the_tokens(pipeline: ZoomLDMPipel
     rung = torch.tensor([1])
     drawn = pipeline.edm(rung, torch.Generator().manual_seed(1))
     noise = torch.randn(1, edm.num_tokens, edm.token_dim, generator=torch.Generator().manual_seed(1))
-    torch.testing.assert_close(drawn, edm.denoise(noise, rung, num_steps=20, guidance_scale=1.75))
+    torch.testing.assert_close(drawn, edm.denoise(noise, rung, solver=DDIM(), num_steps=20, guidance_scale=1.75))
 
 
 def test_a_generator_decides_the_images(pipeline: ZoomLDMPipeline) -> None:

@@ -6,20 +6,24 @@ import torch
 
 from zoomldm.cond.pool import PoolConditioner
 from zoomldm.data.batch import Batch, GridGroup
-from zoomldm.model.dit import DiT, even_timesteps, sin_cos_positions
+from zoomldm.diffusion.schedules.squared_cosine import SquaredCosine
+from zoomldm.diffusion.solvers.ddim import DDIM
+from zoomldm.model.dit import DiT, sin_cos_positions
 from zoomldm.model.edm import EDMTrainable
+
+OFFICIAL = DDIM(spacing="even", last_alpha_bar=1.0)
 
 
 def small_dit() -> DiT:
     torch.manual_seed(0)
-    return DiT(num_rungs=4, num_tokens=16, token_dim=8, width=32, depth=2, heads=4)
+    return DiT(num_rungs=4, num_tokens=16, token_dim=8, width=32, depth=2, heads=4, schedule=SquaredCosine())
 
 
 def test_official_timesteps() -> None:
-    steps = even_timesteps(200)
+    steps = OFFICIAL.timesteps(200, 1000)
     assert (int(steps[0]), int(steps[-1]), len(steps)) == (0, 999, 200)
     assert set(steps.diff().tolist()) == {5, 6}
-    assert even_timesteps(1000).tolist() == list(range(1000))
+    assert OFFICIAL.timesteps(1000, 1000).tolist() == list(range(1000))
 
 
 def test_positions_are_sines_then_cosines() -> None:
@@ -50,8 +54,9 @@ def test_samples_are_keyed_by_their_number() -> None:
     dit = small_dit()
     torch.nn.init.normal_(dit.final_layer.linear.weight, std=0.1)
     rung, numbers = torch.tensor([0, 1, 2]), torch.tensor([7, 8, 9])
-    all_three = dit.sample(rung, numbers, seed=1, num_steps=4)
-    one = dit.sample(rung[1:2], numbers[1:2], seed=1, num_steps=4)
+    options = {"seed": 1, "solver": OFFICIAL, "num_steps": 4, "guidance_scale": 1.0}
+    all_three = dit.sample(rung, numbers, **options)
+    one = dit.sample(rung[1:2], numbers[1:2], **options)
     torch.testing.assert_close(all_three[1:2], one, atol=1e-5, rtol=1e-5)
     assert all_three.shape == (3, 16, 8)
 

@@ -8,6 +8,10 @@ from zoomldm.cond.film import FiLMConditioner
 from zoomldm.cond.mag import MagnificationConditioner
 from zoomldm.cond.none import NoConditioner
 from zoomldm.data.batch import Batch, GridGroup
+from zoomldm.diffusion.schedules.scaled_linear import ScaledLinear
+from zoomldm.diffusion.solvers.ddim import DDIM
+from zoomldm.diffusion.solvers.ddpm import DDPM
+from zoomldm.diffusion.solvers.dpmpp import DPMSolverPP
 from zoomldm.errors import WeightsError
 from zoomldm.model.zoomldm import ZoomLDM
 
@@ -38,7 +42,7 @@ def build(name, **more):
         "mag": lambda: MagnificationConditioner(num_rungs=3, **SIZES),
         "none": lambda: NoConditioner(**SIZES),
     }[name]()
-    return ZoomLDM(cond, TinyUNet(), latent_shape=SHAPE, latent_scale=0.5, **more)
+    return ZoomLDM(cond, TinyUNet(), latent_shape=SHAPE, latent_scale=0.5, schedule=ScaledLinear(), **more)
 
 
 def make_batch(num_samples=6, first=100):
@@ -106,17 +110,21 @@ def test_none_never_drops_and_ignores_grid_and_rung():
     assert torch.equal(model(batch, seed=0)["loss_per_sample"], model(other, seed=0)["loss_per_sample"])
 
 
+OPTIONS = {"seed": 7, "solver": DDIM(), "num_steps": 5, "guidance_scale": 1.75}
+
+
 def draw(model, batch, **options):
     tokens = model.tokens(batch.grids, batch.rung)
-    return model.sample(tokens, batch.sample_number, seed=7, num_steps=5, **options)
+    return model.sample(tokens, batch.sample_number, **(OPTIONS | options))
 
 
-def test_samples_do_not_depend_on_their_batch():
+@pytest.mark.parametrize("solver", [DDIM(), DDIM(eta=1.0), DDPM(), DPMSolverPP()], ids=repr)
+def test_samples_do_not_depend_on_their_batch(solver):
     model, batch = build("film").eval(), make_batch()
-    whole = draw(model, batch)
+    whole = draw(model, batch, solver=solver)
     assert whole.shape == (6, *SHAPE)
-    assert torch.allclose(draw(model, batch.select(torch.tensor([5, 0]))), whole[[5, 0]], atol=1e-5)
-    assert torch.equal(draw(model, batch), whole)
+    assert torch.allclose(draw(model, batch.select(torch.tensor([5, 0])), solver=solver), whole[[5, 0]], atol=1e-4)
+    assert torch.equal(draw(model, batch, solver=solver), whole)
 
 
 @pytest.mark.parametrize(("scale", "tokens_of"), [(1, "condition"), (0, "null")])
@@ -126,7 +134,7 @@ def test_scales_1_and_0_are_plain_conditional_and_unconditional_sampling(scale, 
     model.unet.num_calls = 0
     out = draw(model, batch, guidance_scale=scale)
     assert model.unet.num_calls == 5
-    assert torch.equal(out, model.sample(tokens, batch.sample_number, seed=7, num_steps=5, guidance_scale=1))
+    assert torch.equal(out, model.sample(tokens, batch.sample_number, **(OPTIONS | {"guidance_scale": 1})))
 
 
 def test_guidance_is_one_pass_a_step_and_changes_samples():

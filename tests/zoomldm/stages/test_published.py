@@ -17,6 +17,8 @@ from tests.helpers.originals import (
 from zoomldm.cond.mag import MagnificationConditioner
 from zoomldm.cond.vit import ViTConditioner
 from zoomldm.data.batch import GridGroup
+from zoomldm.diffusion.schedules.scaled_linear import ScaledLinear
+from zoomldm.diffusion.solvers.ddim import DDIM
 from zoomldm.errors import WeightsError
 from zoomldm.model.unet import build_unet
 from zoomldm.model.zoomldm import ZoomLDM
@@ -30,7 +32,7 @@ def saved(content: dict, path: Path) -> Path:
 
 def model_of(conditioner) -> ZoomLDM:
     unet = build_unet(sample_size=8, **(UNET_DIMS | {"context_dim": conditioner.token_dim}))
-    return ZoomLDM(conditioner, unet, latent_shape=(3, 8, 8), latent_scale=1.0)
+    return ZoomLDM(conditioner, unet, latent_shape=(3, 8, 8), latent_scale=1.0, schedule=ScaledLinear())
 
 
 def small_vit(**change) -> ViTConditioner:
@@ -55,9 +57,10 @@ def test_official_checkpoint_samples_with_given_and_generated_conditions(tmp_pat
     ]
     numbers = torch.arange(2)
     given = model.tokens(grids, rung)
-    generated = published.edm.sample(rung, numbers, seed=0, num_steps=3)
+    options = {"seed": 0, "solver": DDIM(), "num_steps": 3, "guidance_scale": 1.0}
+    generated = published.edm.sample(rung, numbers, **options)
     for tokens in (given, generated):
-        latents = model.sample(tokens, numbers, seed=0, num_steps=2)
+        latents = model.sample(tokens, numbers, **options)
         images = published.autoencoder.decode(latents)
         assert images.shape == (2, 3, 16, 16)
         assert torch.isfinite(images).all()

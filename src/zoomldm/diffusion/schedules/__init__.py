@@ -1,1 +1,1 @@
-"""See docs/architecture.md."""
+"""Noise schedules, one class a file; ``conf/schedule`` has their options."""

@@ -1,13 +1,13 @@
-"""Noise schedules: how much of the signal is left at each timestep.
+"""What every noise schedule is: how much of the signal is left at each timestep.
 
     x_t = sqrt(alpha_bar_t) * x_0 + sqrt(1 - alpha_bar_t) * noise,   alpha_bar_t = prod_{s <= t} (1 - beta_s)
 
-Betas are computed in float64 and kept in float32, as the original implementations do.
+Betas are computed in float64 and kept in float32, as the original implementations do. Legend: b batch.
 """
 
 from __future__ import annotations
 
-import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 
 class NoiseSchedule(nn.Module):
-    """Hold the betas of a diffusion and the signal level that follows from them.
+    """Hold the betas of a diffusion and the signal level that follows from them; subclasses compute the betas.
 
     The tables are buffers that move with the model and are not part of its state.
     """
@@ -55,19 +55,6 @@ class NoiseSchedule(nn.Module):
         alpha_bar = self.alpha_bar(t, x)
         return (x - alpha_bar.sqrt() * x0) / (1 - alpha_bar).sqrt()
 
-
-def scaled_linear(num_timesteps: int = 1000, beta_start: float = 0.0015, beta_end: float = 0.0195) -> NoiseSchedule:
-    """Make the latent diffusion schedule: sqrt(beta) grows linearly (Rombach et al., 2022)."""
-    return NoiseSchedule(np.linspace(math.sqrt(beta_start), math.sqrt(beta_end), num_timesteps) ** 2)
-
-
-def linear(num_timesteps: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02) -> NoiseSchedule:
-    """Make the DDPM schedule: beta grows linearly (Ho et al., 2020)."""
-    return NoiseSchedule(np.linspace(beta_start, beta_end, num_timesteps))
-
-
-def squared_cosine(num_timesteps: int = 1000, offset: float = 0.008, max_beta: float = 0.999) -> NoiseSchedule:
-    """Make the schedule whose alpha_bar is a squared cosine (Nichol and Dhariwal, 2021)."""
-    time = np.arange(num_timesteps + 1, dtype=np.float64) / num_timesteps
-    alpha_bar = np.cos((time + offset) / (1 + offset) * math.pi / 2) ** 2
-    return NoiseSchedule(np.minimum(1 - alpha_bar[1:] / alpha_bar[:-1], max_beta))
+    def diffusers_arguments(self) -> dict[str, Any]:
+        """Return the arguments that give a scheduler of diffusers these betas; subclasses may have a name for them."""
+        return {"num_train_timesteps": self.num_timesteps, "trained_betas": self.betas.tolist()}

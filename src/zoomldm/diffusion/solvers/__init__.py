@@ -1,1 +1,1 @@
-"""See docs/architecture.md."""
+"""Solvers follow a diffusion back from noise to a sample, one class a file; ``conf/solver`` has their options."""

@@ -1,4 +1,4 @@
-"""DDIM sampling without noise, eta = 0 (Song et al., 2021), by the conventions of latent-diffusion."""
+"""`ddim`: denoising diffusion implicit models (Song et al., 2021), by the conventions of latent-diffusion."""
 
 from __future__ import annotations
 
@@ -7,46 +7,50 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from zoomldm.diffusion.guidance import Predict
-from zoomldm.diffusion.schedules.base import NoiseSchedule
+from zoomldm.diffusion.solvers.base import Denoise, Noise, Solver
+from zoomldm.diffusion.solvers.timesteps import even, leading
+
+SPACINGS = {"leading": leading, "even": even}
 
 
-def ddim_timesteps(num_steps: int, num_timesteps: int = 1000) -> Tensor:
-    """Choose the timesteps of a run, ascending int64 (num_steps,): equal strides from 0, then moved up by one."""
-    if not 1 <= num_steps <= num_timesteps:
-        raise ValueError(f"num_steps must lie between 1 and {num_timesteps}, got {num_steps}")
-    timesteps = torch.arange(num_steps) * (num_timesteps // num_steps) + 1
-    return timesteps.clamp(max=num_timesteps - 1).unique()
+class DDIM(Solver):
+    """Keep the predicted noise and lower its level, a part of it replaced by fresh noise where eta is above 0.
 
+        x' = sqrt(a') x0 + sqrt(1 - a' - sigma^2) eps + sigma z,   sigma^2 = eta^2 (1 - a') / (1 - a) * (1 - a / a')
 
-@torch.no_grad()
-def ddim(
-    predict: Predict,
-    x_T: Tensor,
-    schedule: NoiseSchedule,
-    timesteps: Tensor,
-    *,
-    predicts: Literal["eps", "x0"] = "eps",
-    last_alpha_bar: float | None = None,
-) -> Tensor:
-    """Follow the probability flow from noise x_T (b, ...) to a sample of the same shape.
-
-    predict(x, t) gives the noise or the clean signal for x at timesteps t (b,). timesteps are visited from the last
-    to the first, after which the signal level is last_alpha_bar (by default that of timestep 0, not 1).
+    Args:
+        eta: 0 is deterministic; 1 has the variance of ancestral sampling.
+        spacing: of the timesteps: "leading" (1, 21, … 981 of fifty) or "even" (0 to the last).
+        last_alpha_bar: signal level a' after the last step; None: that of timestep 0, which leaves a trace of noise.
     """
-    if predicts not in ("eps", "x0"):
-        raise ValueError(f"predicts must be eps or x0, got {predicts!r}")
-    timesteps = timesteps.to(x_T.device)
-    alpha_bars = schedule.alphas_cumprod.to(x_T.device)
-    last = alpha_bars[:1] if last_alpha_bar is None else alpha_bars.new_tensor([last_alpha_bar])
-    next_alpha_bars = torch.cat([last, alpha_bars[timesteps[:-1]]])
-    x = x_T.float()
-    for i in reversed(range(len(timesteps))):
-        alpha_bar, next_alpha_bar = alpha_bars[timesteps[i]], next_alpha_bars[i]
-        prediction = predict(x, timesteps[i].expand(len(x))).float()
-        if predicts == "eps":
-            eps, x0 = prediction, (x - (1 - alpha_bar).sqrt() * prediction) / alpha_bar.sqrt()
-        else:
-            eps, x0 = (x - alpha_bar.sqrt() * prediction) / (1 - alpha_bar).sqrt(), prediction
-        x = next_alpha_bar.sqrt() * x0 + (1 - next_alpha_bar).sqrt() * eps
-    return x
+
+    def __init__(
+        self,
+        *,
+        eta: float = 0.0,
+        spacing: Literal["leading", "even"] = "leading",
+        last_alpha_bar: float | None = None,
+    ) -> None:
+        if not 0 <= eta <= 1:
+            raise ValueError(f"eta must lie between 0 and 1, got {eta}")
+        if spacing not in SPACINGS:
+            raise ValueError(f"spacing must be one of {', '.join(SPACINGS)}, got {spacing!r}")
+        if last_alpha_bar is not None and not 0 < last_alpha_bar <= 1:
+            raise ValueError(f"last_alpha_bar must be null or lie above 0 and at most at 1, got {last_alpha_bar}")
+        self.eta, self.spacing, self.last_alpha_bar = eta, spacing, last_alpha_bar
+
+    def timesteps(self, num_steps: int, num_timesteps: int) -> Tensor:
+        return SPACINGS[self.spacing](num_steps, num_timesteps)
+
+    def follow(
+        self, denoise: Denoise, x: Tensor, timesteps: Tensor, alpha_bars: Tensor, last: Tensor, noise: Noise
+    ) -> Tensor:
+        last = last if self.last_alpha_bar is None else last.new_tensor(self.last_alpha_bar)
+        next_alpha_bars = torch.cat([alpha_bars[1:], last[None]])
+        for step, (t, here, there) in enumerate(zip(timesteps, alpha_bars, next_alpha_bars)):
+            x0, eps = denoise(x, t)
+            variance = self.eta**2 * (1 - there) / (1 - here) * (1 - here / there)
+            x = there.sqrt() * x0 + (1 - there - variance).sqrt() * eps
+            if self.eta:
+                x = x + variance.sqrt() * noise(step)
+        return x

@@ -3,11 +3,18 @@
 import numpy as np
 import pytest
 import torch
+import yaml
+from diffusers import DDPMScheduler
 
-from zoomldm.diffusion.schedules.base import NoiseSchedule, linear, scaled_linear, squared_cosine
+from zoomldm.cli import CONF
+from zoomldm.config import Option
+from zoomldm.diffusion.schedules.base import NoiseSchedule
+from zoomldm.diffusion.schedules.linear import Linear
+from zoomldm.diffusion.schedules.scaled_linear import ScaledLinear
+from zoomldm.diffusion.schedules.squared_cosine import SquaredCosine
 
 
-@pytest.mark.parametrize("schedule", [scaled_linear(), linear(), squared_cosine()])
+@pytest.mark.parametrize("schedule", [ScaledLinear(), Linear(), SquaredCosine()])
 def test_signal_level_is_the_product_of_what_each_step_keeps(schedule):
     kept = 1 - schedule.betas.double()
     assert torch.allclose(schedule.alphas_cumprod.double(), torch.cumprod(kept, 0), atol=1e-6)
@@ -16,20 +23,20 @@ def test_signal_level_is_the_product_of_what_each_step_keeps(schedule):
 
 
 def test_ends_of_the_schedules():
-    assert scaled_linear().betas[[0, -1]].tolist() == pytest.approx([0.0015, 0.0195])
-    assert linear().betas[[0, -1]].tolist() == pytest.approx([1e-4, 0.02])
-    middle = scaled_linear(3).betas[1].item()
+    assert ScaledLinear().betas[[0, -1]].tolist() == pytest.approx([0.0015, 0.0195])
+    assert Linear().betas[[0, -1]].tolist() == pytest.approx([1e-4, 0.02])
+    middle = ScaledLinear(num_timesteps=3).betas[1].item()
     assert middle == pytest.approx(((0.0015**0.5 + 0.0195**0.5) / 2) ** 2)
 
 
 def test_squared_cosine_closed_form():
-    level = squared_cosine(100).alphas_cumprod
+    level = SquaredCosine(num_timesteps=100).alphas_cumprod
     expected = np.cos((0.5 + 0.008) / 1.008 * np.pi / 2) ** 2 / np.cos(0.008 / 1.008 * np.pi / 2) ** 2
     assert level[49].item() == pytest.approx(expected, abs=1e-6)
 
 
 def test_signal_and_noise_come_back():
-    schedule, generator = scaled_linear(), torch.Generator().manual_seed(0)
+    schedule, generator = ScaledLinear(), torch.Generator().manual_seed(0)
     x0, noise = torch.randn(2, 5, 3, 4, 4, generator=generator)
     t = torch.tensor([0, 10, 400, 800, 999])
     x = schedule.add_noise(x0, noise, t)
@@ -38,7 +45,7 @@ def test_signal_and_noise_come_back():
 
 
 def test_noised_unit_variance_stays_unit_variance():
-    schedule, generator = linear(), torch.Generator().manual_seed(0)
+    schedule, generator = Linear(), torch.Generator().manual_seed(0)
     x0, noise = torch.randn(2, 3, 40_000, generator=generator)
     x = schedule.add_noise(x0, noise, torch.tensor([1, 500, 999]))
     assert x.std(1).tolist() == pytest.approx([1] * 3, abs=0.02)
@@ -47,3 +54,24 @@ def test_noised_unit_variance_stays_unit_variance():
 def test_betas_outside_0_to_1_are_refused():
     with pytest.raises(ValueError, match="between 0 and 1"):
         NoiseSchedule(np.array([0.1, 1.2]))
+
+
+class Constant(NoiseSchedule):
+    """A schedule that diffusers has no name for."""
+
+    def __init__(self) -> None:
+        super().__init__(np.full(10, 0.3))
+
+
+@pytest.mark.parametrize("schedule", [ScaledLinear(), Linear(num_timesteps=50), SquaredCosine(), Constant()])
+def test_diffusers_has_the_same_betas(schedule):
+    theirs = DDPMScheduler(**schedule.diffusers_arguments())
+    assert theirs.config.num_train_timesteps == schedule.num_timesteps
+    assert torch.allclose(theirs.alphas_cumprod, schedule.alphas_cumprod, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", [path.stem for path in (CONF / "schedule").glob("*.yaml")])
+def test_options_are_the_defaults_of_their_classes(name):
+    option = Option("schedule", yaml.safe_load((CONF / "schedule" / f"{name}.yaml").read_text()))
+    assert torch.equal(option.make(NoiseSchedule).betas, option.target(NoiseSchedule)().betas)
+    assert option.name == name

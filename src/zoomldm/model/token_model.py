@@ -1,0 +1,98 @@
+"""What the embedding diffusion models have in common: the way from noise to a conditioner's tokens.
+
+Legend: b batch, n condition tokens, d their width.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from zoomldm.diffusion.guidance import guided
+from zoomldm.diffusion.noise import keyed_normal
+from zoomldm.diffusion.schedules.base import NoiseSchedule
+from zoomldm.diffusion.solvers.base import Noise, Solver
+
+
+class TokenModel(nn.Module, ABC):
+    """Predict the clean tokens of a magnification from noisy ones, and sample tokens.
+
+    Args:
+        num_rungs: of the ladder.
+        num_tokens, token_dim: of the conditioner whose tokens are modelled.
+    """
+
+    def __init__(self, *, num_rungs: int, num_tokens: int, token_dim: int, schedule: NoiseSchedule) -> None:
+        super().__init__()
+        self.num_rungs = num_rungs
+        self.num_tokens = num_tokens
+        self.token_dim = token_dim
+        self.schedule = schedule
+
+    @property
+    def null_rung(self) -> int:
+        """The rung that stands for a dropped magnification."""
+        return self.num_rungs
+
+    @abstractmethod
+    def predict_x0(self, x: Tensor, t: Tensor, rung: Tensor) -> Tensor:
+        """Give the clean, standardised tokens `b n d` for noisy ones at timesteps t (b,) and rungs (b,)."""
+
+    def standardise(self, tokens: Tensor) -> Tensor:
+        """Bring tokens `b n d` of the conditioner to those that are diffused: the same, unless a subclass says else."""
+        return tokens.float()
+
+    def unstandardise(self, tokens: Tensor) -> Tensor:
+        """Undo `standardise`."""
+        return tokens
+
+    def fit_statistics(self, token_batches: Iterable[Tensor]) -> None:
+        """Set the statistics by which tokens are standardised: none here."""
+
+    @torch.no_grad()
+    def sample(
+        self,
+        rung: Tensor,
+        sample_numbers: Tensor,
+        *,
+        seed: int,
+        solver: Solver,
+        num_steps: int,
+        guidance_scale: float,
+    ) -> Tensor:
+        """Draw tokens `b n d` for rungs (b,), as the conditioner would give them.
+
+        All noise of a sample is keyed by (seed, its number).
+        """
+        shape = (self.num_tokens, self.token_dim)
+        return self.denoise(
+            keyed_normal(seed, sample_numbers, shape, stream="token sampling"),
+            rung,
+            solver=solver,
+            num_steps=num_steps,
+            guidance_scale=guidance_scale,
+            noise=lambda step: keyed_normal(seed, sample_numbers, shape, stream=f"token sampling step {step}"),
+        )
+
+    @torch.no_grad()
+    def denoise(
+        self,
+        x_T: Tensor,
+        rung: Tensor,
+        *,
+        solver: Solver,
+        num_steps: int,
+        guidance_scale: float,
+        noise: Noise | None = None,
+    ) -> Tensor:
+        """Follow the solver from standard noise `b n d` to tokens, as the conditioner would give them.
+
+        Args:
+            noise: fresh noise for each step of a stochastic solver.
+        """
+        predict = guided(self.predict_x0, rung, torch.full_like(rung, self.null_rung), guidance_scale)
+        x0 = solver.solve(predict, x_T, self.schedule, num_steps=num_steps, predicts="x0", noise=noise)
+        return self.unstandardise(x0)

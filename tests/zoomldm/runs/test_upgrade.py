@@ -1,0 +1,64 @@
+"""Stored configurations of earlier versions become those of today."""
+
+import pytest
+
+from zoomldm import build, cli
+from zoomldm.config import Option
+from zoomldm.diffusion.schedules.base import NoiseSchedule
+from zoomldm.errors import ConfigError
+from zoomldm.runs.run import differing_keys
+from zoomldm.runs.upgrade import option_of_today, upgraded
+
+SIZES = {"resolution": 64, "widths": [8, 16, 32, 64], "dim": 128, "position_embedding": True}
+OLD = {
+    "cond": {"name": "film", "sizes": SIZES, "position_embedding": True},
+    "model": {"name": "zoomldm_tiny", "kind": "zoomldm", "tokens": SIZES},
+    "diffusion": {"num_timesteps": 500, "beta_start": 0.001, "beta_end": 0.02, "dropout_p": 0.1},
+}
+
+
+@pytest.mark.parametrize(("stored", "today"), [(True, None), (False, False)])
+def test_an_option_stored_by_name_gets_its_class_and_loses_what_is_a_fact_today(stored, today):
+    assert upgraded(OLD | {"cond": OLD["cond"] | {"position_embedding": stored}})["cond"] == {
+        "_target_": "zoomldm.cond.film.FiLMConditioner",
+        "name": "film",
+        "position_embedding": today,
+    }
+
+
+@pytest.mark.parametrize(
+    ("model", "schedule", "solver"),
+    [
+        ({"kind": "zoomldm"}, "scaled_linear", "ddim"),
+        ({"kind": "edm", "arch": "transformer"}, "linear", "ddim"),
+        ({"kind": "edm", "arch": "dit"}, "squared_cosine", "ddim_even"),
+    ],
+)
+def test_the_schedule_and_the_solver_of_each_kind_become_options(model, schedule, solver):
+    config = upgraded(OLD | {"model": model})
+    assert config["diffusion"] == {"dropout_p": 0.1}
+    assert (config["schedule"]["name"], config["solver"]["name"]) == (schedule, solver)
+    assert Option("schedule", config["schedule"]).make(NoiseSchedule).num_timesteps == 500
+    if schedule != "squared_cosine":
+        assert config["schedule"]["beta_end"] == 0.02
+
+
+@pytest.mark.parametrize("model", ["zoomldm_tiny", "edm_tiny", "autoencoder_tiny"])
+def test_a_configuration_of_today_stays_as_it_is(model, monkeypatch):
+    monkeypatch.setenv("PROJECT_ROOT", str(cli.PROJECT_ROOT))
+    (cfg,) = cli.compose_jobs("train", [f"model={model}"])
+    plain = build.plain(cfg)
+    assert differing_keys(upgraded(plain), plain) == {}
+
+
+def test_an_option_builds_on_another():
+    assert option_of_today("solver", "ddim_even") == option_of_today("solver", "ddim") | {
+        "name": "ddim_even",
+        "spacing": "even",
+        "last_alpha_bar": 1.0,
+    }
+
+
+def test_an_option_that_is_gone_is_answered_with_the_nearest():
+    with pytest.raises(ConfigError, match="cond=flim.*did you mean 'film'"):
+        upgraded({"cond": {"name": "flim"}})
