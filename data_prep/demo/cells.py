@@ -92,7 +92,7 @@ class SpriteLibrary:
     def __init__(self, rng: np.random.Generator, *, grade: float):
         chromatin = periodic_noise(rng, (256, 256), (1.1, 1.1))
         self.sprites = {
-            cell: _draw(rng, kind, chromatin, is_mitotic=cell == Cell.TUMOUR)
+            cell: _draw_library(rng, kind, chromatin, is_mitotic=cell == Cell.TUMOUR)
             for cell, kind in cell_kinds(grade).items()
         }
 
@@ -109,47 +109,77 @@ class SpriteLibrary:
             bodies[window] += body[shape, angle]
 
 
-def _draw(
-    rng: np.random.Generator, kind: CellKind, chromatin: np.ndarray, is_mitotic: bool
+@dataclass(frozen=True, kw_only=True)
+class Nucleus:
+    """One nucleus of a kind: half axes in pixels, haematoxylin, harmonics of its outline, nucleoli, chromatin."""
+
+    kind: CellKind
+    half_length: float
+    half_width: float
+    strength: float
+    harmonics: list[tuple[float, int, float]]  # amplitude, order, phase
+    nucleoli: np.ndarray  # (n, 2), in half axes
+    grain: np.ndarray  # of the sprite's size
+
+    def draw(self, x: np.ndarray, y: np.ndarray, angle: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return nucleus and body of the cell at an angle."""
+        kind, half_length, half_width = self.kind, self.half_length, self.half_width
+        along = x * np.cos(angle) + y * np.sin(angle)
+        across = -x * np.sin(angle) + y * np.cos(angle)
+        theta = np.arctan2(across / half_width, along / half_length)
+        bulge = 1 + sum(w * np.cos(k * theta + p) for w, k, p in self.harmonics)
+        rho = np.hypot(along / half_length, across / half_width) / bulge
+        inside = np.clip((1 - rho) * half_width * 0.8 + 0.5, 0, 1)
+        rim = kind.rim * np.exp(-(((rho - 0.86) / 0.13) ** 2))
+        level = self.strength * (1 + kind.clumping * self.grain) + rim
+        for at in self.nucleoli:
+            distance = np.hypot(along - at[0] * half_length, across - at[1] * half_width)
+            level = level + 0.75 * np.clip(2.1 - distance, 0, 1)
+        if kind.haematoxylin:
+            gap = np.hypot(along, across) - np.sqrt(half_length * half_width)
+            body = kind.eosin * np.clip((kind.body_px - gap) / 2.5, 0, 1)
+        else:  # a red cell: a biconcave disc
+            body = kind.eosin * inside * (0.8 + 0.3 * rho**2)
+        return inside * np.clip(level, 0, 2.4), body
+
+
+def _draw_nucleus(
+    rng: np.random.Generator, kind: CellKind, chromatin: np.ndarray, *, reach: int, is_plate: bool
+) -> Nucleus:
+    """Draw one nucleus; a plate is that of a mitosis."""
+    size = np.clip(1 + kind.spread * rng.standard_normal(), 1 - 2 * kind.spread, 1 + 2 * kind.spread)
+    half_length = kind.length_px * size * rng.uniform(0.94, 1.06)
+    half_width = kind.width_px * size * rng.uniform(0.9, 1.1)
+    strength = kind.haematoxylin * rng.uniform(0.78, 1.22)
+    if is_plate:
+        half_length, half_width, strength = kind.length_px * 0.95, kind.width_px * 0.35, 1.9
+    orders = np.array([2, 3, 4, 5])
+    wobble = rng.standard_normal(4) * kind.irregularity * 2 / orders
+    phase = rng.uniform(0, 2 * np.pi, 4)
+    nucleoli = rng.uniform(-0.5, 0.5, (rng.poisson(0 if is_plate else kind.nucleoli), 2))
+    top, left = rng.integers(0, 256 - 2 * reach, 2)
+    return Nucleus(
+        kind=kind,
+        half_length=half_length,
+        half_width=half_width,
+        strength=strength,
+        harmonics=list(zip(wobble, orders, phase)),
+        nucleoli=nucleoli,
+        grain=chromatin[top : top + 2 * reach, left : left + 2 * reach],
+    )
+
+
+def _draw_library(
+    rng: np.random.Generator, kind: CellKind, chromatin: np.ndarray, *, is_mitotic: bool
 ) -> tuple[np.ndarray | None, np.ndarray]:
-    """Draw one kind's library; the last shape of a dividing kind is a mitotic plate."""
+    """Draw one kind's nuclei (None of a kind without) and bodies; the last shape of a dividing kind is a plate."""
     largest = kind.length_px * (1 + 2 * kind.spread) + kind.body_px + 2
     reach = min(int(np.ceil(largest)), REACH_PX)
     y, x = np.mgrid[-reach:reach, -reach:reach].astype(np.float32) + 0.5
-    angles = np.arange(NUM_ANGLES) * np.pi / NUM_ANGLES
-    nuclei, bodies = [], []
+    nuclei, bodies = np.empty((2, NUM_SHAPES, NUM_ANGLES, 2 * reach, 2 * reach), np.float32)
     for shape in range(NUM_SHAPES):
-        size = np.clip(1 + kind.spread * rng.standard_normal(), 1 - 2 * kind.spread, 1 + 2 * kind.spread)
-        half_length = kind.length_px * size * rng.uniform(0.94, 1.06)
-        half_width = kind.width_px * size * rng.uniform(0.9, 1.1)
-        strength = kind.haematoxylin * rng.uniform(0.78, 1.22)
-        plate = is_mitotic and shape == NUM_SHAPES - 1
-        if plate:
-            half_length, half_width, strength = kind.length_px * 0.95, kind.width_px * 0.35, 1.9
-        orders = np.array([2, 3, 4, 5])
-        wobble = rng.standard_normal(4) * kind.irregularity * 2 / orders
-        phase = rng.uniform(0, 2 * np.pi, 4)
-        spots = rng.uniform(-0.5, 0.5, (rng.poisson(0 if plate else kind.nucleoli), 2))
-        crop = rng.integers(0, 256 - 2 * reach, 2)
-        grain = chromatin[crop[0] : crop[0] + 2 * reach, crop[1] : crop[1] + 2 * reach]
-        for angle in angles:
-            along = x * np.cos(angle) + y * np.sin(angle)
-            across = -x * np.sin(angle) + y * np.cos(angle)
-            theta = np.arctan2(across / half_width, along / half_length)
-            bulge = 1 + sum(w * np.cos(k * theta + p) for w, k, p in zip(wobble, orders, phase))
-            rho = np.hypot(along / half_length, across / half_width) / bulge
-            inside = np.clip((1 - rho) * half_width * 0.8 + 0.5, 0, 1)
-            rim = kind.rim * np.exp(-(((rho - 0.86) / 0.13) ** 2))
-            level = strength * (1 + kind.clumping * grain) + rim
-            for at in spots:
-                distance = np.hypot(along - at[0] * half_length, across - at[1] * half_width)
-                level = level + 0.75 * np.clip(2.1 - distance, 0, 1)
-            nuclei.append(inside * np.clip(level, 0, 2.4))
-            if kind.haematoxylin:
-                gap = np.hypot(along, across) - np.sqrt(half_length * half_width)
-                bodies.append(kind.eosin * np.clip((kind.body_px - gap) / 2.5, 0, 1))
-            else:  # a red cell: a biconcave disc
-                bodies.append(kind.eosin * inside * (0.8 + 0.3 * rho**2))
-    shape = (NUM_SHAPES, NUM_ANGLES, 2 * reach, 2 * reach)
-    drawn = [np.asarray(maps, np.float32).reshape(shape) for maps in (nuclei, bodies)]
-    return (drawn[0] if kind.haematoxylin else None), drawn[1]
+        is_plate = is_mitotic and shape == NUM_SHAPES - 1
+        drawn = _draw_nucleus(rng, kind, chromatin, reach=reach, is_plate=is_plate)
+        for number, angle in enumerate(np.arange(NUM_ANGLES) * np.pi / NUM_ANGLES):
+            nuclei[shape, number], bodies[shape, number] = drawn.draw(x, y, angle)
+    return (nuclei if kind.haematoxylin else None), bodies

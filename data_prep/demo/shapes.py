@@ -1,4 +1,4 @@
-"""Geometry of the demo's tissue: smooth noise, blobs, outlines moved inwards, points along an outline, cells of fat.
+"""Geometry of the demo's tissue: smooth noise, blobs, outlines moved inwards, points along an outline.
 
 Lengths are pixels at level 0 (0.5 um each) unless a name says otherwise; outlines are (n, 2) arrays of x, y, closed.
 """
@@ -8,14 +8,14 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from scipy.spatial import Delaunay
 
-LATTICE_BLUR = 0.8  # in lattice cells; makes the noise isotropic
+LATTICE_BLUR = 0.8  # in steps of the lattice; makes the noise isotropic
 LATTICE_STD = 0.33  # of unit normal lattice values once blurred and interpolated
 
 
-def resample(
+def interpolate(
     field: np.ndarray, shape: tuple[int, int], box: tuple[float, float, float, float], *, cubic: bool = False
 ) -> np.ndarray:
-    """Interpolate ``box`` (x0, y0, x1, y1 in cells) of a float32 field to ``shape`` (rows, columns)."""
+    """Interpolate ``box`` (x0, y0, x1, y1 in pixels of the field) of a float32 field to ``shape`` (rows, columns)."""
     method = Image.Resampling.BICUBIC if cubic else Image.Resampling.BILINEAR
     return np.asarray(Image.fromarray(field).resize((shape[1], shape[0]), method, box=box))
 
@@ -25,11 +25,11 @@ def smooth_noise(rng: np.random.Generator, side: int, wavelength: float, octaves
     total, power = np.zeros((side, side), np.float32), 0.0
     for octave in range(octaves):
         spacing, weight = wavelength / 2 ** (octave + 1), 0.5**octave
-        cells = side / spacing
-        lattice = rng.standard_normal((int(np.ceil(cells)) + 8,) * 2, dtype=np.float32)
+        steps = side / spacing
+        lattice = rng.standard_normal((int(np.ceil(steps)) + 8,) * 2, dtype=np.float32)
         lattice = gaussian_filter(lattice, LATTICE_BLUR, truncate=3)
         x0, y0 = 3 + rng.random(2)
-        total += weight * resample(lattice, (side, side), (x0, y0, x0 + cells, y0 + cells), cubic=True)
+        total += weight * interpolate(lattice, (side, side), (x0, y0, x0 + steps, y0 + steps), cubic=True)
         power += weight**2
     return total / np.float32(LATTICE_STD * power**0.5)
 
@@ -96,8 +96,8 @@ def lattice(rng: np.random.Generator, side: float, spacing: float, jitter: float
     return rng.permutation(points[((points >= 0) & (points < side)).all(1)])
 
 
-def packed_cells(points: np.ndarray, *, wall: float, rounding: float, num_points: int = 40) -> np.ndarray:
-    """Return for each point the outline (n, num_points, 2) of its Voronoi cell, corners rounded, ``wall`` inside it."""
+def packed_outlines(points: np.ndarray, *, wall: float, rounding: float, num_points: int = 40) -> np.ndarray:
+    """Return outlines (n, num_points, 2) as fat cells have them: Voronoi polygons, corners rounded, ``wall`` inside."""
     first, neighbours = Delaunay(points).vertex_neighbor_vertices
     degree = np.diff(first)
     slot = np.arange(len(neighbours)) - np.repeat(first[:-1], degree)

@@ -3,7 +3,7 @@
     python data_prep/demo/slides.py folder=demo/slides num_patients=14 side_px=8192 seed=0 workers=2
 
 Every slide is a pure function of (seed, patient, side_px): the same bytes whatever the number of workers or patients.
-The anatomy is in demo_tissue.py, the cells in demo_cells.py, the stains in demo_stain.py.
+Where things lie is decided in layout.py, how they are coloured in stain.py.
 """
 
 import dataclasses
@@ -24,9 +24,9 @@ from PIL import Image
 if __package__ in (None, ""):  # run as a script: the repository's root is not on the path
     sys.path[:0] = [str(Path(__file__).resolve().parents[2] / "src"), str(Path(__file__).resolve().parents[2])]
 
+from data_prep.demo.layout import lay_out_slide
 from data_prep.demo.patient import MPP, draw_patient
 from data_prep.demo.stain import Renderer
-from data_prep.demo.tissue import plan_slide
 from zoomldm.cli import user_errors
 from zoomldm.errors import UserError, near_match
 from zoomldm.files import open_atomically, progress, write_json
@@ -46,7 +46,7 @@ def slide_name(number: int) -> str:
 def draw_slide(seed: int, number: int, side_px: int) -> np.ndarray:
     """Draw one patient's slide before compression: uint8 RGB (side_px, side_px, 3) at 0.5 mpp."""
     patient = draw_patient(seed, number)
-    return Renderer(patient, plan_slide(patient, side_px)).picture()
+    return Renderer(patient, lay_out_slide(patient, side_px)).picture()
 
 
 def write_pyramid(path: Path, picture: np.ndarray, mpp: float) -> None:
@@ -107,15 +107,15 @@ def make_demo_slides(
     Raises:
         UserError: a parameter out of range, a folder that cannot be written, a full disk.
     """
-    if not 1 <= num_patients <= 99:
-        raise UserError(f"num_patients={num_patients}: expected 1 to 99")
-    if side_px < 512 or side_px % 256:
-        raise UserError(f"side_px={side_px}: expected a multiple of 256, 512 or more")
-    if seed < 0:
-        raise UserError(f"seed={seed}: expected 0 or more")
     workers = workers or os.cpu_count() or 1
-    if workers < 1:
-        raise UserError(f"workers={workers}: expected 1 or more")
+    for name, value, is_sane, expected in (
+        ("num_patients", num_patients, 1 <= num_patients <= 99, "1 to 99"),
+        ("side_px", side_px, side_px >= 512 and side_px % 256 == 0, "a multiple of 256, 512 or more"),
+        ("seed", seed, seed >= 0, "0 or more"),
+        ("workers", workers, workers >= 1, "1 or more"),
+    ):
+        if not is_sane:
+            raise UserError(f"{name}={value}: expected {expected}")
 
     folder = Path(folder)
     numbers = range(1, num_patients + 1)
