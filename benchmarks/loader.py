@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from synthetic import make_shards
 
-from zoomldm.curriculum.base import Uniform
+from zoomldm.curriculum.uniform import Uniform
 from zoomldm.data.batch import SparseGridGroup
 from zoomldm.data.manifest import Manifest, ShardInfo
 from zoomldm.data.order.loader import TrainLoader, partition

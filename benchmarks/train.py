@@ -26,7 +26,7 @@ from synthetic import make_shards
 
 from zoomldm.build import make_zoomldm, plain
 from zoomldm.cli import CONF
-from zoomldm.curriculum.base import Uniform
+from zoomldm.curriculum.uniform import Uniform
 from zoomldm.data.batch import Batch
 from zoomldm.data.manifest import Manifest
 from zoomldm.data.order.sequence import GlobalSequence

@@ -43,14 +43,15 @@ def curriculum_of(cfg: Any, manifest: Manifest, counts: Sequence[int] | None = N
     Args:
         counts: training samples of each rung, the manifest's where not given (exclude.txt may leave fewer).
     """
-    from zoomldm.curriculum.base import make_curriculum, make_single
+    from zoomldm.curriculum.base import Curriculum
+    from zoomldm.curriculum.single import Single
 
     if counts is None:
         counts = [manifest.count("train", m) for m in manifest.ladder.magnifications]
     if cfg.training.name == "single":
-        return make_single(cfg.training.magnification, counts=counts, ladder=manifest.ladder)
-    parameters = {k: v for k, v in plain(cfg.curriculum).items() if k != "name"}
-    return make_curriculum(cfg.curriculum.name, counts=counts, ladder=manifest.ladder, **parameters)
+        return Single(counts, ladder=manifest.ladder, magnification=cfg.training.magnification)
+    option = option_of(cfg, "curriculum", cfg.get("allow_code") or ())
+    return option.make(Curriculum, counts=counts, ladder=manifest.ladder)
 
 
 # --- modules from their configuration ---------------------------------------------------------------------------------

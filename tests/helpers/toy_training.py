@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from zoomldm.cond.batchnorm import GlobalBatchNorm2d
-from zoomldm.curriculum.base import Uniform
+from zoomldm.curriculum.uniform import Uniform
 from zoomldm.data.batch import Batch
 from zoomldm.data.reader import SampleSource
 from zoomldm.diffusion.noise import keyed_normal

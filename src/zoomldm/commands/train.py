@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from zoomldm.build import curriculum_of, make_trainable, plain
+from zoomldm.build import curriculum_of, make_trainable, option_of, plain
 from zoomldm.commands.job import option
 from zoomldm.data.manifest import Manifest
 from zoomldm.ladder import label
@@ -43,7 +43,7 @@ def train(cfg: Any, overrides: list[str], command: list[str]) -> None:
     hardware = FabricSettings(**plain(cfg.fabric))
     cfg.run_name = run_name_of(cfg, overrides)
     if cfg.plan:
-        show_plan(cfg)
+        show_preview(cfg)
         return
     if needs_supervisor(hardware):
         supervise(hardware, command)
@@ -72,17 +72,17 @@ def _evaluates_after(cfg: Any) -> bool:
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
-def show_plan(cfg: Any) -> None:
+def show_preview(cfg: Any) -> None:
     """Print what the run would see of each magnification, and draw it beside the runs."""
-    from zoomldm.curriculum.preview import draw_plan, plan_table
+    from zoomldm.curriculum.preview import draw_preview, preview_table
 
     manifest = Manifest.load(cfg.data.root)
     curriculum = curriculum_of(cfg, manifest)
     steps = loop_settings(cfg, curriculum, manifest).steps
     size = cfg.optim.batch_size
     path = Path(cfg.paths.runs) / "plans" / f"{cfg.run_name}.png"
-    print(plan_table(curriculum, manifest.ladder, steps=steps, global_batch=size))
-    print(draw_plan(curriculum, manifest.ladder, steps=steps, global_batch=size, path=path, title=cfg.run_name))
+    print(preview_table(curriculum, manifest.ladder, steps=steps, global_batch=size))
+    print(draw_preview(curriculum, manifest.ladder, steps=steps, global_batch=size, path=path, title=cfg.run_name))
 
 
 def source_of(cfg: Any, manifest: Manifest, columns: tuple[str, ...], split: str) -> Any:
@@ -145,13 +145,13 @@ def _fit(cfg: Any, hardware: Any, fabric: Any) -> None:
 
 def loop_settings(cfg: Any, curriculum: Any, manifest: Manifest) -> Any:
     """Return the loop's settings; a single run matched by samples takes fewer or more steps than ``train.steps``."""
-    from zoomldm.curriculum.base import make_curriculum, steps_matched_by_samples
+    from zoomldm.curriculum.base import Curriculum, steps_matched_by_samples
     from zoomldm.training.settings import LoopSettings
 
     settings = plain(cfg.train)
     if cfg.training.name == "single" and cfg.training.match == "samples":
-        parameters = {k: v for k, v in plain(cfg.curriculum).items() if k != "name"}
-        unified = make_curriculum(cfg.curriculum.name, counts=curriculum.counts, ladder=manifest.ladder, **parameters)
+        option = option_of(cfg, "curriculum", cfg.get("allow_code") or ())
+        unified = option.make(Curriculum, counts=curriculum.counts, ladder=manifest.ladder)
         rung = manifest.ladder.rung_of(cfg.training.magnification).index
         settings["steps"] = steps_matched_by_samples(unified, settings["steps"], rung)
     return LoopSettings(**settings)

@@ -1,1 +1,1 @@
-"""See docs/architecture.md."""
+"""Which magnification the next sample comes from: curricula, one class a file, and their preview."""

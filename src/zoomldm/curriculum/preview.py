@@ -12,7 +12,7 @@ from zoomldm.ladder import Ladder
 MOST_POINTS = 400
 
 
-def plan_table(curriculum: Curriculum, ladder: Ladder, *, steps: int, global_batch: int) -> str:
+def preview_table(curriculum: Curriculum, ladder: Ladder, *, steps: int, global_batch: int) -> str:
     """Return a table (Markdown) of patches, samples and epochs of each magnification over the whole run."""
     seen = curriculum.samples_until(steps, global_batch)
     first, last = curriculum.probabilities(0), curriculum.probabilities(max(0, steps - 1))
@@ -34,7 +34,9 @@ def plan_table(curriculum: Curriculum, ladder: Ladder, *, steps: int, global_bat
     return "\n".join(lines)
 
 
-def draw_plan(curriculum: Curriculum, ladder: Ladder, *, steps: int, global_batch: int, path: Path, title: str) -> Path:
+def draw_preview(
+    curriculum: Curriculum, ladder: Ladder, *, steps: int, global_batch: int, path: Path, title: str
+) -> Path:
     """Draw p(magnification | step) as stacked areas, and the epochs of each magnification beside it; a PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

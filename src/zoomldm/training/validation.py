@@ -10,7 +10,7 @@ import torch
 from lightning_fabric import Fabric
 
 from zoomldm.cond.batchnorm import recalibrating
-from zoomldm.curriculum.base import Uniform
+from zoomldm.curriculum.uniform import Uniform
 from zoomldm.data.batch import Batch
 from zoomldm.data.order.loader import Partition
 from zoomldm.data.order.sequence import GlobalSequence

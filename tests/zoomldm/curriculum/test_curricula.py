@@ -5,21 +5,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zoomldm.curriculum.base import (
-    CURRICULA,
-    CoarseToFine,
-    FineToCoarse,
-    Proportional,
-    Schedule,
-    Single,
-    Tempered,
-    Uniform,
-    make_curriculum,
-    make_single,
-    steps_matched_by_samples,
-)
+from zoomldm.config import CONF, Option
+from zoomldm.curriculum.base import Curriculum, steps_matched_by_samples
+from zoomldm.curriculum.coarse_to_fine import CoarseToFine
+from zoomldm.curriculum.fine_to_coarse import FineToCoarse
+from zoomldm.curriculum.proportional import Proportional
+from zoomldm.curriculum.schedule import Schedule
+from zoomldm.curriculum.single import Single
+from zoomldm.curriculum.tempered import Tempered
+from zoomldm.curriculum.uniform import Uniform
 from zoomldm.errors import ConfigError
 from zoomldm.ladder import Ladder
+from zoomldm.runs.upgrade import option_of_today
 
 COUNTS = np.array([1000, 300, 80, 20, 5, 0, 2, 1])
 LADDER = Ladder()
@@ -30,11 +27,18 @@ PARAMETERS = {
     "schedule": {"stages": [{"from_step": 0, "weights": {20: 1, 5: 3}}, {"from_step": 10, "weights": {0.15625: 1}}]},
 }
 
+OPTIONS = sorted(path.stem for path in (CONF / "curriculum").glob("*.yaml"))
 
-@pytest.mark.parametrize("name", CURRICULA)
+
+def make(name, **changed):
+    section = option_of_today("curriculum", name) | PARAMETERS.get(name, {}) | changed
+    return Option("curriculum", section).make(Curriculum, counts=COUNTS, ladder=LADDER)
+
+
+@pytest.mark.parametrize("name", OPTIONS)
 @given(step=st.integers(0, 1000))
 def test_probabilities_sum_to_one_over_magnifications_with_samples(name, step):
-    curriculum = make_curriculum(name, counts=COUNTS, ladder=LADDER, **PARAMETERS.get(name, {}))
+    curriculum = make(name)
     p = curriculum.probabilities(step)
     assert p.dtype == np.float64
     assert p.sum() == pytest.approx(1.0)
@@ -42,9 +46,9 @@ def test_probabilities_sum_to_one_over_magnifications_with_samples(name, step):
     assert p[5] == 0
 
 
-@pytest.mark.parametrize("name", CURRICULA)
+@pytest.mark.parametrize("name", OPTIONS)
 def test_probabilities_change_only_where_the_curriculum_says(name):
-    curriculum = make_curriculum(name, counts=COUNTS, ladder=LADDER, **PARAMETERS.get(name, {}))
+    curriculum = make(name)
     assert curriculum.changes[0] == 0
     p = np.stack([curriculum.probabilities(step) for step in range(200)])
     changed = {0} | {step for step in range(1, 200) if not np.array_equal(p[step], p[step - 1])}
@@ -93,11 +97,11 @@ def test_a_schedule_that_makes_no_sense_is_refused(stages, complaint):
 
 
 def test_single_is_one_magnification():
-    assert make_single(5, counts=COUNTS, ladder=LADDER).probabilities(77).tolist() == np.eye(8)[2].tolist()
+    assert Single(COUNTS, ladder=LADDER, magnification=5).probabilities(77).tolist() == np.eye(8)[2].tolist()
     with pytest.raises(ConfigError, match=r"0\.625.*no training sample.*20, 10, 5"):
-        make_single(0.625, counts=COUNTS, ladder=LADDER)
+        Single(COUNTS, ladder=LADDER, magnification=0.625)
     with pytest.raises(ConfigError):
-        Single(COUNTS, rung=5)
+        Single(COUNTS, ladder=LADDER, magnification=7)
 
 
 def test_expected_samples_add_up_over_the_stages():
@@ -112,10 +116,10 @@ def test_a_single_run_can_see_as_many_samples_of_its_magnification_as_a_unified_
     assert steps_matched_by_samples(Proportional(COUNTS), 700, rung=7) == 1
 
 
-def test_names_and_parameters_that_do_not_exist_are_refused():
-    with pytest.raises(ConfigError, match="did you mean 'uniform'"):
-        make_curriculum("unifrom", counts=COUNTS, ladder=LADDER)
-    with pytest.raises(ConfigError, match="temprature"):
-        make_curriculum("tempered", counts=COUNTS, ladder=LADDER, temprature=1)
+def test_what_makes_no_sense_is_refused():
+    with pytest.raises(ConfigError, match="temprature.*did you mean 'temperature'"):
+        make("tempered", temprature=1)
+    with pytest.raises(ConfigError, match=r"curriculum\.temperature=2"):
+        make("tempered", temperature=2)
     with pytest.raises(ConfigError, match="no magnification"):
         Uniform([0, 0])

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.helpers.toy_data import make_toy_data
-from zoomldm.curriculum.base import Uniform
+from zoomldm.curriculum.uniform import Uniform
 from zoomldm.data.order.loader import TrainLoader, partition
 from zoomldm.data.manifest import Manifest
 from zoomldm.data.reader import SampleSource

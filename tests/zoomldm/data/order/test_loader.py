@@ -9,7 +9,7 @@ import torch
 
 import gc
 from tests.helpers.toy_data import make_toy_data
-from zoomldm.curriculum.base import Uniform
+from zoomldm.curriculum.uniform import Uniform
 from zoomldm.data.order.loader import Partition, TrainLoader, partition
 from zoomldm.data.reader import SampleSource
 from zoomldm.data.order.sequence import GlobalSequence

@@ -8,7 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chi2
 
-from zoomldm.curriculum.base import CoarseToFine, Proportional, Schedule, Tempered, Uniform
+from zoomldm.curriculum.coarse_to_fine import CoarseToFine
+from zoomldm.curriculum.proportional import Proportional
+from zoomldm.curriculum.schedule import Schedule
+from zoomldm.curriculum.tempered import Tempered
+from zoomldm.curriculum.uniform import Uniform
 from zoomldm.data.order.sequence import GlobalSequence, permuted, seeded_subset
 from zoomldm.ladder import Ladder
 
