@@ -17,6 +17,7 @@ import statistics
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -31,14 +32,17 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
+from data_prep.execution.encoding.own import get_encoder, share  # noqa: E402
 from data_prep.execution.encoding.queue import TileQueue  # noqa: E402
 from data_prep.execution.local import LocalExecutor  # noqa: E402
 from data_prep.fold.quadtree import union_of  # noqa: E402
 from data_prep.fold.regions import RegionSettings, find_regions  # noqa: E402
-from data_prep.settings import PrepareSettings  # noqa: E402
-from data_prep.slides.slide import Slide, SlideSpec  # noqa: E402
+from data_prep.settings import SlideSettings  # noqa: E402
+from data_prep.slides.slide import Slide  # noqa: E402
+from data_prep.slides.table import SlideSpec  # noqa: E402
 from data_prep.tissue.mask import TissueSettings, find_tissue  # noqa: E402
-from data_prep.work import prepare_slide as work  # noqa: E402
+from data_prep.work.prepare_slide import SlideJob, prepare_slide  # noqa: E402
+from data_prep.work.state import FailedSlide, SlideState  # noqa: E402
 from zoomldm.config import Option  # noqa: E402
 from zoomldm.data.schema import encode_image  # noqa: E402
 from zoomldm.encoder.base import Encoder  # noqa: E402
@@ -78,13 +82,12 @@ class TinyViT(Encoder):
 tiny_vit = cache(TinyViT)
 
 
-def settings_of(args: argparse.Namespace) -> PrepareSettings:
+def settings_of(args: argparse.Namespace) -> SlideSettings:
     ladder = Ladder(patch_px=args.patch_px, num_rungs=args.num_rungs)
     labels = ladder.labels
-    return PrepareSettings(
-        name="bench",
+    return SlideSettings(
         ladder=ladder,
-        encoder={"name": args.encoder},
+        encoder=Option("encoder", {"name": args.encoder}),
         readers=READERS[:1],
         tissue=TissueSettings(segmenter=SEGMENTER, cells_per_tile=max(4, args.patch_px // 16), min_tile=0.1),
         regions=RegionSettings(
@@ -96,7 +99,7 @@ def settings_of(args: argparse.Namespace) -> PrepareSettings:
     )
 
 
-def plain_way(spec: SlideSpec, settings: PrepareSettings, encoder: Encoder) -> int:
+def plain_way(spec: SlideSpec, settings: SlideSettings, encoder: Encoder) -> int:
     """Read and encode every magnification on its own; return how many tiles were encoded."""
     ladder, slide = settings.ladder, Slide(spec, settings.ladder.base_mpp, READERS[1:])
     tissue = find_tissue(slide, ladder.patch_px, ladder.base_mpp, settings.tissue)
@@ -127,7 +130,7 @@ def _tile(reader: openslide.OpenSlide, slide: Slide, x: int, y: int, p: int) -> 
     return np.asarray(tile if side == p else tile.resize((p, p), Image.Resampling.BOX))
 
 
-def squares_of(spec: SlideSpec, settings: PrepareSettings, square_px: int) -> tuple[dict[str, list], int, int]:
+def squares_of(spec: SlideSpec, settings: SlideSettings, square_px: int) -> tuple[dict[str, list], int, int]:
     """Return which squares hold tissue tiles and which regions, and their side, at level 0; and the tiles' pixels."""
     ladder, slide = settings.ladder, Slide(spec, settings.ladder.base_mpp, READERS[1:])
     tissue = find_tissue(slide, ladder.patch_px, ladder.base_mpp, settings.tissue)
@@ -194,18 +197,16 @@ def main() -> None:
 
 def compare(args: argparse.Namespace, root: Path) -> None:
     settings = settings_of(args)
-    if args.encoder != "stats":
-        work.get_encoder = lambda config: tiny_vit(config["name"], args.patch_px)
-    encoder = work.get_encoder(settings.encoder)
+    encoder = encoder_of(settings)
     if args.mpp:
         args.slide = rescaled(args.slide, args.mpp, root)
     spec = SlideSpec(path=args.slide, name="bench", patient="bench")
-    job = work.SlideJob(spec=spec, settings=settings, root=root, by_area=False)
     took: dict[str, list[float]] = {"ours": [], "plain": [], "tissue": [], "regions": []}
-    state, plain_tiles = {}, 0
+    plain_tiles = 0
     corners, side_px0, base_px = squares_of(spec, settings, 256)
-    for _ in range(args.repeats):
-        seconds, state = timed(work.prepare_slide, job)
+    for number in range(args.repeats):
+        again = replace(spec, name=f"bench-{number}")  # a slide that is done is not done again
+        seconds, state = timed(prepare_slide, SlideJob(spec=again, settings=settings, root=root, by_area=False))
         took["ours"].append(seconds)
         for name in ("tissue", "regions"):
             seconds, _ = timed(decode_only, args.slide, corners[name], side_px0)
@@ -213,13 +214,13 @@ def compare(args: argparse.Namespace, root: Path) -> None:
         if not args.without_plain:
             seconds, plain_tiles = timed(plain_way, spec, settings, encoder)
             took["plain"].append(seconds)
-    if state["status"] != "done":
-        sys.exit(state["reason"])
+    if isinstance(state, FailedSlide):
+        sys.exit(state.reason)
     median = {name: statistics.median(seconds) for name, seconds in took.items() if seconds}
-    tiles = state["num_tiles_encoded"]
+    tiles = state.num_tiles_encoded
     print(
-        f"{args.slide.name}, {state['scale']['mpp_level0']:g} um a pixel: {tiles:,} tiles of {args.patch_px} px, "
-        f"encoder {args.encoder}; patches {state['counts']}"
+        f"{args.slide.name}, {state.scale.mpp_level0:g} um a pixel: {tiles:,} tiles of {args.patch_px} px, "
+        f"encoder {args.encoder}; patches {state.counts}"
     )
     for name, seconds in median.items():
         print(f"  {name:>7}: {seconds:8.2f} CPU s   {base_px / seconds / 1e6:8.1f} tissue MP/s")
@@ -230,8 +231,8 @@ def compare(args: argparse.Namespace, root: Path) -> None:
         f"  ours takes {median['ours'] / median['tissue']:.2f} times what OpenSlide takes to decode the tissue tiles, "
         f"{median['ours'] / median['regions']:.2f} times what it takes to decode the regions"
     )
-    if state["decodes"]:
-        decodes = state["decodes"]
+    if state.decodes:
+        decodes = state.decodes
         print(
             f"  {decodes['decoded'] / decodes['native_tiles']:.3f} decodes a native tile ({decodes['native_tiles']:,})"
         )
@@ -239,17 +240,23 @@ def compare(args: argparse.Namespace, root: Path) -> None:
         compare_workers(args, settings, root)
 
 
-def prepare_with_its_encoder(job: work.SlideJob) -> dict:
+def encoder_of(settings: SlideSettings) -> Encoder:
+    """Return the encoder and let this process use it: `stats`, or a vision transformer of random weights."""
+    if settings.encoder.name != "stats":
+        share(settings.encoder, tiny_vit(settings.encoder.name, settings.ladder.patch_px))
+    return get_encoder(settings.encoder)
+
+
+def prepare_with_its_encoder(job: SlideJob) -> SlideState:
     """Prepare a slide in a worker's process, which must build the vision transformer for itself."""
-    if job.settings.encoder["name"] != "stats":
-        work.get_encoder = lambda config: tiny_vit(config["name"], job.settings.ladder.patch_px)
-    return work.prepare_slide(job)
+    encoder_of(job.settings)
+    return prepare_slide(job)
 
 
-def compare_workers(args: argparse.Namespace, settings: PrepareSettings, root: Path) -> None:
+def compare_workers(args: argparse.Namespace, settings: SlideSettings, root: Path) -> None:
     """Time four copies of the slide with one and with two workers, start-up left out by a first job for each."""
     specs = [SlideSpec(path=args.slide, name=f"bench{i}", patient="bench") for i in range(8)]
-    jobs = [work.SlideJob(spec=spec, settings=settings, root=root, by_area=False) for spec in specs]
+    jobs = [SlideJob(spec=spec, settings=settings, root=root, by_area=False) for spec in specs]
     seconds = {}
     for workers in (1, 2):
         began = None

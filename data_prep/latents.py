@@ -10,26 +10,30 @@ sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 def make_latents(cfg: Any) -> None:
     """Load the manifest first, so that a missing data set is said at once, then the autoencoder."""
-    from data_prep.columns.latent import add_latents, encoder_of
-    from data_prep.columns.variants import add_variants
     from zoomldm.data.manifest import Manifest
 
     manifest = Manifest.load(cfg.data.root)
     import torch
 
-    from zoomldm.build import load_autoencoder
+    from data_prep.columns.latent import LatentMaker, add_latents, encoder_of
+    from data_prep.columns.variants import add_variants
+    from zoomldm.stages.loaded import load_autoencoder
 
-    loaded = load_autoencoder(cfg)
-    encode = encoder_of(loaded.module, "cuda" if torch.cuda.is_available() else "cpu")
-    manifest = add_latents(
-        manifest,
-        encode,
-        autoencoder_sha256=loaded.sha256,
-        source=loaded.source,
+    loaded = load_autoencoder(
+        cfg.paths.runs,
+        run=cfg.autoencoder.run,
+        weights=cfg.autoencoder.weights,
+        allow=tuple(cfg.get("allow_code") or ()),
+    )
+    maker = LatentMaker(
+        encode=encoder_of(loaded.module, "cuda" if torch.cuda.is_available() else "cpu"),
+        sha256=loaded.sha256,
+        source=loaded.run_name,
         is_original=loaded.is_original,
     )
+    manifest = add_latents(manifest, maker)
     if cfg.variants:
-        add_variants(manifest, encode, list(cfg.variants))
+        add_variants(manifest, maker.encode, list(cfg.variants))
 
 
 def main() -> None:

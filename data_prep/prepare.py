@@ -2,13 +2,99 @@
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
+if TYPE_CHECKING:
+    from zoomldm.data.manifest import Manifest
+
+
+def prepare(cfg: Any) -> "Manifest | None":
+    """Translate the configuration (conf/prepare.yaml) and run; returns the manifest, None for a part or a plan.
+
+    Raises:
+        UserError: whatever the user can mend.
+    """
+    from data_prep.execution.executor import make_executor
+    from data_prep.pipeline import run
+    from data_prep.preparation import Preparation
+    from data_prep.settings import from_config, plain
+    from data_prep.slides.readers.base import suffixes_of
+    from data_prep.slides.table import find_slides
+    from zoomldm.errors import ConfigError
+
+    slide_settings, pack_settings = from_config(cfg)
+    slides = cfg.get("slides") or cfg.data.get("slides") or demo_slides(cfg)
+    specs, faults = find_slides(str(slides), suffixes_of(slide_settings.readers), slide_settings.mpp)
+    config = {name: value for name, value in plain(cfg.data).items() if name not in ("root", "slides")}
+    preparation = Preparation(
+        root=Path(cfg.data.root),
+        specs=specs,
+        faults=faults,
+        slide_settings=slide_settings,
+        pack_settings=pack_settings,
+        config=config | {"tissue": slide_settings.tissue.to_dict()},
+    )
+    if cfg.get("add") not in (None, "grid"):
+        raise ConfigError(f"add={cfg.add}: expected grid (latents are added by data_prep/latents.py)")
+    part = parse_part(cfg.get("part"))
+    executor = make_executor(
+        cfg.get("executor", "local"),
+        workers=cfg.get("workers"),
+        timeout_s=cfg.get("timeout_s"),
+        encoders=cfg.get("encoders"),
+    )
+    if cfg.get("plan"):
+        from data_prep.report.estimate import print_plan
+
+        print_plan(preparation, executor)
+        return None
+    if cfg.get("add"):
+        from data_prep.columns.grid import replace_grids
+
+        return replace_grids(preparation, executor)
+    return run(preparation, executor, part=part, drop_images=bool(cfg.get("drop_images")))
+
+
+def demo_slides(cfg: Any) -> Path:
+    """Return the folder of the demo's own slides, made where they are missing.
+
+    Raises:
+        ConfigError: another data set without slides.
+    """
+    from data_prep.demo.slides import make_demo_slides
+    from zoomldm.errors import ConfigError
+
+    maker = cfg.data.get("demo_slides")
+    if not maker:
+        raise ConfigError(f"data={cfg.data.name}: which slides? give a folder, a glob or a CSV: slides=/path/to/slides")
+    folder = Path(maker["folder"])
+    make_demo_slides(folder, **{name: value for name, value in maker.items() if name != "folder"})
+    return folder
+
+
+def parse_part(part: str | None) -> tuple[int, int] | None:
+    """Read ``3/16`` as (3, 16): the third of sixteen shares.
+
+    Raises:
+        ConfigError: anything else.
+    """
+    from zoomldm.errors import ConfigError
+
+    if part is None:
+        return None
+    try:
+        number, total = (int(word) for word in str(part).split("/"))
+    except ValueError:
+        number, total = 0, 0
+    if not 1 <= number <= total:
+        raise ConfigError(f"part={part}: expected a share such as 3/16, from 1/16 to 16/16")
+    return number, total
+
 
 def main() -> None:
-    from data_prep.pipeline import prepare
     from zoomldm import cli
 
     cli.main("prepare", prepare)

@@ -13,30 +13,27 @@ from zoomldm.ladder import Ladder
 
 
 @dataclass(frozen=True, kw_only=True)
-class PrepareSettings:
-    """Everything that decides what the shards hold. Two runs with equal settings and slides make equal bytes.
+class SlideSettings:
+    """What decides the pixels and rows that a slide gives: another value, and the slides are to be read again.
 
     Attributes:
-        encoder: the encoder's configuration, ``name`` first of all.
+        encoder: the tile encoder.
         readers: ways to open a slide, of which the first that knows its kind is taken; they give the same pixels.
         reference: by magnification, the part of the patches that is also kept lossless (JPEG data sets).
-        min_samples: a magnification with fewer samples than this in a split is dropped, by split.
+        area_test_fraction: of the tissue, where a single patient's slides serve both splits.
         encode_background: encode background tiles too, instead of giving them the glass's embedding.
+        mpp: scale of slides that do not say theirs, micrometres a pixel of level 0.
+        seed: of the choice among a slide's regions.
     """
 
-    name: str
     ladder: Ladder
-    encoder: dict[str, Any]
+    encoder: Option
     readers: tuple[Option, ...]
     tissue: TissueSettings
     regions: RegionSettings
     image_format: str = "png"
     reference: dict[str, float] = field(default_factory=dict)
-    split_mode: str = "patients"
-    test_fraction: float = 0.2
     area_test_fraction: float = 0.4
-    min_samples: dict[str, int] = field(default_factory=lambda: {"train": 1, "test": 0})
-    shard_samples: int = 1000
     encode_background: bool = False
     mpp: float | None = None
     seed: int = 0
@@ -44,10 +41,88 @@ class PrepareSettings:
     def to_dict(self) -> dict[str, Any]:
         """Return what must be equal for two runs to share a folder; of the encoder its name (slides keep its hash)."""
         known = asdict(replace(self, readers=())) | {
-            "encoder": {"name": self.encoder["name"]},
+            "encoder": {"name": self.encoder.name},
             "tissue": self.tissue.to_dict(),
         }
         return {key: value for key, value in known.items() if key != "readers"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackSettings:
+    """What decides which samples go into which shard: another value, and the same slides' work is packed anew.
+
+    Attributes:
+        name: the data set's.
+        split_mode: ``patients`` (a seeded part is held out) or ``paper`` (all in train).
+        test_fraction: of the patients.
+        min_samples: a magnification with fewer samples than this in a split is dropped, by split.
+        seed: of the patients' split and of the order of samples.
+    """
+
+    name: str
+    split_mode: str = "patients"
+    test_fraction: float = 0.2
+    min_samples: dict[str, int] = field(default_factory=lambda: {"train": 1, "test": 0})
+    shard_samples: int = 1000
+    seed: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def from_config(cfg: Any) -> tuple[SlideSettings, PackSettings]:
+    """Translate ``cfg`` (keys ``data``, ``encoder``, ``reader``, ``slide``, ``split``) and check every value.
+
+    Raises:
+        ConfigError: a value that makes no sense, with its key.
+    """
+    data, encoder = plain(cfg.data), plain(cfg.encoder)
+    ladder = Ladder(**data["ladder"])
+    split = data.get("split") or {}
+    split = {"mode": split} if isinstance(split, str) else dict(split)
+    slide = cfg.get("slide") or data.get("slide") or {}
+    seed = data.get("seed", 0)
+    slide_settings = SlideSettings(
+        ladder=ladder,
+        encoder=Option("encoder", encoder, tuple(cfg.get("allow_code") or ())),
+        readers=readers_of(cfg),
+        tissue=tissue_of(cfg),
+        regions=_regions(data, ladder),
+        image_format=_one_of(data.get("image_format", "png"), "data.image_format", ("png", "jpeg")),
+        reference=by_label(data.get("reference"), ladder, "data.reference", 0.0),
+        area_test_fraction=split.get("area_test_fraction", 0.4),
+        encode_background=bool(data.get("encode_background", False)),
+        mpp=slide.get("mpp"),
+        seed=seed,
+    )
+    pack_settings = PackSettings(
+        name=data["name"],
+        split_mode=cfg.get("split") or split.get("mode", "patients"),
+        test_fraction=_number(split.get("test_fraction", 0.2), "data.split.test_fraction", 0.0, 0.9),
+        min_samples={"train": 1, "test": 0} | dict(data.get("min_samples") or {}),
+        shard_samples=int(_number(data.get("shard_samples", 1000), "data.shard_samples", 1, 10**6)),
+        seed=seed,
+    )
+    return slide_settings, pack_settings
+
+
+def readers_of(cfg: Any) -> tuple[Option, ...]:
+    """Return the ways to open a slide that ``reader=[…]`` chooses, in their order.
+
+    Raises:
+        ConfigError: none.
+    """
+    sections = plain(cfg.reader)
+    if not sections:
+        raise ConfigError("reader=[]: expected one or more, for example reader=[auto,flat]")
+    return tuple(options_of("reader", sections, tuple(cfg.get("allow_code") or ())).values())
+
+
+def plain(section: Any) -> dict[str, Any]:
+    """Return a section of the configuration as a plain dictionary, with its references resolved."""
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_container(section, resolve=True) if OmegaConf.is_config(section) else dict(section)
 
 
 def by_label(values: Any, ladder: Ladder, key: str, default: Any) -> dict[str, Any]:
@@ -69,24 +144,29 @@ def by_label(values: Any, ladder: Ladder, key: str, default: Any) -> dict[str, A
     return chosen
 
 
-def _number(value: Any, key: str, low: float, high: float) -> None:
+def differences(old: Any, new: Any, prefix: str = "") -> list[str]:
+    """Return the differing keys of two nested dictionaries as ``key: old there, new now``."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        found = []
+        for key in sorted({*old, *new}, key=str):
+            found += differences(old.get(key), new.get(key), f"{prefix}.{key}" if prefix else str(key))
+        return found
+    return [] if old == new else [f"{prefix}: {old} there, {new} now"]
+
+
+def _number(value: Any, key: str, low: float, high: float) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
         raise ConfigError(f"{key}={value}: expected a number from {low:g} to {high:g}")
+    return value
 
 
-def from_config(cfg: Any) -> PrepareSettings:
-    """Translate ``cfg`` (keys ``data``, ``encoder``, ``slide``) and check every value.
+def _one_of(value: Any, key: str, known: tuple[str, ...]) -> str:
+    if value not in known:
+        raise ConfigError(f"{key}={value}: expected {' or '.join(known)}")
+    return value
 
-    Raises:
-        ConfigError: a value that makes no sense, with its key.
-    """
-    from omegaconf import OmegaConf
 
-    data = OmegaConf.to_container(cfg.data, resolve=True) if OmegaConf.is_config(cfg.data) else dict(cfg.data)
-    encoder = (
-        OmegaConf.to_container(cfg.encoder, resolve=True) if OmegaConf.is_config(cfg.encoder) else dict(cfg.encoder)
-    )
-    ladder = Ladder(**data["ladder"])
+def _regions(data: Mapping[str, Any], ladder: Ladder) -> RegionSettings:
     regions = RegionSettings(
         min_tissue=by_label(data.get("min_tissue"), ladder, "data.min_tissue", 0.5),
         stride=by_label(data.get("stride"), ladder, "data.stride", 1.0),
@@ -97,55 +177,7 @@ def from_config(cfg: Any) -> PrepareSettings:
         _number(regions.stride[name], f"data.stride.{name}", 0.001, 1)
         if regions.max_per_slide[name] is not None:
             _number(regions.max_per_slide[name], f"data.max_patches_per_slide.{name}", 1, 10**9)
-    split = data.get("split") or {}
-    mode = split if isinstance(split, str) else split.get("mode", "patients")
-    split = {} if isinstance(split, str) else split
-    if data.get("image_format", "png") not in ("png", "jpeg"):
-        raise ConfigError(f"data.image_format={data['image_format']}: expected png or jpeg")
-    test_fraction = split.get("test_fraction", 0.2)
-    _number(test_fraction, "data.split.test_fraction", 0.0, 0.9)
-    _number(data.get("shard_samples", 1000), "data.shard_samples", 1, 10**6)
-    slide = cfg.get("slide") or data.get("slide") or {}
-    return PrepareSettings(
-        name=data["name"],
-        ladder=ladder,
-        encoder=encoder,
-        readers=readers_of(cfg),
-        tissue=tissue_of(cfg),
-        regions=regions,
-        image_format=data.get("image_format", "png"),
-        reference=by_label(data.get("reference"), ladder, "data.reference", 0.0),
-        split_mode=mode,
-        test_fraction=test_fraction,
-        area_test_fraction=split.get("area_test_fraction", 0.4),
-        min_samples={"train": 1, "test": 0} | dict(data.get("min_samples") or {}),
-        shard_samples=data.get("shard_samples", 1000),
-        encode_background=bool(data.get("encode_background", False)),
-        mpp=slide.get("mpp"),
-        seed=data.get("seed", 0),
-    )
-
-
-def plain(section: Any) -> dict[str, Any]:
-    """Return a section of the configuration as a plain dictionary, with its references resolved."""
-    from omegaconf import OmegaConf
-
-    return OmegaConf.to_container(section, resolve=True) if OmegaConf.is_config(section) else dict(section)
-
-
-def readers_of(cfg: Any) -> tuple[Option, ...]:
-    """Return the ways to open a slide that ``reader=[…]`` chooses, in their order.
-
-    Raises:
-        ConfigError: none.
-    """
-    from omegaconf import OmegaConf
-
-    sections = OmegaConf.to_container(cfg.reader, resolve=True)
-    allow = tuple(cfg.get("allow_code") or ())
-    if not sections:
-        raise ConfigError("reader=[]: expected one or more, for example reader=[auto,flat]")
-    return tuple(options_of("reader", sections, allow).values())
+    return regions
 
 
 def tissue_of(cfg: Any) -> TissueSettings:
@@ -171,13 +203,3 @@ def tissue_of(cfg: Any) -> TissueSettings:
     if settings.regions and not Path(settings.regions).is_dir():
         raise ConfigError(f"data.tissue.regions={settings.regions}: no such folder (of GeoJSON files named by slide)")
     return settings
-
-
-def differences(old: Any, new: Any, prefix: str = "") -> list[str]:
-    """Return the differing keys of two nested dictionaries as ``key: old -> new``."""
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
-        found = []
-        for key in sorted({*old, *new}, key=str):
-            found += differences(old.get(key), new.get(key), f"{prefix}.{key}" if prefix else str(key))
-        return found
-    return [] if old == new else [f"{prefix}: {old} there, {new} now"]

@@ -13,3 +13,11 @@ def tiny_slide(tmp_path):
         return write_slide(path, tissue_pixels(width, height, seed), **options)
 
     return make
+
+
+@pytest.fixture
+def slides(tiny_slide):
+    """Return a folder of three tiny slides: a, b, c."""
+    for number, name in enumerate(("a", "b", "c")):
+        path = tiny_slide(name, seed=number, width=400, height=360)
+    return path.parent

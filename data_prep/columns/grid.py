@@ -5,125 +5,109 @@ on where it stopped.
 """
 
 import json
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from data_prep.execution.encoding.queue import TileQueue, get_encoder
-from data_prep.execution.local import Died, Executor
+from data_prep.columns.record import ColumnRecord, read_record, write_recorded
+from data_prep.execution.encoding.own import get_encoder
+from data_prep.execution.encoding.queue import TileQueue
+from data_prep.execution.executor import Died, Executor
 from data_prep.fold.quadtree import Fold
-from data_prep.pack.pack import ShardJob, grids_of, make_jobs, one_encoder, train_statistics
-from data_prep.pack.shard_plan import read_plan
-from data_prep.pack.splits import Split
-from data_prep.settings import PrepareSettings
+from data_prep.pack.jobs import ShardJob, make_jobs
+from data_prep.pack.shard_plan import ShardPlan, batch_facts, inputs_hash, known_splits, read_plan
+from data_prep.pack.statistics import one_encoder, train_statistics
+from data_prep.pack.write import grids_of
+from data_prep.preparation import Contents, Preparation
 from data_prep.slides.slide import Slide
-from data_prep.slides.table import SlideSpec
-from data_prep.work.prepare_slide import (
-    DONE,
-    STATE_NAME,
-    SlideJob,
-    is_done,
-    read_state,
-    slide_folder,
-    stored_rows,
-)
+from data_prep.work.folder import check_settings, note_settings
+from data_prep.work.prepare_slide import SlideJob
+from data_prep.work.state import DONE, DoneSlide
 from zoomldm.data.manifest import EncoderInfo, Manifest
-from zoomldm.data.shards import column_path, write_column
 from zoomldm.errors import DataError, UserError
-from zoomldm.files import open_atomically, progress, raise_if_disk_fault, sha256_of, write_json
-
-NEW_ROWS = "rows.new.npy"
+from zoomldm.files import progress, raise_if_disk_fault, write_json
 
 
-def add_grid(
-    root: Path, specs: list[SlideSpec], settings: PrepareSettings, split: Split, executor: Executor
-) -> Manifest:
-    """Replace the grid column by that of ``settings.encoder``.
+def replace_grids(preparation: Preparation, executor: Executor) -> Manifest:
+    """Give finished shards the grids of ``slide_settings.encoder``, and the folder its settings.
 
     Raises:
+        ConfigError: the folder was made with other settings than these.
         DataError: there are no shards yet, or a slide is gone or has changed since they were made.
     """
-    manifest = Manifest.load(root)
-    by_name = {spec.name: spec for spec in specs}
-    packed = [line["slide"] for line in manifest.slides if line["status"] == DONE]
-    missing = [name for name in packed if name not in by_name or not is_done(root, by_name[name])]
-    if missing:
-        raise DataError(f"{root}: slides that its shards were made of are gone or have changed: {', '.join(missing)}")
-    jobs = [SlideJob(spec=by_name[name], settings=settings, root=root, by_area=False) for name in packed]
-    todo = [job for job in jobs if not _is_encoded(job)]
-    with progress(total=len(todo), label="encoding", unit="slide") as bar:
-        for position, result in executor.map(encode_slide, todo, encoder=settings.encoder):
-            if isinstance(result, Died | str):
-                raise DataError(f"{todo[position].spec.path}: {result if isinstance(result, str) else result.reason}")
-            bar.update()
-    states = [state for name in packed if (state := read_state(root, name))]
-    _forget_grids(manifest, root)
-    states = [_take_new_rows(root, state) for state in states]
-    encoder = one_encoder(root, states)
-    statistics = train_statistics(root, states, split) if encoder["name"] == "stats" else None
-    encoder["statistics"] = statistics
-    plan = read_plan(root)
+    root = preparation.root
+    check_settings(root, preparation.slide_settings, but="encoder")
+    manifest, plan = Manifest.load(root), read_plan(root)
     if plan is None:
         raise DataError(f"{root}: shards/plan.json is missing; run prepare.py without add=grid")
-    shard_jobs, _, _ = make_jobs(root, states, by_name, split, settings, statistics, plan.batches)
-    if [job.path for job in shard_jobs] != [shard.path for shard in manifest.shards]:
-        raise DataError(f"{root}: its slides no longer make the shards that are there; run prepare.py without add=grid")
-    identity = json.dumps(encoder, sort_keys=True)
-    lines: dict[int, dict[str, Any]] = {}
-    grid_jobs = [GridJob(job, identity) for job in shard_jobs]
-    with progress(total=len(grid_jobs), label="grids", unit="shard") as bar:
-        for position, line in executor.map(write_grids, grid_jobs):
-            if isinstance(line, Died):
-                raise UserError(f"{grid_jobs[position].shard.path}: {line.reason}; run the same command again")
-            lines[position] = line
-            bar.update()
-    manifest.shards = [
-        replace(shard, columns=shard.columns | {"grid": lines[i]}) for i, shard in enumerate(manifest.shards)
-    ]
-    manifest.columns["grid"] = {"dim": encoder["dim"]}
-    manifest.encoder = EncoderInfo(**encoder)
-    for i, job in enumerate(shard_jobs):
-        record = root / f"{job.path}.json"
-        content = json.loads(record.read_bytes())
-        content["columns"]["grid"] = lines[i]
-        write_json(record, content)
+    packed = [line["slide"] for line in manifest.slides if line["status"] == DONE]
+    _encode_slides(preparation, packed, executor)
+    manifest = manifest.without("grid")
     manifest.save(root)
-    print(f"{root}: grids by {encoder['name']}, {encoder['dim']} channels, in {len(shard_jobs)} shards")
+    for name in packed:
+        preparation.store(name).take_new_rows()
+    manifest = _write_grids(_contents(preparation, packed), plan, manifest, executor)
+    manifest.save(root)
+    note_settings(root, preparation.slide_settings)
+    _renew(plan, preparation, packed, manifest.encoder.statistics)
+    print(
+        f"{root}: grids by {manifest.encoder.name}, {manifest.encoder.dim} channels, in {len(manifest.shards)} shards"
+    )
     return manifest
+
+
+def _contents(preparation: Preparation, packed: list[str]) -> Contents:
+    states = {state.slide: state for state in preparation.states() if isinstance(state, DoneSlide)}
+    specs = [preparation.spec_of[name] for name in packed]
+    split = preparation.split(specs, known_splits(preparation))
+    return Contents(preparation=preparation, done=[states[name] for name in packed], split=split)
+
+
+def _encode_slides(preparation: Preparation, packed: list[str], executor: Executor) -> None:
+    """Have the tiles of the packed slides encoded where that has not been done."""
+    settings, specs = preparation.slide_settings, preparation.spec_of
+    stores = {name: preparation.store(name) for name in packed}
+    missing = []
+    for name, store in stores.items():
+        state = store.done()
+        is_there = name in specs and state is not None
+        if not is_there or not store.is_done(specs[name], by_area=state.by_area, regions=settings.tissue.regions):
+            missing.append(name)
+    if missing:
+        raise DataError(
+            f"{preparation.root}: slides that its shards were made of are gone or have changed: {', '.join(missing)}"
+        )
+    jobs = [SlideJob(spec=specs[name], settings=settings, root=preparation.root, by_area=False) for name in packed]
+    todo = [job for job in jobs if not _is_encoded(job)]
+    with progress(total=len(todo), label="encoding", unit="slide") as bar:
+        for number, result in executor.map(encode_slide, todo, encoder=settings.encoder):
+            if isinstance(result, Died | str):
+                reason = result if isinstance(result, str) else result.reason
+                raise DataError(f"{todo[number].spec.path}: {reason}")
+            bar.update()
 
 
 def _is_encoded(job: SlideJob) -> bool:
     """Say whether the slide's rows, or those waiting beside them, are this encoder's."""
-    if (slide_folder(job.root, job.spec.name) / NEW_ROWS).is_file():
-        return True
-    state = read_state(job.root, job.spec.name)
-    encoder = get_encoder(job.settings.encoder)
-    return bool(
-        state
-        and state["encoder"]["name"] == encoder.name
-        and state["encoder"]["weights_sha256"] == encoder.weights_sha256
-    )
+    encoder, state = get_encoder(job.settings.encoder), job.store.done()
+    have = [job.store.new_encoder() or (state.encoder if state else {})]
+    return any((e.get("name"), e.get("weights_sha256")) == (encoder.name, encoder.weights_sha256) for e in have)
 
 
 def encode_slide(job: SlideJob) -> str | None:
     """Encode the tiles that a slide's map holds, in the map's order; return what went wrong, if anything."""
-    encoder = get_encoder(job.settings.encoder)
-    ladder = job.settings.ladder
-    folder = slide_folder(job.root, job.spec.name)
-    state = read_state(job.root, job.spec.name)
-    with np.load(folder / "samples.npz") as samples:
-        cells = samples["cells"]
+    encoder, ladder, store = get_encoder(job.settings.encoder), job.settings.ladder, job.store
+    state, cells = store.done(), store.cells()
     slide = Slide(job.spec, ladder.base_mpp, job.settings.readers)
-    slide.glass = np.array(state["glass"], np.uint8)
+    slide.glass = np.array(state.glass, np.uint8)
     queue = TileQueue(encoder)
     queue.add(np.broadcast_to(slide.glass, (1, ladder.patch_px, ladder.patch_px, 3)))
-    order: list[np.ndarray] = []
+    order: list[np.ndarray] = [np.zeros(1, cells.dtype)]
 
-    def on_tiles(positions: np.ndarray, tiles: np.ndarray) -> None:
-        order.append(cells[positions[:, 0], positions[:, 1]])
+    def on_tiles(corners: np.ndarray, tiles: np.ndarray) -> None:
+        order.append(cells[corners[:, 0], corners[:, 1]])
         queue.add(tiles)
 
     try:
@@ -135,60 +119,65 @@ def encode_slide(job: SlideJob) -> str | None:
         return f"{len(result.unreadable)} tiles that were read before cannot be decoded now"
     encoded = queue.finish()
     rows = np.empty_like(encoded)
-    rows[np.concatenate([[0], *order])] = encoded
+    rows[np.concatenate(order)] = encoded
     try:
-        with open_atomically(folder / "encoder.new.json") as stream:
-            stream.write(json.dumps(encoder.describe()).encode())
-        with open_atomically(folder / NEW_ROWS) as stream:
-            np.save(stream, stored_rows(rows, encoder))
+        store.save_new_rows(rows, encoder)
     except OSError as error:
-        raise_if_disk_fault(error, folder)
+        raise_if_disk_fault(error, store.folder)
         raise
     return None
 
 
-def _forget_grids(manifest: Manifest, root: Path) -> None:
-    if "grid" in manifest.columns:
-        manifest.columns = {name: facts for name, facts in manifest.columns.items() if name != "grid"}
-        manifest.shards = [
-            replace(shard, columns={k: v for k, v in shard.columns.items() if k != "grid"}) for shard in manifest.shards
-        ]
-        manifest.save(root)
-
-
-def _take_new_rows(root: Path, state: dict[str, Any]) -> dict[str, Any]:
-    """Put the new rows in the old ones' place and their encoder into the state; the waiting file goes last."""
-    folder = slide_folder(root, state["slide"])
-    if (folder / NEW_ROWS).is_file():
-        state = state | {"encoder": json.loads((folder / "encoder.new.json").read_bytes())}
-        write_json(folder / STATE_NAME, state)
-        os.replace(folder / NEW_ROWS, folder / "rows.npy")
-    (folder / "encoder.new.json").unlink(missing_ok=True)
-    return state
-
-
 @dataclass(frozen=True)
 class GridJob:
-    """One shard's grids, and what its encoder is (a finished one is left as it is)."""
+    """One shard's grids, and what its encoder is."""
 
     shard: ShardJob
     encoder: str
 
+    @property
+    def base(self) -> Path:
+        return self.shard.root / self.shard.path
 
-def write_grids(job: GridJob) -> dict[str, Any]:
-    """Write a shard's grid tar and return its line in the manifest."""
-    base = job.shard.root / job.shard.path
-    record, tar = Path(f"{base}.grid.json"), column_path(base, "grid")
-    if record.is_file():
-        content = json.loads(record.read_bytes())
-        if content["encoder"] == job.encoder and tar.stat().st_size == content["bytes"]:
-            return {"bytes": content["bytes"], "sha256": content["sha256"]}
-    try:
-        record.unlink(missing_ok=True)
-        write_column(tar, grids_of(job.shard))
-        line = {"bytes": tar.stat().st_size, "sha256": sha256_of(tar)}
-        write_json(record, {"encoder": job.encoder, **line})
-    except OSError as error:
-        raise_if_disk_fault(error, tar)
-        raise
-    return line
+
+def write_grids(job: GridJob) -> ColumnRecord:
+    """Write a shard's grids; a finished tar is left as it is."""
+    made_by = {"encoder": job.encoder}
+    return read_record(job.base, "grid", made_by) or write_recorded(
+        job.base, "grid", made_by, grids_of(job.shard), found={}
+    )
+
+
+def _write_grids(contents: Contents, plan: ShardPlan, manifest: Manifest, executor: Executor) -> Manifest:
+    """Write every shard's grids and return the manifest with them."""
+    encoder = one_encoder(contents)
+    encoder["statistics"] = train_statistics(contents) if encoder["name"] == "stats" else None
+    jobs, _, _ = make_jobs(contents, statistics=encoder["statistics"], batches=plan.batches)
+    if [job.path for job in jobs] != [shard.path for shard in manifest.shards]:
+        raise DataError(
+            f"{contents.root}: its slides no longer make the shards that are there; run prepare.py without add=grid"
+        )
+    identity = json.dumps(encoder, sort_keys=True)
+    tars: dict[str, dict[str, Any]] = {}
+    with progress(total=len(jobs), label="grids", unit="shard") as bar:
+        for number, record in executor.map(write_grids, [GridJob(job, identity) for job in jobs]):
+            if isinstance(record, Died):
+                raise UserError(f"{jobs[number].path}: {record.reason}; run the same command again")
+            tars[jobs[number].path] = record.tar
+            bar.update()
+    for job in jobs:
+        line = json.loads(job.record_path.read_bytes())
+        line["columns"]["grid"] = tars[job.path]
+        write_json(job.record_path, line)
+    return replace(manifest.with_column("grid", {"dim": encoder["dim"]}, tars), encoder=EncoderInfo(**encoder))
+
+
+def _renew(plan: ShardPlan, preparation: Preparation, packed: list[str], statistics: dict[str, Any] | None) -> None:
+    """Note in the shards' plan that they are the new encoder's."""
+    contents = _contents(preparation, packed)
+    replace(
+        plan,
+        facts=[batch_facts(batch, contents) for batch in plan.batches],
+        statistics=statistics,
+        inputs_sha256=inputs_hash(preparation.states(), contents),
+    ).save(preparation.root)

@@ -1,7 +1,7 @@
-"""Run jobs in processes: one small interface, with local processes or (optional extra) Ray behind it.
+"""Worker processes on this machine, started afresh (spawn), one job at a time each.
 
-A job is a picklable argument of a module-level function. A process that dies in a job is a result like others
-(``Died``), and the rest goes on in a fresh process.
+Our own pool, since each worker has its own pipe to a shared encoder, a job that dies or hangs takes only its process
+with it, and workers end with their parent; ``concurrent.futures`` breaks whole where one process dies.
 """
 
 import contextlib
@@ -9,101 +9,78 @@ import multiprocessing
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from typing import Any, Protocol
+from typing import Any
 
 from data_prep.execution.encoding.process import EncoderProcess, use
-from zoomldm.errors import ConfigError, UserError
+from data_prep.execution.executor import THREAD_VARIABLES, Died, JobT, ResultT, fault_of
+from data_prep.execution.parent import follow_parent
+from zoomldm.config import Option
 
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-
-
-@dataclass(frozen=True)
-class Died:
-    """The process that worked on a job ended or was stopped before it had a result."""
-
-    reason: str
-
-
-class Executor(Protocol):
-    """Yields (position in ``jobs``, result) in the order of completion; a ``UserError`` in a job ends the run.
-
-    encoder: configuration of the tile encoder that the jobs call, for executors that let workers share it.
-    """
-
-    def map(
-        self, function: Callable[[Any], Any], jobs: Sequence[Any], *, encoder: dict[str, Any] | None = None
-    ) -> Iterator[tuple[int, Any]]: ...
-
-
-class SerialExecutor:
-    """Every job in this process, one after the other: for tests and debuggers."""
-
-    def map(
-        self, function: Callable[[Any], Any], jobs: Sequence[Any], *, encoder: dict[str, Any] | None = None
-    ) -> Iterator[tuple[int, Any]]:
-        for position, job in enumerate(jobs):
-            yield position, function(job)
+POLL_S = 1.0
+_READY = object()
 
 
 class LocalExecutor:
-    """Worker processes on this machine, started afresh (spawn), one job at a time each.
+    """Jobs in processes of this machine.
 
     Args:
         workers: how many processes.
-        timeout_s: a job that takes longer is stopped and counts as died; None for no limit.
+        timeout_s: a job that takes longer is stopped and counts as died; None for no limit. A worker's start does not
+            count.
         encoders: processes that encode tiles for all workers (``shared_encoders``); 0: each worker encodes its own.
     """
 
-    def __init__(self, workers: int, timeout_s: float | None = None, encoders: int | None = 0) -> None:
+    def __init__(self, workers: int, *, timeout_s: float | None = None, encoders: int | None = 0) -> None:
         self.workers, self.timeout_s, self.encoders = max(1, workers), timeout_s, encoders
 
     def map(
-        self, function: Callable[[Any], Any], jobs: Sequence[Any], *, encoder: dict[str, Any] | None = None
-    ) -> Iterator[tuple[int, Any]]:
+        self, function: Callable[[JobT], ResultT], jobs: Sequence[JobT], *, encoder: Option | None = None
+    ) -> Iterator[tuple[int, ResultT | Died]]:
         waiting = list(enumerate(jobs))[::-1]
         running: list[_Worker] = []
         shared: list[EncoderProcess] = []
-        started = 0
-        if encoder and jobs:
-            shared = [EncoderProcess(encoder, n) for n in range(shared_encoders(encoder, self.encoders))]
+        num_started = 0
         try:
+            if encoder and jobs:
+                shared = [EncoderProcess(encoder, n) for n in range(shared_encoders(encoder, self.encoders))]
             while waiting or running:
                 while waiting and len(running) < self.workers:
-                    link = (shared[started % len(shared)].connect(), encoder) if shared else None
-                    running.append(_Worker(function, started, link))
-                    started += 1
-                    running[-1].give(waiting.pop())
-                ready = wait([w.pipe for w in running] + [w.process.sentinel for w in running], timeout=1.0)
-                for worker in list(running):
-                    if worker.pipe in ready or worker.process.sentinel in ready:
-                        position, result = worker.take()
-                    elif self.timeout_s and time.monotonic() - worker.began > self.timeout_s:
-                        position, result = (
-                            worker.position,
-                            Died(f"took longer than {self.timeout_s:g} s"),
-                        )
-                    else:
-                        continue
+                    link = (shared[num_started % len(shared)].connect(), encoder) if shared else None
+                    running.append(_Worker(function, num_started, link))
+                    running[-1].give(*waiting.pop())
+                    num_started += 1
+                for worker, result in self._results(running):
+                    number = worker.number
                     if isinstance(result, Died) or not waiting:
                         worker.stop(at_once=isinstance(result, Died))
                         running.remove(worker)
                     else:
-                        worker.give(waiting.pop())
+                        worker.give(*waiting.pop())
                     if isinstance(result, Exception):
                         raise result
-                    yield position, result
+                    yield number, result
         finally:
-            for worker in running:
-                worker.stop(at_once=True)
-            for process in shared:
+            for process in [*running, *shared]:
                 process.stop()
 
+    def _results(self, running: list["_Worker"]) -> list[tuple["_Worker", Any]]:
+        """Wait a while and return the workers that have a result, have died, or take too long."""
+        ready = wait([w.pipe for w in running] + [w.process.sentinel for w in running], timeout=POLL_S)
+        found = []
+        for worker in running:
+            if worker.pipe in ready or worker.process.sentinel in ready:
+                result = worker.take()
+                if result is not _READY:
+                    found.append((worker, result))
+            elif self.timeout_s and worker.elapsed_s() > self.timeout_s:
+                found.append((worker, Died(f"took longer than {self.timeout_s:g} s")))
+        return found
 
-def shared_encoders(config: dict[str, Any], wanted: int | None) -> int:
+
+def shared_encoders(encoder: Option, wanted: int | None) -> int:
     """Return how many encoders the workers share: as many as wanted, by default one for each GPU of this machine."""
-    if wanted is not None or config["name"] == "stats":
+    if wanted is not None or encoder.name == "stats":
         return wanted or 0
     import torch
 
@@ -111,14 +88,14 @@ def shared_encoders(config: dict[str, Any], wanted: int | None) -> int:
 
 
 class _Worker:
-    """One process and the pipe to it."""
+    """One process, the pipe to it, and the ``number`` of the job that it has."""
 
     def __init__(
-        self, function: Callable[[Any], Any], number: int, link: tuple[Connection, dict[str, Any]] | None
+        self, function: Callable[[Any], Any], worker_number: int, link: tuple[Connection, Option] | None
     ) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, child = context.Pipe()
-        self.process = context.Process(target=_serve, args=(child, function, number, link), daemon=True)
+        self.process = context.Process(target=_serve, args=(child, function, worker_number, link), daemon=True)
         before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
         os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
         try:
@@ -129,21 +106,29 @@ class _Worker:
         child.close()
         if link:
             link[0].close()
-        self.position, self.began = -1, 0.0
+        self.number, self._is_ready, self._began = -1, False, 0.0
 
-    def give(self, job: tuple[int, Any]) -> None:
-        self.position, self.began = job[0], time.monotonic()
+    def give(self, number: int, job: Any) -> None:
+        self.number, self._began = number, time.monotonic()
         with contextlib.suppress(OSError):  # it has died; `take` says so
-            self.pipe.send(job[1])
+            self.pipe.send(job)
 
-    def take(self) -> tuple[int, Any]:
+    def take(self) -> Any:
+        """Return ``_READY`` once, when the process has started, then a result for each job."""
         try:
-            return self.position, self.pipe.recv()
+            received = self.pipe.recv()
         except (EOFError, OSError):
             self.process.join(5)
-            return self.position, Died(f"its process ended with code {self.process.exitcode}")
+            return Died(f"its process ended with code {self.process.exitcode}")
+        if not self._is_ready:
+            self._is_ready, self._began = True, time.monotonic()
+            return _READY
+        return received
 
-    def stop(self, at_once: bool) -> None:
+    def elapsed_s(self) -> float:
+        return time.monotonic() - self._began if self._is_ready else 0.0
+
+    def stop(self, at_once: bool = True) -> None:
         with contextlib.suppress(OSError):
             self.pipe.send(None)
         if at_once:
@@ -156,60 +141,19 @@ class _Worker:
 
 
 def _serve(
-    pipe: Connection, function: Callable[[Any], Any], number: int, link: tuple[Connection, dict[str, Any]] | None
+    pipe: Connection, function: Callable[[Any], Any], worker_number: int, link: tuple[Connection, Option] | None
 ) -> None:
-    os.environ["ZOOMLDM_WORKER"] = str(number)
-    told = link is None
-    while True:
-        try:
-            job = pipe.recv()
-        except (EOFError, KeyboardInterrupt):
-            return
-        if job is None:
-            return
-        try:
-            if not told:
-                use(*link)
-                told = True
-            result: Any = function(job)
-        except KeyboardInterrupt:
-            return
-        except Exception as error:
-            result = fault_of(error)
-        pipe.send(result)
-
-
-def fault_of(error: Exception) -> Exception:
-    """Return a job's error as it travels between processes: a user's as it is, others with their traceback."""
-    if isinstance(error, UserError):
-        return error
-    import traceback
-
-    return RuntimeError("".join(traceback.format_exception(error)))
-
-
-def make_executor(
-    name: str, workers: int | None, timeout_s: float | None = None, encoders: int | None = None
-) -> Executor:
-    """Return the executor of a name.
-
-    Raises:
-        ConfigError: no such executor, a number that makes no sense, or Ray is not installed.
-    """
-    for key, number, least in (("workers", workers, 1), ("encoders", encoders, 0)):
-        if number is not None and number < least:
-            raise ConfigError(f"{key}={number}: expected {least} or more, or null to have it chosen")
-    if name == "local":
-        return LocalExecutor(workers or available_cores(), timeout_s, encoders)
-    if name == "serial":
-        return SerialExecutor()
-    if name == "ray":
-        from data_prep.execution.ray import RayExecutor
-
-        return RayExecutor(workers, timeout_s, encoders)
-    raise ConfigError(f"executor={name}: expected local, ray or serial")
-
-
-def available_cores() -> int:
-    """Return the cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    os.environ["ZOOMLDM_WORKER"] = str(worker_number)
+    follow_parent()
+    with contextlib.suppress(OSError):
+        pipe.send(None)
+    with contextlib.suppress(EOFError, OSError):  # the parent is gone
+        while (job := pipe.recv()) is not None:
+            try:
+                if link is not None:
+                    use(*link)
+                    link = None
+                result: Any = function(job)
+            except Exception as error:
+                result = fault_of(error)
+            pipe.send(result)

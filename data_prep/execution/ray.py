@@ -4,7 +4,6 @@ Slides and ``data.root`` must lie under the same paths on every node, and this c
 worker or node has died again elsewhere, from the beginning of its slide.
 """
 
-import asyncio
 import contextlib
 import logging
 import os
@@ -14,25 +13,15 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from data_prep.execution.encoding.queue import (
-    PATIENCE_S,
-    Batcher,
-    SharedEncoder,
-    get_encoder,
-    share,
-    shares,
-    stop_sharing,
-)
-from data_prep.execution.local import THREAD_VARIABLES, Died, fault_of
-from zoomldm.errors import ConfigError, UserError
+from data_prep.execution.encoding.own import stop_sharing
+from data_prep.execution.encoding.ray_actor import EncoderActor, use_actor
+from data_prep.execution.executor import THREAD_VARIABLES, Died, JobT, ResultT, fault_of
+from zoomldm.config import Option
+from zoomldm.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
 RETRIES = 3
 """How often a job is started again after its worker has died."""
-AHEAD = 4
-"""Chunks that a worker sends to an encoder before it waits for rows."""
 
 
 class RayExecutor:
@@ -47,7 +36,7 @@ class RayExecutor:
         ConfigError: Ray is not installed, or RAY_ADDRESS leads nowhere.
     """
 
-    def __init__(self, workers: int | None, timeout_s: float | None = None, encoders: int | None = None) -> None:
+    def __init__(self, workers: int | None, *, timeout_s: float | None = None, encoders: int | None = None) -> None:
         try:
             import ray
         except ImportError as error:
@@ -73,9 +62,9 @@ class RayExecutor:
             self.ray.init(include_dashboard=False, _node_ip_address="127.0.0.1", **local, **common)
 
     def map(
-        self, function: Callable[[Any], Any], jobs: Sequence[Any], *, encoder: dict[str, Any] | None = None
-    ) -> Iterator[tuple[int, Any]]:
-        """Yield (position in ``jobs``, result) in the order of completion."""
+        self, function: Callable[[JobT], ResultT], jobs: Sequence[JobT], *, encoder: Option | None = None
+    ) -> Iterator[tuple[int, ResultT | Died]]:
+        """Yield (number of the job in ``jobs``, result) in the order of completion."""
         ray = self.ray
         actors = self._encoders(encoder) if encoder and jobs else []
         task = ray.remote(_run).options(num_cpus=1, max_retries=RETRIES, retry_exceptions=False)
@@ -85,13 +74,13 @@ class RayExecutor:
         try:
             while waiting or running:
                 while waiting and len(running) < self._places():
-                    position, job = waiting.pop()
-                    actor = actors[position % len(actors)] if actors else None
-                    running[task.remote(function, job, encoder, actor)] = position, time.monotonic()
+                    number, job = waiting.pop()
+                    actor = actors[number % len(actors)] if actors else None
+                    running[task.remote(function, job, encoder, actor)] = number, time.monotonic()
                 done, _ = ray.wait(list(running), num_returns=1, timeout=1.0)
                 for reference in done:
-                    position, _ = running.pop(reference)
-                    yield position, self._result(reference, reference in stopped)
+                    number, _ = running.pop(reference)
+                    yield number, self._result(reference, is_stopped=reference in stopped)
                 for reference, (_, began) in running.items():
                     if self.timeout_s and time.monotonic() - began > self.timeout_s and reference not in stopped:
                         stopped.add(reference)
@@ -105,16 +94,16 @@ class RayExecutor:
     def _places(self) -> int:
         return self.workers or max(1, int(self.ray.cluster_resources().get("CPU", 1)))
 
-    def _encoders(self, config: dict[str, Any]) -> list[Any]:
+    def _encoders(self, option: Option) -> list[Any]:
         gpus = int(self.ray.cluster_resources().get("GPU", 0))
         number = self.encoders
         if number is None:
-            number = 0 if config["name"] == "stats" else gpus
+            number = 0 if option.name == "stats" else gpus
         place = {"num_gpus": 1, "num_cpus": 0} if gpus else {"num_cpus": 1}
-        actor = self.ray.remote(_EncoderActor).options(max_restarts=-1, max_task_retries=-1, **place)
-        return [actor.remote(config) for _ in range(number)]
+        actor = self.ray.remote(EncoderActor).options(max_restarts=-1, max_task_retries=-1, **place)
+        return [actor.remote(option) for _ in range(number)]
 
-    def _result(self, reference: Any, is_stopped: bool) -> Any:
+    def _result(self, reference: Any, *, is_stopped: bool) -> Any:
         """Return a job's result, what it died of, or raise what must end the run."""
         if is_stopped:
             with contextlib.suppress(Exception):
@@ -141,90 +130,13 @@ def _is_there(address: str) -> bool:
         return False
 
 
-def _run(function: Callable[[Any], Any], job: Any, config: dict[str, Any] | None, actor: Any) -> Any:
+def _run(function: Callable[[Any], Any], job: Any, option: Option | None, actor: Any) -> Any:
     try:
         if actor is not None:
-            _share(config, actor)
+            use_actor(option, actor)
         return function(job)
     except Exception as error:
         return fault_of(error)
     finally:
         if actor is not None:
-            stop_sharing(config)  # the next job in this process may know another actor, or none
-
-
-def _share(config: dict[str, Any], actor: Any) -> None:
-    import ray
-
-    told = ray.get(actor.describe.remote())
-    if isinstance(told, UserError):
-        raise told
-    share(config, SharedEncoder(*told, _ActorLink(actor)))
-
-
-class _ActorLink:
-    """A job's way to an encoder on some node."""
-
-    def __init__(self, actor: Any) -> None:
-        self._actor, self._sent = actor, []
-
-    def begin(self) -> None:
-        self._sent: list[Any] = []
-
-    def send(self, tiles: np.ndarray) -> None:
-        import ray
-
-        self._sent.append(self._actor.encode.remote(np.ascontiguousarray(tiles)))
-        if len(self._sent) > AHEAD:
-            ray.wait([self._sent[-AHEAD]])
-
-    def collect(self) -> list[np.ndarray]:
-        import ray
-
-        return ray.get(self._sent)
-
-
-class _EncoderActor:
-    """An encoder on a node, filling its batches from all jobs; Ray gives it its GPU."""
-
-    def __init__(self, config: dict[str, Any]) -> None:
-        self.fault: UserError | None = None
-        try:
-            self.encoder = get_encoder(config)
-            self.batcher = Batcher(self.encoder)
-        except UserError as error:  # told to every job, the first of which ends the run
-            self.fault = error
-        self.calls: dict[int, tuple[asyncio.Future, list[np.ndarray], int]] = {}
-        self.num_calls, self.at_work = 0, None
-
-    async def describe(self) -> Any:
-        return self.fault or (self.encoder.describe(), self.encoder.batch_size)
-
-    async def encode(self, tiles: np.ndarray) -> np.ndarray:
-        self.num_calls += 1
-        future = asyncio.get_running_loop().create_future()
-        self.calls[self.num_calls] = future, [], len(tiles)
-        self.batcher.add(self.num_calls, tiles)
-        if self.at_work is None:
-            self.at_work = asyncio.create_task(self._work())
-        return await future
-
-    async def _work(self) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            while self.batcher.num_waiting:
-                if not self.batcher.is_full:
-                    await asyncio.sleep(PATIENCE_S)
-                tiles, owners = self.batcher.take()
-                for call, rows in shares(await loop.run_in_executor(None, self.encoder, tiles), owners):
-                    future, parts, wanted = self.calls[call]
-                    parts.append(rows)
-                    if sum(map(len, parts)) == wanted:
-                        future.set_result(np.concatenate(parts))
-                        del self.calls[call]
-        except Exception as error:
-            for future, _, _ in self.calls.values():
-                future.set_exception(error)
-            self.calls.clear()
-        finally:
-            self.at_work = None
+            stop_sharing(option)  # the next job in this process may know another actor, or none

@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from data_prep.pack.splits import Split
-from data_prep.settings import PrepareSettings
-from data_prep.slides.table import SlideSpec
+from data_prep.preparation import Contents, Preparation
+from data_prep.work.folder import read_settings
+from data_prep.work.state import DoneSlide, SlideState
 from zoomldm import __version__
 from zoomldm.files import write_json
 
@@ -27,6 +27,7 @@ class ShardPlan:
         batches: slides that came together, by name; each batch has shards of its own.
         facts: for each batch a hash of all that decides its shards' bytes.
         of_patient: the split of each patient, which later patients do not change.
+        drawn_by: the settings that drew the split; None in the plans of older versions.
         statistics: with which `stats` embeddings are standardised: those of the first batch.
         inputs_sha256: hash of everything the finished set was made of, None until it is finished.
     """
@@ -34,6 +35,7 @@ class ShardPlan:
     batches: list[list[str]]
     facts: list[str]
     of_patient: dict[str, str]
+    drawn_by: dict[str, Any] | None = None
     statistics: dict[str, Any] | None = None
     inputs_sha256: str | None = None
 
@@ -49,61 +51,70 @@ def read_plan(root: Path) -> ShardPlan | None:
         return None
 
 
-def known_splits(root: Path) -> dict[str, str]:
-    """Return the split of every patient that has one already."""
-    plan = read_plan(root)
-    return plan.of_patient if plan else {}
+def known_splits(preparation: Preparation) -> dict[str, str]:
+    """Return the split of every patient that has one already; none where it was drawn by other settings."""
+    plan = read_plan(preparation.root)
+    if plan is None:
+        return {}
+    now = drawn_by(preparation)
+    before = plan.drawn_by or {name: read_settings(preparation.root).get(name) for name in now}
+    return plan.of_patient if before == now else {}
 
 
-def planned(
-    old: ShardPlan | None,
-    done: list[dict[str, Any]],
-    specs: dict[str, SlideSpec],
-    split: Split,
-    settings: PrepareSettings,
-) -> tuple[ShardPlan, bool]:
-    """Return the plan for slides that are done, and whether the shards of the old one must go."""
-    names = {state["slide"] for state in done}
+def drawn_by(preparation: Preparation) -> dict[str, Any]:
+    """Return the settings that decide who is held out."""
+    told = preparation.pack_settings.to_dict()
+    return {name: told[name] for name in ("split_mode", "test_fraction", "seed")}
+
+
+def plan_of(old: ShardPlan | None, contents: Contents) -> tuple[ShardPlan, bool]:
+    """Return the plan of what is to be packed, and whether the shards of the old one must go."""
+    names = {state.slide for state in contents.done}
+    now = {"of_patient": contents.split.of_patient, "drawn_by": drawn_by(contents.preparation)}
     if old is not None and names.issuperset(name for batch in old.batches for name in batch):
-        facts = [batch_facts(batch, done, specs, split, settings) for batch in old.batches]
+        facts = [batch_facts(batch, contents) for batch in old.batches]
         if facts == old.facts:
-            new = sorted(names.difference(*old.batches))
-            if not new:
-                return replace(old, of_patient=split.of_patient), False
-            batches = [*old.batches, new]
-            facts = [*facts, batch_facts(new, done, specs, split, settings)]
-            return replace(old, batches=batches, facts=facts, of_patient=split.of_patient), False
+            added = sorted(names.difference(*old.batches))
+            batches = [*old.batches, added] if added else old.batches
+            facts += [batch_facts(added, contents)] if added else []
+            return replace(old, batches=batches, facts=facts, **now), False
     batch = sorted(names)
-    facts = [batch_facts(batch, done, specs, split, settings)]
-    return ShardPlan(batches=[batch], facts=facts, of_patient=split.of_patient), True
+    return ShardPlan(batches=[batch], facts=[batch_facts(batch, contents)], **now), True
 
 
-def batch_facts(
-    batch: list[str],
-    done: list[dict[str, Any]],
-    specs: dict[str, SlideSpec],
-    split: Split,
-    settings: PrepareSettings,
-) -> str:
+def batch_facts(batch: list[str], contents: Contents) -> str:
     """Return a hash of what decides the bytes of a batch's shards: settings, code version, slides and their splits."""
+    preparation, split = contents.preparation, contents.split
     lines = [
-        [s["slide"], s["patient"], split.of_patient[s["patient"]], s["file"]["quick_hash"], specs[s["slide"]].labels]
-        for s in sorted(done, key=lambda state: state["slide"])
-        if s["slide"] in batch
+        [
+            state.slide,
+            state.patient,
+            split.of_patient[state.patient],
+            state.file.quick_hash,
+            preparation.spec_of[state.slide].labels,
+            *([state.told] if state.told else []),
+        ]
+        for state in sorted(contents.done, key=lambda state: state.slide)
+        if state.slide in batch
     ]
-    return _sha256([__version__, settings.to_dict(), split.held_out, lines])
+    return _sha256([__version__, preparation.settings_dict(), split.held_out, lines])
 
 
-def inputs_hash(
-    states: list[dict[str, Any]], specs: dict[str, SlideSpec], split: Split, settings: PrepareSettings
-) -> str:
+def inputs_hash(states: list[SlideState], contents: Contents) -> str:
     """Return a hash of everything the data set is made of, the slides that failed included."""
+    preparation, split = contents.preparation, contents.split
     lines = [
-        [s["slide"], s["patient"], s["status"], s.get("file", {}).get("quick_hash"), specs[s["slide"]].labels]
-        for s in states
-        if s["slide"] in specs
+        [
+            state.slide,
+            state.patient,
+            state.status,
+            state.file.quick_hash if isinstance(state, DoneSlide) else None,
+            preparation.spec_of[state.slide].labels,
+            *([state.told] if isinstance(state, DoneSlide) and state.told else []),
+        ]
+        for state in states
     ]
-    return _sha256([__version__, settings.to_dict(), split.held_out, split.of_patient, lines])
+    return _sha256([__version__, preparation.settings_dict(), split.held_out, split.of_patient, lines])
 
 
 def _sha256(content: Any) -> str:

@@ -3,8 +3,12 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
+
+from data_prep.fold.area import Area
 from data_prep.slides.table import SlideSpec
-from zoomldm.data.schema import hash_fraction
+from data_prep.work.state import DoneSlide
+from zoomldm.data.schema import TEST, TRAIN, hash_fraction
 from zoomldm.errors import ConfigError
 
 PATIENTS, AREA, NOTHING = "patients", "area", "nothing"
@@ -16,6 +20,17 @@ class Split:
 
     held_out: str
     of_patient: dict[str, str]
+
+    def of_samples(self, state: DoneSlide, corner: np.ndarray, side: int) -> np.ndarray:
+        """Return the split of each of a slide's regions, "" for those across the cut of a held-out area.
+
+        Args:
+            corner: (n, 2) y, x in tiles; ``side`` in tiles as well.
+        """
+        if self.held_out != AREA:
+            return np.full(len(corner), self.of_patient[state.patient])
+        area = Area(**state.area)
+        return np.array([area.split_of(y, x, side) or "" for y, x in corner.tolist()], dtype="U5").reshape(len(corner))
 
 
 def split_patients(
@@ -36,17 +51,17 @@ def split_patients(
         if spec.split and given.setdefault(spec.patient, spec.split) != spec.split:
             raise ConfigError(f"patient {spec.patient}: in train and in test by the slide table; choose one")
     if mode == "paper":
-        return Split(held_out=NOTHING, of_patient=dict.fromkeys(sorted(patients), "train"))
+        return Split(held_out=NOTHING, of_patient=dict.fromkeys(sorted(patients), TRAIN))
     if mode != PATIENTS:
         raise ConfigError(f"split={mode}: expected patients or paper")
     if len(patients) == 1 and not given:
-        return Split(held_out=AREA, of_patient=dict.fromkeys(patients, "train"))
+        return Split(held_out=AREA, of_patient=dict.fromkeys(patients, TRAIN))
     drawn = sorted(patients - set(given), key=lambda name: (hash_fraction(name, f"split:{seed}:"), name))
-    num_test = min(max(round(test_fraction * len(drawn)), int("test" not in given.values())), max(0, len(drawn) - 1))
-    if len(drawn) == 1 and "test" not in given.values():
+    num_test = min(max(round(test_fraction * len(drawn)), int(TEST not in given.values())), max(0, len(drawn) - 1))
+    if len(drawn) == 1 and TEST not in given.values():
         num_test = 1
     kept = {name: known[name] for name in drawn if known and name in known}
-    num_test -= sum(split == "test" for split in kept.values())
+    num_test -= sum(split == TEST for split in kept.values())
     free = [name for name in drawn if name not in kept]
-    chosen = given | kept | {name: "test" if i < num_test else "train" for i, name in enumerate(free)}
+    chosen = given | kept | {name: TEST if i < num_test else TRAIN for i, name in enumerate(free)}
     return Split(held_out=PATIENTS, of_patient=dict(sorted(chosen.items())))

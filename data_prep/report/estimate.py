@@ -3,15 +3,17 @@
 from dataclasses import dataclass
 from typing import Any
 
-from data_prep.execution.local import Died, Executor
+from data_prep.execution.executor import Died, Executor
 from data_prep.fold.area import find_area
 from data_prep.fold.quadtree import union_of
 from data_prep.fold.regions import find_regions
-from data_prep.pack.splits import AREA, split_patients
-from data_prep.settings import PrepareSettings
+from data_prep.pack.shard_plan import known_splits
+from data_prep.pack.splits import AREA
+from data_prep.preparation import Preparation
+from data_prep.settings import SlideSettings
 from data_prep.slides.readers.base import UnreadableError
 from data_prep.slides.slide import Slide
-from data_prep.slides.table import SlideFault, SlideSpec
+from data_prep.slides.table import SlideSpec
 from data_prep.tissue.mask import find_tissue
 from data_prep.work.prepare_slide import reason_of
 from zoomldm.errors import DataError
@@ -40,7 +42,7 @@ class SlidePlan:
 @dataclass(frozen=True)
 class PlanJob:
     spec: SlideSpec
-    settings: PrepareSettings
+    settings: SlideSettings
     by_area: bool
 
 
@@ -48,7 +50,7 @@ def plan_slide(job: PlanJob) -> SlidePlan | str:
     """Return what a slide would give, or why it cannot be read."""
     settings, ladder = job.settings, job.settings.ladder
     try:
-        slide = Slide(job.spec, ladder.base_mpp, settings.readers)
+        slide = Slide(job.spec, ladder.base_mpp, job.settings.readers)
         try:
             tissue = find_tissue(slide, ladder.patch_px, ladder.base_mpp, settings.tissue)
         finally:
@@ -70,11 +72,10 @@ def plan_slide(job: PlanJob) -> SlidePlan | str:
     )
 
 
-def print_plan(
-    specs: list[SlideSpec], faults: list[SlideFault], settings: PrepareSettings, executor: Executor
-) -> list[SlidePlan]:
+def print_plan(preparation: Preparation, executor: Executor) -> list[SlidePlan]:
     """Print patches by magnification (beside the paper's for its data), bytes and hours; return the slides' plans."""
-    split = split_patients(specs, mode=settings.split_mode, test_fraction=settings.test_fraction, seed=settings.seed)
+    specs, settings = preparation.specs, preparation.slide_settings
+    split = preparation.split(specs, known_splits(preparation))
     jobs = [PlanJob(spec, settings, split.held_out == AREA) for spec in specs]
     plans = []
     with progress(total=len(jobs), label="plan", unit="slide") as bar:
@@ -85,9 +86,9 @@ def print_plan(
                 reason = result.reason if isinstance(result, Died) else result
                 bar.write(f"failed: {specs[position].name}: {reason}")
             bar.update()
-    for fault in faults:
+    for fault in preparation.faults:
         print(f"failed: {fault.name}: {fault.reason}")
-    print("\n".join(plan_lines(plans, settings)))
+    print("\n".join(plan_lines(plans, preparation.pack_settings.name, settings)))
     return plans
 
 
@@ -106,13 +107,13 @@ def readable_hours(hours: float) -> str:
     return f"{hours * 60:.0f} min" if hours * 60 >= 2 else f"{hours * 3600:.0f} s"
 
 
-def plan_lines(plans: list[SlidePlan], settings: PrepareSettings) -> list[str]:
+def plan_lines(plans: list[SlidePlan], name: str, settings: SlideSettings) -> list[str]:
     """Return the plan as lines of text."""
     ladder = settings.ladder
-    dim: Any = settings.encoder.get("dim") or {"stats": 24, "hipt": 384, "ctranspath": 768}.get(
-        settings.encoder["name"], 1024
+    dim: Any = settings.encoder.arguments.get("dim") or {"stats": 24, "hipt": 384, "ctranspath": 768}.get(
+        settings.encoder.name, 1024
     )
-    is_paper = settings.name == PAPER_NAME
+    is_paper = name == PAPER_NAME
     lines = [f"{'magnification':>14} {'patches':>12}" + (f" {'paper':>12}" if is_paper else "") + f" {'size':>10}"]
     total_bytes = 0.0
     for rung in ladder.rungs:
@@ -125,9 +126,9 @@ def plan_lines(plans: list[SlidePlan], settings: PrepareSettings) -> list[str]:
         lines.append(f"{rung.label:>14} {count:>12,}{paper} {readable_bytes(size):>10}")
     tiles = sum(plan.num_tiles for plan in plans)
     read_h = sum(plan.num_read_px / READ_PX_S + plan.num_base_px / FOLD_PX_S for plan in plans) / 3600
-    rate = TILES_S.get(settings.encoder["name"], TILES_S["default"])
+    rate = TILES_S.get(settings.encoder.name, TILES_S["default"])
     encode_h = tiles * ladder.patch_px**2 / rate / 3600
-    where = "a core" if settings.encoder["name"] == "stats" else "a GPU"
+    where = "a core" if settings.encoder.name == "stats" else "a GPU"
     lines.append(
         f"{len(plans)} slides: about {readable_bytes(total_bytes)} of shards, and nearly as much of work that they are "
         f"packed from; reading takes {readable_hours(read_h)} of a core, encoding {tiles:,} tiles "

@@ -1,41 +1,31 @@
-"""One slide from file to its folder of work: written aside, renamed when whole, with a state that tells the truth.
+"""The recipe of one slide: mask, regions, one read that makes patches and rows, and a state that tells the truth."""
 
-slides/<slide>/state.json   done or failed with the reason; scale, counts, what could not be read
-slides/<slide>/samples.npz  for each rung: place y, x (tiles), px0 x, y, tissue, spans (offset and size in images.bin of
-                            the image and its lossless copy, -1: none); cells: row number of every tile, 0 is glass
-slides/<slide>/images.bin   the encoded patches one after the other
-slides/<slide>/rows.npy     (1 + n, D), row 0 is glass; float16, of `stats` float32 and not yet standardised
-slides/<slide>/qc.jpg       thumbnail, mask, kept tiles
-"""
-
-import json
-import os
-import shutil
 import time
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from data_prep.execution.encoding.queue import TileQueue, get_encoder
-from data_prep.fold.area import find_area
+from data_prep.execution.encoding.own import get_encoder
+from data_prep.execution.encoding.queue import TileQueue
+from data_prep.fold.area import Area, find_area
 from data_prep.fold.quadtree import Fold, FoldResult, union_of
 from data_prep.fold.regions import RungRegions, find_regions
 from data_prep.report.qc import overlay
-from data_prep.settings import PrepareSettings
-from data_prep.slides.files import quick_hash, stamp_of
+from data_prep.settings import SlideSettings
+from data_prep.slides.files import quick_hash
 from data_prep.slides.readers.base import UnreadableError
 from data_prep.slides.slide import Slide
 from data_prep.slides.table import SlideSpec
 from data_prep.tissue.mask import TissueMask, find_tissue
-from zoomldm.data.schema import encode_image, is_reference, make_key, slide_key
+from data_prep.work.images import ImageWriter
+from data_prep.work.state import DoneSlide, FailedSlide, FileFacts, ScaleFacts, SlideState, told_of
+from data_prep.work.store import SlideStore
 from zoomldm.encoder.base import Encoder
-from zoomldm.errors import DataError
-from zoomldm.files import raise_if_disk_fault, write_json
+from zoomldm.errors import DataError, UserError
+from zoomldm.files import raise_if_disk_fault
 
-DONE, FAILED = "done", "failed"
-STATE_NAME, IMAGES_NAME = "state.json", "images.bin"
 MAX_LISTED = 50
 
 
@@ -44,75 +34,51 @@ class SlideJob:
     """One slide to prepare into ``root``; ``by_area``: the slide serves both splits."""
 
     spec: SlideSpec
-    settings: PrepareSettings
+    settings: SlideSettings
     root: Path
     by_area: bool
 
-
-def slide_folder(root: Path, slide: str) -> Path:
-    return root / "slides" / slide_key(slide)
-
-
-def read_state(root: Path, slide: str) -> dict[str, Any] | None:
-    """Return a slide's state, None where it has none or a damaged one."""
-    try:
-        return json.loads((slide_folder(root, slide) / STATE_NAME).read_bytes())
-    except (OSError, ValueError):
-        return None
+    @property
+    def store(self) -> SlideStore:
+        return SlideStore(self.root, self.spec.name)
 
 
-def is_done(root: Path, spec: SlideSpec) -> bool:
-    """Say whether a slide's work is whole and its file is still the one that was read."""
-    state = read_state(root, spec.name)
-    if not state or state["status"] != DONE:
-        return False
-    try:
-        size, mtime_ns = stamp_of(spec.path)
-        if size != state["file"]["bytes"]:
-            return False
-        return mtime_ns == state["file"]["mtime_ns"] or quick_hash(spec.path) == state["file"]["quick_hash"]
-    except (OSError, DataError):
-        return True  # the slide has been moved away since: its work is still good
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """What is to be read of a slide: its mask, its regions by rung, and the tiles to encode (tiles_y, tiles_x)."""
+
+    tissue: TissueMask
+    area: Area
+    regions: list[RungRegions]
+    encode: np.ndarray
 
 
-def stored_rows(rows: np.ndarray, encoder: Encoder) -> np.ndarray:
-    """Return rows as a slide's folder keeps them: float16, but for ``stats`` float32 until they are standardised."""
-    return rows if encoder.name == "stats" else rows.astype(np.float16)
+@dataclass(frozen=True, kw_only=True)
+class Encoded:
+    """The tiles' rows (1 + n, D), the map of row numbers (tiles_y, tiles_x), what failed, and the encoder's seconds."""
+
+    rows: np.ndarray
+    cells: np.ndarray
+    fold: FoldResult
+    elapsed_s: float
 
 
-def prepare_slide(job: SlideJob) -> dict[str, Any]:
-    """Do one slide and return its state; a slide that cannot be done gets the state ``failed`` with its reason.
+def prepare_slide(job: SlideJob) -> SlideState:
+    """Do one slide and return its state; a slide that cannot be read gets the state ``failed`` with its reason.
+
+    Another process may do the same slide: the second waits for the first and takes its result.
 
     Raises:
         UserError: faults that are not the slide's: a full disk, missing encoder weights.
+        Exception: a mistake of ours; it must not pass for a fault of the slide's.
     """
-    encoder = get_encoder(job.settings.encoder)
-    folder = slide_folder(job.root, job.spec.name)
-    aside = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(aside, ignore_errors=True)
-    try:
-        aside.mkdir(parents=True)
-        try:
-            state = _prepare(job, encoder, aside)
-        except (DataError, UnreadableError) as error:
-            state = failed_state(job.spec, reason_of(job.spec, error))
-        except OSError as error:
-            raise_if_disk_fault(error, aside)
-            state = failed_state(job.spec, f"{job.spec.path}: {error}")
-        except (MemoryError, ArithmeticError, ValueError, TypeError, LookupError, RuntimeError) as error:
-            # a damaged file can bring any library down; the others go on, and the report names this one
-            state = failed_state(job.spec, f"{job.spec.path}: {type(error).__name__}: {error}")
-        if state["status"] == FAILED:
-            shutil.rmtree(aside, ignore_errors=True)
-            aside.mkdir(parents=True)
-        write_json(aside / STATE_NAME, state)
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(aside, folder)
-    except OSError as error:
-        raise_if_disk_fault(error, aside)
-        raise
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    encoder, store = get_encoder(job.settings.encoder), job.store
+    with store.lock():
+        if store.is_done(job.spec, by_area=job.by_area, regions=job.settings.tissue.regions) and store.has_images():
+            return store.state()
+        with store.written_aside() as aside:
+            state = _attempt(job, encoder, aside)
+            aside.write_state(state)
     return state
 
 
@@ -121,158 +87,146 @@ def reason_of(spec: SlideSpec, error: Exception) -> str:
     return str(error) if isinstance(error, DataError) else f"{spec.path}: {error}; check the file or copy it again"
 
 
-def failed_state(spec: SlideSpec, reason: str) -> dict[str, Any]:
-    return {"status": FAILED, "reason": reason, "slide": spec.name, "patient": spec.patient, "path": str(spec.path)}
+def failed(spec: SlideSpec, reason: str) -> FailedSlide:
+    return FailedSlide(slide=spec.name, patient=spec.patient, path=str(spec.path), reason=reason)
 
 
-def _prepare(job: SlideJob, encoder: Encoder, aside: Path) -> dict[str, Any]:
-    began, cpu = time.perf_counter(), time.process_time()
-    settings, ladder = job.settings, job.settings.ladder
-    slide = Slide(job.spec, ladder.base_mpp, settings.readers)
+def _attempt(job: SlideJob, encoder: Encoder, aside: SlideStore) -> SlideState:
     try:
-        tissue = find_tissue(slide, ladder.patch_px, ladder.base_mpp, settings.tissue)
-        slide.glass = tissue.glass
-        area = find_area(tissue.fraction, ladder, settings.area_test_fraction)
-        regions = find_regions(
-            tissue.fraction,
-            ladder,
-            settings.regions,
-            slide=job.spec.name,
-            seed=settings.seed,
-            area=area if job.by_area else None,
-        )
-        encode = union_of(regions, tissue.fraction.shape)
-        if not settings.encode_background:
-            encode &= tissue.fraction >= settings.tissue.min_tile
-        writer = ImageWriter(aside / IMAGES_NAME, job.spec.name, slide, settings, regions)
-        cells, rows, result, encode_s = _fold(slide, settings, tissue, regions, encode, encoder, writer)
+        return _prepare(job, encoder, aside)
+    except (DataError, UnreadableError) as error:
+        reason = reason_of(job.spec, error)
+    except OSError as error:
+        raise_if_disk_fault(error, aside.folder)
+        reason = f"{job.spec.path}: {error}"
+    except MemoryError as error:  # a damaged header may promise any size
+        reason = f"{job.spec.path}: {error or 'needs more memory than there is'}"
+    aside.clear()
+    aside.error_path.write_text(traceback.format_exc())
+    return failed(job.spec, reason)
+
+
+def _prepare(job: SlideJob, encoder: Encoder, aside: SlideStore) -> DoneSlide:
+    began, cpu = time.perf_counter(), time.process_time()
+    slide = _open(job)
+    try:
+        layout = _lay_out(slide, job)
+        images = ImageWriter(aside.images_path, slide, job.settings, layout.regions)
+        encoded = _read(slide, job.settings, layout, encoder, images)
         slide.check_unchanged()
-        np.save(aside / "rows.npy", stored_rows(rows, encoder))
-        np.savez(aside / "samples.npz", cells=cells, **writer.arrays())
-        (aside / "qc.jpg").write_bytes(overlay(tissue, cells > 0, regions, ladder))
-        counts = {chosen.rung.label: writer.count(k) for k, chosen in enumerate(regions)}
-        native = slide.reader.native(slide.scale.level)
-        return {
-            "status": DONE,
-            "reason": "" if any(counts.values()) else "no region has enough tissue",
-            "slide": job.spec.name,
-            "patient": job.spec.patient,
-            "path": str(job.spec.path),
-            "file": {"bytes": slide.stamp[0], "mtime_ns": slide.stamp[1], "quick_hash": quick_hash(slide.path)},
-            "format": slide.vendor,
-            "scale": {
-                "mpp_level0": slide.scale.mpp_level0,
-                "mpp_true": slide.scale.mpp_true,
-                "source": slide.scale.source,
-                "method": slide.scale.method,
-                "level": slide.scale.level,
-                "pitch_px0": slide.pitch_px0,
-                "origin_level": [slide.x_level, slide.y_level],
-            },
-            "size_px": [slide.width_px, slide.height_px],
-            "tissue": round(float(tissue.fraction.mean()), 6),
-            "pen": round(tissue.pen, 6),
-            "glass": tissue.glass.tolist(),
-            "area": {"axis": area.axis, "cut": area.cut},
-            "by_area": job.by_area,
-            "counts": counts,
-            "num_tiles_encoded": len(rows) - 1,
-            "encoder": encoder.describe(),
-            "unreadable_tiles": len(result.unreadable),
-            "unreadable_px0": [
-                list(slide.to_px0(x * ladder.patch_px, y * ladder.patch_px)) for y, x in result.unreadable
-            ][:MAX_LISTED],
-            "regions_skipped": result.num_regions_skipped,
-            "reader": "tifffile" if native else "openslide",
-            "decodes": {"native_tiles": len(native.touched), "decoded": native.num_decoded} if native else None,
-            "elapsed_s": round(time.perf_counter() - began, 3),
-            "cpu_s": round(time.process_time() - cpu, 3),
-            "encode_s": round(encode_s, 3),
-        }
+        samples = [images.samples(k) for k in range(len(layout.regions))]
+        aside.save_rows(encoded.rows, encoder)
+        aside.save_samples(encoded.cells, samples)
+        aside.qc_path.write_bytes(overlay(layout.tissue, encoded.cells > 0, layout.regions, job.settings.ladder))
+        counts = {chosen.rung.label: len(rung.spans) for chosen, rung in zip(layout.regions, samples, strict=True)}
+        return _state(
+            job, slide, layout, encoded, encoder, counts, (time.perf_counter() - began, time.process_time() - cpu)
+        )
     finally:
         slide.close()
 
 
-def _fold(
-    slide: Slide,
-    settings: PrepareSettings,
-    tissue: TissueMask,
-    regions: list[RungRegions],
-    encode: np.ndarray,
-    encoder: Encoder,
-    writer: "ImageWriter",
-) -> tuple[np.ndarray, np.ndarray, FoldResult, float]:
-    """Read the slide once, writing its patches; return row numbers (tiles_y, tiles_x), rows, faults, seconds."""
-    p = settings.ladder.patch_px
+def _open(job: SlideJob) -> Slide:
+    """Open the slide; whatever its file makes a library raise is the file's fault, not ours."""
+    try:
+        return Slide(job.spec, job.settings.ladder.base_mpp, job.settings.readers)
+    except (DataError, OSError):
+        raise
+    except Exception as error:
+        if isinstance(error, UserError) and not isinstance(error.__cause__, ValueError):
+            raise  # no such reader
+        reason = f"cannot be opened ({type(error).__name__}: {error}); check the file or copy it again"
+        raise DataError(f"{job.spec.path}: {reason}") from error
+
+
+def _lay_out(slide: Slide, job: SlideJob) -> Layout:
+    """Find tissue and regions on the thumbnail, and tell the slide its glass."""
+    settings, ladder = job.settings, job.settings.ladder
+    tissue = find_tissue(slide, ladder.patch_px, ladder.base_mpp, settings.tissue)
+    slide.glass = tissue.glass
+    area = find_area(tissue.fraction, ladder, settings.area_test_fraction)
+    regions = find_regions(
+        tissue.fraction,
+        ladder,
+        settings.regions,
+        slide=job.spec.name,
+        seed=settings.seed,
+        area=area if job.by_area else None,
+    )
+    encode = union_of(regions, tissue.fraction.shape)
+    if not settings.encode_background:
+        encode &= tissue.fraction >= settings.tissue.min_tile
+    return Layout(tissue=tissue, area=area, regions=regions, encode=encode)
+
+
+def _read(slide: Slide, settings: SlideSettings, layout: Layout, encoder: Encoder, images: ImageWriter) -> Encoded:
+    """Read the slide once, writing its patches and encoding its tiles; row 0 is glass."""
+    p, shape = settings.ladder.patch_px, layout.encode.shape
     queue = TileQueue(encoder)
-    queue.add(np.broadcast_to(tissue.glass, (1, p, p, 3)))
-    cells = np.zeros(tissue.fraction.shape, np.int32)
+    queue.add(np.broadcast_to(layout.tissue.glass, (1, p, p, 3)))
+    cells = np.zeros(shape, np.int32)
     num_rows = 1
 
-    def on_tiles(positions: np.ndarray, tiles: np.ndarray) -> None:
+    def on_tiles(corners: np.ndarray, tiles: np.ndarray) -> None:
         nonlocal num_rows
-        cells[positions[:, 0], positions[:, 1]] = np.arange(num_rows, num_rows + len(tiles))
+        cells[corners[:, 0], corners[:, 1]] = np.arange(num_rows, num_rows + len(tiles))
         num_rows += len(tiles)
         queue.add(tiles)
 
-    with writer:
-        result = Fold(slide.read_boxes, settings.ladder, tissue.fraction.shape, regions, encode).run(
-            writer.emit, on_tiles, tissue.glass
+    with images:
+        fold = Fold(slide.read_boxes, settings.ladder, shape, layout.regions, layout.encode).run(
+            images.emit, on_tiles, layout.tissue.glass
         )
     rows = queue.finish()
     if not np.isfinite(rows).all():
         raise DataError(f"{slide.path}: encoder {encoder.name} gave numbers that are not finite; check its weights")
-    return cells, rows, result, queue.elapsed_s
+    return Encoded(rows=rows, cells=cells, fold=fold, elapsed_s=queue.elapsed_s)
 
 
-class ImageWriter:
-    """Appends encoded patches to one file and keeps where each lies."""
-
-    def __init__(
-        self, path: Path, name: str, slide: Slide, settings: PrepareSettings, regions: list[RungRegions]
-    ) -> None:
-        self.path, self.name, self.slide, self.settings, self.regions = path, name, slide, settings, regions
-        self.spans = [np.full((len(chosen), 4), -1, np.int64) for chosen in regions]
-        self._position = 0
-
-    def __enter__(self) -> "ImageWriter":
-        self._stream = open(self.path, "wb", buffering=1 << 20)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stream.close()
-
-    def _append(self, content: bytes) -> tuple[int, int]:
-        self._stream.write(content)
-        self._position += len(content)
-        return self._position - len(content), len(content)
-
-    def emit(self, rung: int, row: int, pixels: np.ndarray) -> None:
-        self.spans[rung][row, :2] = self._append(encode_image(pixels, self.settings.image_format))
-        chosen = self.regions[rung]
-        fraction = self.settings.reference.get(chosen.rung.label, 0.0)
-        if fraction and is_reference(self.key(rung, row), fraction):
-            self.spans[rung][row, 2:] = self._append(encode_image(pixels, "png"))
-
-    def key(self, rung: int, row: int) -> str:
-        chosen = self.regions[rung]
-        return make_key(self.name, chosen.rung.grid_side, *self.corner(rung, row))
-
-    def corner(self, rung: int, row: int) -> tuple[int, int]:
-        """Return a region's corner in level-0 pixels, x and y."""
-        chosen, p = self.regions[rung], self.settings.ladder.patch_px
-        return self.slide.to_px0(int(chosen.x[row]) * p, int(chosen.y[row]) * p)
-
-    def count(self, rung: int) -> int:
-        return int((self.spans[rung][:, 0] >= 0).sum())
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Return what ``samples.npz`` keeps of each rung: only regions that were emitted."""
-        arrays = {}
-        for k, (chosen, spans) in enumerate(zip(self.regions, self.spans)):
-            kept = np.flatnonzero(spans[:, 0] >= 0)
-            arrays[f"{k}.place"] = np.stack([chosen.y[kept], chosen.x[kept]], axis=1).astype(np.int32)
-            arrays[f"{k}.px0"] = np.array([self.corner(k, row) for row in kept], np.int64).reshape(-1, 2)
-            arrays[f"{k}.tissue"] = chosen.tissue[kept].astype(np.float64)
-            arrays[f"{k}.spans"] = spans[kept]
-        return arrays
+def _state(
+    job: SlideJob,
+    slide: Slide,
+    layout: Layout,
+    encoded: Encoded,
+    encoder: Encoder,
+    counts: dict[str, int],
+    elapsed_s: tuple[float, float],
+) -> DoneSlide:
+    spec, scale, p = job.spec, slide.scale, job.settings.ladder.patch_px
+    native = slide.reader.native(scale.level)
+    unreadable_px0 = [slide.to_px0(x * p, y * p) for y, x in encoded.fold.unreadable]
+    return DoneSlide(
+        slide=spec.name,
+        patient=spec.patient,
+        path=str(spec.path),
+        reason="" if any(counts.values()) else "no region has enough tissue",
+        file=FileFacts(bytes=slide.stamp[0], mtime_ns=slide.stamp[1], quick_hash=quick_hash(slide.path)),
+        format=slide.vendor,
+        scale=ScaleFacts(
+            mpp_level0=scale.mpp_level0,
+            mpp_true=scale.mpp_true,
+            source=scale.source,
+            method=scale.method,
+            level=scale.level,
+            pitch_px0=slide.pitch_px0,
+            origin_level=(slide.x_level, slide.y_level),
+        ),
+        size_px=(slide.width_px, slide.height_px),
+        tissue=round(float(layout.tissue.fraction.mean()), 6),
+        pen=round(layout.tissue.pen, 6),
+        glass=layout.tissue.glass.tolist(),
+        area={"axis": layout.area.axis, "cut": layout.area.cut},
+        by_area=job.by_area,
+        counts=counts,
+        num_tiles_encoded=len(encoded.rows) - 1,
+        encoder=encoder.describe(),
+        unreadable_tiles=len(unreadable_px0),
+        unreadable_px0=unreadable_px0[:MAX_LISTED],
+        regions_skipped=encoded.fold.num_regions_skipped,
+        reader="tifffile" if native else "openslide",
+        decodes={"native_tiles": len(native.touched), "decoded": native.num_decoded} if native else None,
+        elapsed_s=round(elapsed_s[0], 3),
+        cpu_s=round(elapsed_s[1], 3),
+        encode_s=round(encoded.elapsed_s, 3),
+        told=told_of(spec, regions=job.settings.tissue.regions, scale_source=scale.source),
+    )

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_prep.execution.local import Died, LocalExecutor
+from data_prep.execution.executor import Died
+from data_prep.execution.local import LocalExecutor
 from data_prep.work.prepare_slide import SlideJob, prepare_slide
 from tests.helpers.real_slide import REAL_SLIDE, needs_real_slide
 from tests.helpers.tiny_slides import spec_of, tiny_settings
@@ -65,15 +66,15 @@ def check(results: list[object]) -> None:
         if isinstance(result, Died):
             assert "took longer" not in result.reason, f"copy {number} hangs"
             continue
-        assert result["status"] in ("done", "failed")
-        assert result["status"] == "done" or result["reason"], f"copy {number} failed without a reason"
+        assert result.status in ("done", "failed")
+        assert result.status == "done" or result.reason, f"copy {number} failed without a reason"
 
 
 @needs_real_slide
 def test_a_few_mutated_copies_of_the_real_slide(tmp_path):
     results = run_batch(tmp_path, 0, 12)
     check(results)
-    assert any(not isinstance(r, Died) and r["status"] == "failed" for r in results)
+    assert any(not isinstance(r, Died) and r.status == "failed" for r in results)
 
 
 @pytest.mark.slow
@@ -84,6 +85,6 @@ def test_five_hundred_mutated_copies_of_the_real_slide(tmp_path):
         results = run_batch(tmp_path, first, min(A_BATCH, NUM_COPIES - first))
         check(results)
         for result in results:
-            outcomes["died" if isinstance(result, Died) else result["status"]] += 1
+            outcomes["died" if isinstance(result, Died) else result.status] += 1
     print(outcomes)
     assert sum(outcomes.values()) == NUM_COPIES

@@ -10,7 +10,7 @@ from PIL import ImageCms
 from scipy import ndimage
 
 from data_prep.fold.regions import RegionSettings
-from data_prep.settings import PrepareSettings
+from data_prep.settings import SlideSettings
 from data_prep.slides.readers.base import suffixes_of
 from data_prep.slides.slide import Slide
 from data_prep.slides.table import SlideSpec
@@ -149,8 +149,9 @@ def tiny_settings(
     min_tissue: float = 0.3,
     max_per_slide: int | None = None,
     min_object_um2: float = 100.0,
+    encoder: str = "stats",
     **values,
-) -> PrepareSettings:
+) -> SlideSettings:
     """Return settings for slides of some hundred pixels: stats encoder, four rungs of 16 px patches."""
     ladder = Ladder(patch_px=patch_px, num_rungs=num_rungs)
     tissue = tissue_settings(min_object_um2=min_object_um2, max_hole_um2=100.0, smooth_um=2.0)
@@ -159,11 +160,9 @@ def tiny_settings(
         "stride": dict.fromkeys(ladder.labels, stride) | {ladder.labels[0]: 1.0},
         "max_per_slide": dict.fromkeys(ladder.labels, max_per_slide),
     }
-    defaults = {
-        "name": "tiny",
-        "encoder": {"name": "stats"},
-        "readers": READERS,
-        "shard_samples": 400,
-        "tissue": tissue,
-    }
-    return PrepareSettings(ladder=ladder, regions=RegionSettings(**by_label), **(defaults | values))
+    defaults = {"encoder": encoder_option(encoder), "readers": READERS, "tissue": tissue}
+    return SlideSettings(ladder=ladder, regions=RegionSettings(**by_label), **(defaults | values))
+
+
+def encoder_option(name: str) -> Option:
+    return Option("encoder", {"name": name})

@@ -5,19 +5,15 @@ import multiprocessing
 import os
 import threading
 from multiprocessing.connection import Connection, wait
-from typing import Any
 
 import numpy as np
 
-from data_prep.execution.encoding.queue import (
-    PATIENCE_S,
-    Batcher,
-    EncoderGoneError,
-    SharedEncoder,
-    get_encoder,
-    share,
-    shares,
-)
+from data_prep.execution.encoding.batcher import PATIENCE_S, Batcher, shares
+from data_prep.execution.encoding.own import get_encoder, share
+from data_prep.execution.encoding.queue import EncoderGoneError, SharedEncoder
+from data_prep.execution.parent import follow_parent
+from zoomldm.config import Option
+from zoomldm.encoder.base import Encoder
 from zoomldm.errors import UserError
 
 GONE = "the encoder's process has ended; run the same command again"
@@ -28,10 +24,10 @@ AHEAD = 4
 class EncoderProcess:
     """The process of one encoder; ``number`` chooses the GPU where there are several."""
 
-    def __init__(self, config: dict[str, Any], number: int) -> None:
+    def __init__(self, option: Option, number: int) -> None:
         context = multiprocessing.get_context("spawn")
         self._control, child = context.Pipe()
-        self._process = context.Process(target=_serve, args=(child, config, number), daemon=True)
+        self._process = context.Process(target=_serve, args=(child, option, number), daemon=True)
         self._process.start()
         child.close()
 
@@ -55,41 +51,68 @@ class EncoderProcess:
         self._control.close()
 
 
-def _serve(control: Connection, config: dict[str, Any], number: int) -> None:
+def _serve(control: Connection, option: Option, number: int) -> None:
     os.environ["ZOOMLDM_WORKER"] = str(number)
-    fault: UserError | None = None
+    follow_parent()
     try:
-        encoder = get_encoder(config)
+        server = _Server(control, get_encoder(option))
     except UserError as error:  # told to every worker, the first of which ends the run
-        fault = error
-    batcher = None if fault else Batcher(encoder)
-    senders: list[Connection] = []
-    while True:
-        busy = batcher is not None and batcher.num_waiting > 0
-        patience = None if not busy else 0 if batcher.is_full else PATIENCE_S
-        far_behind = busy and batcher.num_waiting >= AHEAD * batcher.size
-        ready = wait([control] if far_behind else [control, *senders], patience)
+        return _say_to_all(control, error)
+    server.run()
+
+
+def _say_to_all(control: Connection, error: UserError) -> None:
+    with contextlib.suppress(EOFError):
+        while True:
+            worker = control.recv()
+            with contextlib.suppress(OSError):  # that worker is gone
+                worker.send(error)
+
+
+class _Server:
+    """Takes tiles from all workers, fills batches, and sends each worker its rows."""
+
+    def __init__(self, control: Connection, encoder: Encoder) -> None:
+        self.control, self.encoder, self.batcher = control, encoder, Batcher(encoder)
+        self.senders: list[Connection] = []
+
+    def run(self) -> None:
+        """Serve until the control pipe is closed."""
+        with contextlib.suppress(EOFError):
+            while True:
+                was_quiet = not self._receive()
+                if self.batcher.is_full or (self.batcher.num_waiting and was_quiet):
+                    self._encode()
+
+    def _receive(self) -> bool:
+        """Take in what has come, for a while where tiles wait already; say whether anything has."""
+        batcher = self.batcher
+        patience = None if not batcher.num_waiting else 0 if batcher.is_full else PATIENCE_S
+        is_far_behind = batcher.num_waiting > 0 and batcher.num_waiting >= AHEAD * batcher.size
+        ready = wait([self.control] if is_far_behind else [self.control, *self.senders], patience)
         for pipe in ready:
-            try:
-                received = pipe.recv()
-            except (EOFError, OSError):
-                if pipe is control:
-                    return
-                senders.remove(pipe)
-                if batcher:
-                    batcher.forget(lambda sender, gone=pipe: sender[0] is gone)
+            if pipe is self.control:
+                self._welcome(pipe.recv())
                 continue
-            if pipe is control:
-                with contextlib.suppress(OSError):
-                    received.send(fault or (encoder.describe(), encoder.batch_size))
-                senders.append(received)
-            elif batcher:
-                batcher.add((pipe, received[0]), received[1])
-        if batcher and (batcher.is_full or (batcher.num_waiting and not ready)):
-            tiles, owners = batcher.take()
-            for (pipe, turn), rows in shares(encoder(tiles), owners):
-                with contextlib.suppress(OSError):  # that worker has died
-                    pipe.send((turn, rows))
+            try:
+                turn, tiles = pipe.recv()
+            except (EOFError, OSError):  # that worker is gone
+                self.senders.remove(pipe)
+                batcher.forget(lambda sender, gone=pipe: sender[0] is gone)
+            else:
+                batcher.add((pipe, turn), tiles)
+        return bool(ready)
+
+    def _welcome(self, worker: Connection) -> None:
+        with contextlib.suppress(OSError):
+            worker.send((self.encoder.describe(), self.encoder.batch_size))
+        self.senders.append(worker)
+
+    def _encode(self) -> None:
+        tiles, owners = self.batcher.take()
+        for (pipe, turn), rows in shares(self.encoder(tiles), owners):
+            with contextlib.suppress(OSError):  # that worker is gone
+                pipe.send((turn, rows))
 
 
 class PipeLink:
@@ -135,8 +158,8 @@ class PipeLink:
             return self._rows
 
 
-def use(pipe: Connection, config: dict[str, Any]) -> None:
-    """Make the encoder at the other end of a pipe this process's encoder of a configuration.
+def use(pipe: Connection, option: Option) -> None:
+    """Make the encoder at the other end of a pipe this process's encoder of an option.
 
     Raises:
         UserError: it could not be built there.
@@ -146,4 +169,4 @@ def use(pipe: Connection, config: dict[str, Any]) -> None:
         raise told
     link = PipeLink(pipe)
     link.start()
-    share(config, SharedEncoder(*told, link))
+    share(option, SharedEncoder(*told, link))

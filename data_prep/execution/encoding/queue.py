@@ -1,15 +1,6 @@
-"""Tiles to rows, in batches of constant shape: by this process's encoder, or by encoders that many workers share.
+"""A slide's tiles to rows, in calls of constant shape, by an encoder of this process or one that many workers share."""
 
-Shared encoders sit in processes of their own (one a GPU; data_prep/executor.py, data_prep/ray_executor.py) and fill
-their batches from whatever worker sends: a batch runs across slides, and the GPU does not wait where a slide ends. A
-batch that is not full is padded only when nobody has sent anything for a while.
-"""
-
-import json
-import os
 import time
-from collections import deque
-from collections.abc import Callable, Hashable
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,9 +9,10 @@ from zoomldm.encoder.base import Encoder, padded
 from zoomldm.errors import UserError
 
 QUEUE_BYTES = 8 << 20
-PATIENCE_S = 0.02
-"""How long a shared encoder waits for more tiles before it pads a batch."""
-_encoders: dict[str, Encoder] = {}
+
+
+class EncoderGoneError(UserError):
+    """A shared encoder's process has ended."""
 
 
 class Link(Protocol):
@@ -71,43 +63,6 @@ class SharedEncoder(Encoder):
         return np.concatenate(self.link.collect())
 
 
-def get_encoder(config: dict[str, Any]) -> Encoder:
-    """Return this process's encoder of a configuration, built on first use; on a GPU where there is one."""
-    name = _name_of(config)
-    if name not in _encoders:
-        if config["name"] == "stats":
-            from zoomldm.encoder.stats import StatsEncoder
-
-            _encoders[name] = StatsEncoder()
-        else:
-            import torch
-
-            from zoomldm.encoder.build import build_encoder
-
-            encoder = build_encoder(config)
-            if torch.cuda.is_available():
-                number = int(os.environ.get("ZOOMLDM_WORKER", "0")) % torch.cuda.device_count()
-                encoder = encoder.to(f"cuda:{number}")
-            else:
-                torch.set_num_threads(1)
-            _encoders[name] = encoder
-    return _encoders[name]
-
-
-def share(config: dict[str, Any], encoder: SharedEncoder) -> None:
-    """Let `get_encoder` return a shared encoder in this process, until `stop_sharing`."""
-    _encoders[_name_of(config)] = encoder
-
-
-def stop_sharing(config: dict[str, Any]) -> None:
-    """Let `get_encoder` build this process's own encoder again."""
-    _encoders.pop(_name_of(config), None)
-
-
-def _name_of(config: dict[str, Any]) -> str:
-    return json.dumps(config, sort_keys=True, default=str)
-
-
 def chunk_of(encoder: Encoder, tiles: np.ndarray) -> int:
     """Return how many tiles of this shape are encoded in one call."""
     return encoder.batch_size or max(1, QUEUE_BYTES // tiles[0].nbytes)
@@ -149,56 +104,3 @@ class TileQueue:
         rows = self._link.collect()
         self.elapsed_s += time.perf_counter() - began
         return np.concatenate(rows) if rows else np.zeros((0, self.encoder.dim), np.float32)
-
-
-class Batcher:
-    """Tiles of many senders, cut into batches of constant shape in the order in which they came."""
-
-    def __init__(self, encoder: Encoder) -> None:
-        self.encoder = encoder
-        self._waiting: deque[tuple[Hashable, np.ndarray]] = deque()
-        self.num_waiting = 0
-
-    def add(self, sender: Hashable, tiles: np.ndarray) -> None:
-        self._waiting.append((sender, tiles))
-        self.num_waiting += len(tiles)
-
-    @property
-    def size(self) -> int:
-        return chunk_of(self.encoder, self._waiting[0][1])
-
-    @property
-    def is_full(self) -> bool:
-        return bool(self._waiting) and self.num_waiting >= self.size
-
-    def forget(self, is_gone: Callable[[Hashable], bool]) -> None:
-        """Drop what senders that are gone have sent."""
-        self._waiting = deque(item for item in self._waiting if not is_gone(item[0]))
-        self.num_waiting = sum(len(tiles) for _, tiles in self._waiting)
-
-    def take(self) -> tuple[np.ndarray, list[tuple[Hashable, int]]]:
-        """Return the next batch, padded where it is not full, and how many of its tiles are whose."""
-        room, parts, owners = self.size, [], []
-        while room and self._waiting:
-            sender, tiles = self._waiting.popleft()
-            if len(tiles) > room:
-                self._waiting.appendleft((sender, tiles[room:]))
-                tiles = tiles[:room]
-            parts.append(tiles)
-            owners.append((sender, len(tiles)))
-            room -= len(tiles)
-        self.num_waiting -= sum(count for _, count in owners)
-        return padded(np.concatenate(parts), self.encoder.batch_size), owners
-
-
-def shares(rows: np.ndarray, owners: list[tuple[Hashable, int]]) -> list[tuple[Hashable, np.ndarray]]:
-    """Cut a batch's rows into those of each sender; those of the padding are left out."""
-    found, start = [], 0
-    for sender, count in owners:
-        found.append((sender, np.asarray(rows[start : start + count], np.float32)))
-        start += count
-    return found
-
-
-class EncoderGoneError(UserError):
-    """A shared encoder's process has ended."""

@@ -3,8 +3,8 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +148,21 @@ class Manifest:
             for shard in self.shards
             if shard.split == split and label(shard.magnification) == label(magnification)
         ]
+
+    def without(self, column: str) -> "Manifest":
+        """Return a manifest that knows nothing of a column; none may speak of one that is being replaced."""
+        shards = [replace(s, columns={k: v for k, v in s.columns.items() if k != column}) for s in self.shards]
+        return replace(self, columns={k: v for k, v in self.columns.items() if k != column}, shards=shards)
+
+    def with_column(
+        self, column: str, facts: dict[str, Any], of_shard: Mapping[str, Mapping[str, Any]]
+    ) -> "Manifest":
+        """Return a manifest with a column: its facts, and bytes and SHA-256 of its tar for each shard path given."""
+        shards = [
+            replace(s, columns=s.columns | {column: dict(of_shard[s.path])}) if s.path in of_shard else s
+            for s in self.shards
+        ]
+        return replace(self, columns=self.columns | {column: facts}, shards=shards)
 
     def check_encoder(self, encoder_name: str) -> None:
         """Refuse a data set whose grids another encoder made.

@@ -2,48 +2,27 @@ import numpy as np
 import pytest
 
 from data_prep.columns import grid as add_grid
-from data_prep.execution.local import SerialExecutor
-from data_prep.pipeline import replace_grids
+from data_prep.columns.grid import replace_grids
+from data_prep.execution.encoding import own
+from data_prep.execution.serial import SerialExecutor
 from data_prep.report.verification import verify
-from data_prep.slides.table import find_slides
-from data_prep.work import prepare_slide as work
-from tests.data_prep.test_pipeline import hashes, prepare_folder, samples_of
-from tests.helpers.tiny_slides import SUFFIXES, tiny_settings
+from tests.helpers.prepare import MeanColour, hashes, prepare_folder, samples_of, tiny_preparation
 from zoomldm.data.manifest import Manifest
 from zoomldm.data.schema import decode_grid, decode_image
-from zoomldm.encoder.base import Encoder
 from zoomldm.errors import ConfigError, DataError
-
-
-class MeanColour(Encoder):
-    """A tile's mean colour: a network's stand-in, with batches of five."""
-
-    name, dim, batch_size, weights_sha256 = "mean", 3, 5, "f00d"
-
-    def __call__(self, tiles):
-        assert len(tiles) == 5
-        return tiles.mean((1, 2), dtype=np.float32)
 
 
 @pytest.fixture
 def slides(tiny_slide, monkeypatch):
-    original = work.get_encoder
-
-    def get_encoder(config):
-        return MeanColour() if config["name"] == "mean" else original(config)
-
-    monkeypatch.setattr(work, "get_encoder", get_encoder)
-    monkeypatch.setattr(add_grid, "get_encoder", get_encoder)
+    original = own._built
+    monkeypatch.setattr(own, "_built", lambda option: MeanColour() if option.name == "mean" else original(option))
     for number, name in enumerate(("a", "b")):
         path = tiny_slide(name, seed=number, width=400, height=360)
     return path.parent
 
 
 def add(slides, root, **values):
-    settings = tiny_settings(encoder={"name": "mean"}, **values)
-    return replace_grids(
-        root, specs=find_slides(str(slides), SUFFIXES)[0], settings=settings, executor=SerialExecutor()
-    )
+    return replace_grids(tiny_preparation(slides, root, encoder="mean", **values), SerialExecutor())
 
 
 def test_grids_are_replaced_and_images_stay(slides, tmp_path):
@@ -64,7 +43,7 @@ def test_grids_are_replaced_and_images_stay(slides, tmp_path):
 def test_it_equals_a_preparation_with_that_encoder(slides, tmp_path):
     prepare_folder(slides, tmp_path / "one")
     add(slides, tmp_path / "one")
-    prepare_folder(slides, tmp_path / "two", encoder={"name": "mean"})
+    prepare_folder(slides, tmp_path / "two", encoder="mean")
     assert hashes(tmp_path / "one") == hashes(tmp_path / "two")
 
 
@@ -72,7 +51,7 @@ def test_afterwards_the_folder_belongs_to_the_new_encoder(slides, tmp_path, caps
     root = tmp_path / "data"
     prepare_folder(slides, root)
     add(slides, root)
-    prepare_folder(slides, root, encoder={"name": "mean"})
+    prepare_folder(slides, root, encoder="mean")
     assert "nothing to do" in capsys.readouterr().out
     with pytest.raises(ConfigError, match=r"encoder\.name: mean there, stats now"):
         prepare_folder(slides, root)
@@ -86,7 +65,7 @@ def test_slides_may_be_added_before_and_after(slides, tiny_slide, tmp_path):
     add(slides, root)
     before = hashes(root)
     tiny_slide("d", seed=3, width=400, height=360)
-    manifest = prepare_folder(slides, root, encoder={"name": "mean"})
+    manifest = prepare_folder(slides, root, encoder="mean")
     assert verify(manifest) == []
     assert {path: h for path, h in hashes(root).items() if path in before} == before
     assert manifest.encoder.name == "mean"

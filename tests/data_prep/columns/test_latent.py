@@ -3,8 +3,9 @@ import json
 import numpy as np
 import pytest
 
-from data_prep.columns.latent import add_latents
+from data_prep.columns.latent import LatentMaker, add_latents
 from data_prep.report.verification import verify
+from tests.helpers.prepare import prepare_folder
 from tests.helpers.toy_data import make_toy_data
 from zoomldm.data.manifest import Manifest
 from zoomldm.data.schema import decode_image, decode_npy
@@ -24,9 +25,8 @@ def manifest(tmp_path):
 
 
 def add(manifest, encode=encode, sha="abc", **options):
-    return add_latents(
-        manifest, encode, autoencoder_sha256=sha, source="run", **({"is_original": False, "batch_size": 7} | options)
-    )
+    options = {"is_original": False, "batch_size": 7} | options
+    return add_latents(manifest, LatentMaker(encode=encode, sha256=sha, source="run", **options))
 
 
 def test_latents_lie_beside_their_images(manifest):
@@ -103,8 +103,6 @@ def test_latents_that_are_no_numbers_or_constant_are_refused(manifest):
 
 
 def test_slides_that_were_added_are_the_only_ones_whose_latents_are_made(tiny_slide, tmp_path):
-    from tests.data_prep.test_pipeline import prepare_folder
-
     encoded = []
 
     def counted(images):

@@ -8,12 +8,16 @@ import time
 import numpy as np
 import pytest
 
+from data_prep.execution.encoding.batcher import Batcher, shares
 from data_prep.execution.encoding.process import EncoderProcess, PipeLink
-from data_prep.execution.encoding.queue import Batcher, EncoderGoneError, SharedEncoder, TileQueue, shares
+from data_prep.execution.encoding.queue import EncoderGoneError, SharedEncoder, TileQueue
 from data_prep.execution.local import LocalExecutor
-from tests.data_prep.test_pipeline import hashes, prepare_folder
+from tests.helpers.prepare import hashes, prepare_folder
+from tests.helpers.tiny_slides import encoder_option
+from zoomldm.config import Option
 from zoomldm.encoder.base import Encoder
 from zoomldm.encoder.stats import StatsEncoder
+from zoomldm.errors import UserError
 
 
 class Means(Encoder):
@@ -62,7 +66,7 @@ def test_a_sender_that_is_gone_is_forgotten():
 
 @pytest.fixture
 def process():
-    process = EncoderProcess({"name": "stats"}, 0)
+    process = EncoderProcess(encoder_option("stats"), 0)
     yield process
     process.stop()
 
@@ -115,17 +119,14 @@ def test_an_encoder_that_dies_is_said(process):
         queue.finish()
 
 
-def test_with_shared_encoders_the_bytes_are_the_same(tiny_slide, tmp_path):
-    for number, name in enumerate(("a", "b", "c")):
-        path = tiny_slide(name, seed=number, width=400, height=360)
-    prepare_folder(path.parent, tmp_path / "alone")
-    prepare_folder(path.parent, tmp_path / "shared", executor=LocalExecutor(2, encoders=1))
+def test_with_shared_encoders_the_bytes_are_the_same(slides, tmp_path):
+    prepare_folder(slides, tmp_path / "alone")
+    prepare_folder(slides, tmp_path / "shared", executor=LocalExecutor(2, encoders=1))
     assert hashes(tmp_path / "shared") == hashes(tmp_path / "alone")
 
 
 def test_missing_weights_end_the_run_with_their_message(tmp_path):
-    from zoomldm.errors import UserError
-
     executor = LocalExecutor(1, encoders=1)
+    option = Option("encoder", {"name": "hipt", "weights": str(tmp_path / "none.pth")})
     with pytest.raises(UserError, match=r"none\.pth: no such file"):
-        list(executor.map(str, ["a"], encoder={"name": "hipt", "weights": str(tmp_path / "none.pth")}))
+        list(executor.map(str, ["a"], encoder=option))

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.execution.local import Died, make_executor
+from data_prep.execution.executor import Died, make_executor
 from data_prep.execution.ray import RETRIES, RayExecutor
-from tests.data_prep.test_pipeline import hashes, prepare_folder
-from tests.data_prep.work.test_restart import sleep_on_zero
+from tests.helpers.jobs import sleep_on_zero
+from tests.helpers.prepare import hashes, prepare_folder
 from zoomldm.errors import UserError
 
 os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # the loopback address, and not this machine's to the world
@@ -47,7 +47,7 @@ def slides(tiny_slide):
 @pytest.mark.parametrize("encoders", [0, 1])
 def test_two_nodes_make_the_same_bytes(cluster, slides, tmp_path, encoders):
     prepare_folder(slides, tmp_path / "local")
-    prepare_folder(slides, tmp_path / "ray", executor=make_executor("ray", 2, encoders=encoders))
+    prepare_folder(slides, tmp_path / "ray", executor=make_executor("ray", workers=2, encoders=encoders))
     assert hashes(tmp_path / "ray") == hashes(tmp_path / "local")
     assert len(ray.nodes()) == 2
 

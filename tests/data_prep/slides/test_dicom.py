@@ -9,13 +9,12 @@ from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
 from pydicom.uid import JPEGBaseline8Bit, VLWholeSlideMicroscopyImageStorage, generate_uid
 
-from data_prep.execution.local import SerialExecutor
-from data_prep.pipeline import run
 from data_prep.slides.dicom import read_header
 from data_prep.slides.slide import Slide
 from data_prep.slides.table import find_slides
-from data_prep.work.prepare_slide import read_state
-from tests.helpers.tiny_slides import READERS, SUFFIXES, swapped_profile, tiny_settings, tissue_pixels
+from data_prep.work.store import SlideStore
+from tests.helpers.prepare import prepare_folder
+from tests.helpers.tiny_slides import READERS, SUFFIXES, swapped_profile, tissue_pixels
 from tests.helpers.vendor_slides import jpeg_of
 from zoomldm.errors import DataError
 
@@ -183,14 +182,10 @@ def test_the_optical_paths_icc_profile_is_applied(tmp_path):
 def test_dicom_slides_become_shards(tmp_path):
     for number in range(2):
         write_series(tmp_path / "slides" / f"case{number}", seed=number, size=(900, 800), patient=f"P{number}")
-    specs, faults = find_slides(str(tmp_path / "slides"), SUFFIXES)
-    settings = tiny_settings()
-    manifest = run(
-        tmp_path / "data", specs=specs, faults=faults, settings=settings, config={}, executor=SerialExecutor()
-    )
-    assert {state["patient"] for state in manifest.slides} == {"P0", "P1"}
+    manifest = prepare_folder(tmp_path / "slides", tmp_path / "data")
+    assert {line["patient"] for line in manifest.slides} == {"P0", "P1"}
     for number in range(2):
-        state = read_state(tmp_path / "data", f"case{number}")
-        assert (state["status"], state["format"], state["reader"]) == ("done", "dicom", "openslide")
-        assert state["scale"]["mpp_true"] == pytest.approx(0.5)
-        assert state["counts"]["20x"] > 0
+        state = SlideStore(tmp_path / "data", f"case{number}").done()
+        assert (state.format, state.reader) == ("dicom", "openslide")
+        assert state.scale.mpp_true == pytest.approx(0.5)
+        assert state.counts["20x"] > 0

@@ -4,12 +4,9 @@ import numpy as np
 import openslide
 import pytest
 
-from data_prep.execution.local import SerialExecutor
-from data_prep.pipeline import run
-from data_prep.slides.table import find_slides
-from data_prep.work.prepare_slide import read_state
-from tests.data_prep.test_pipeline import samples_of
-from tests.helpers.tiny_slides import SUFFIXES, open_slide, swapped_profile, tiny_settings, tissue_pixels, write_svs
+from data_prep.work.store import SlideStore
+from tests.helpers.prepare import prepare_folder, samples_of
+from tests.helpers.tiny_slides import open_slide, swapped_profile, tissue_pixels, write_svs
 from zoomldm.data.schema import decode_image
 from zoomldm.errors import DataError
 
@@ -65,18 +62,10 @@ def test_svs_become_patches_that_are_openslides_pixels(tmp_path, icc):
         if compression == YCBCR_JP2K:  # light in Y, little chroma, so that it is a picture of tissue after conversion
             pixels = np.stack([pixels[..., 1], 128 + (255 - pixels[..., 1]) // 8, 128 + (255 - pixels[..., 1]) // 5], 2)
         write_svs(folder / f"{compression}.svs", pixels, compression=compression, fields=fields, icc=icc)
-    specs, faults = find_slides(str(folder), SUFFIXES)
-    manifest = run(
-        tmp_path / "data",
-        specs=specs,
-        faults=faults,
-        settings=tiny_settings(),
-        config={},
-        executor=SerialExecutor(),
-    )
-    states = {compression: read_state(tmp_path / "data", str(compression)) for compression in scales}
-    assert [states[c]["reader"] for c in scales] == ["tifffile", "tifffile", "openslide"]
-    assert [states[c]["scale"]["mpp_true"] for c in scales] == pytest.approx([0.501, 0.5, 0.5])
+    manifest = prepare_folder(folder, tmp_path / "data")
+    states = [SlideStore(tmp_path / "data", str(compression)).done() for compression in scales]
+    assert [state.reader for state in states] == ["tifffile", "tifffile", "openslide"]
+    assert [state.scale.mpp_true for state in states] == pytest.approx([0.501, 0.5, 0.5])
     compared = dict.fromkeys((str(c) for c in scales), 0)
     references = {name: openslide.OpenSlide(folder / f"{name}.svs") for name in compared}
     for shard, meta, columns in samples_of(manifest):

@@ -7,13 +7,11 @@ import numpy as np
 import openslide
 import pytest
 
-from data_prep.execution.local import SerialExecutor
-from data_prep.pipeline import run
 from data_prep.report.estimate import PlanJob, plan_slide
-from data_prep.slides.table import find_slides
-from data_prep.work.prepare_slide import SlideJob, is_done, prepare_slide, read_state
-from tests.data_prep.test_pipeline import samples_of
-from tests.helpers.tiny_slides import SUFFIXES, open_slide, spec_of, tiny_settings, tissue_pixels
+from data_prep.work.prepare_slide import SlideJob, prepare_slide
+from data_prep.work.store import SlideStore
+from tests.helpers.prepare import prepare_folder, samples_of
+from tests.helpers.tiny_slides import open_slide, spec_of, tiny_settings, tissue_pixels
 from tests.helpers.vendor_slides import write_mrxs, write_ndpi
 from zoomldm.data.schema import decode_image
 from zoomldm.errors import DataError
@@ -27,9 +25,7 @@ def openslides(path, level, size, at=(0, 0)):
 
 
 def prepared(tmp_path, slides):
-    specs, faults = find_slides(str(slides), SUFFIXES)
-    settings = tiny_settings()
-    return run(tmp_path / "data", specs=specs, faults=faults, settings=settings, config={}, executor=SerialExecutor())
+    return prepare_folder(slides, tmp_path / "data")
 
 
 @pytest.mark.parametrize(
@@ -87,13 +83,13 @@ def test_both_become_patches_that_are_openslides_pixels(tmp_path):
     write_ndpi(slides / "n.ndpi", tissue_pixels(2048, 1600), mpp=0.25, tile_width=256)
     write_mrxs(slides / "m.mrxs", tissue_pixels(1500, 1400, 1), mpp=0.25)
     manifest = prepared(tmp_path, slides)
-    states = {name: read_state(tmp_path / "data", name) for name in ("n", "m")}
-    assert {name: (s["status"], s["format"], s["reader"]) for name, s in states.items()} == {
+    states = {name: SlideStore(tmp_path / "data", name).done() for name in ("n", "m")}
+    assert {name: (s.status, s.format, s.reader) for name, s in states.items()} == {
         "n": ("done", "hamamatsu", "openslide"),
         "m": ("done", "mirax", "openslide"),
     }
     for state in states.values():
-        assert min(state["counts"][label] for label in ("20x", "10x", "5x")) > 0
+        assert min(state.counts[label] for label in ("20x", "10x", "5x")) > 0
     seen = set()
     for _, meta, columns in samples_of(manifest):
         if meta.magnification == 20:
@@ -116,8 +112,8 @@ def test_a_mirax_slide_that_is_cut_short_is_reported(tmp_path, name, kept):
     path = write_mrxs(tmp_path / "a.mrxs", tissue_pixels(700, 600), mpp=0.5)
     os.truncate(tmp_path / "a" / name, kept)
     state = prepare_slide(SlideJob(spec=spec_of(path), settings=tiny_settings(), root=tmp_path / "data", by_area=False))
-    assert state["status"] == "failed"
-    assert state["reason"].startswith(f"{path}: OpenSlide cannot open it")
+    assert state.status == "failed"
+    assert state.reason.startswith(f"{path}: OpenSlide cannot open it")
 
 
 def test_photos_that_cannot_be_decoded_cost_their_tiles_alone(tmp_path):
@@ -128,8 +124,8 @@ def test_photos_that_cannot_be_decoded_cost_their_tiles_alone(tmp_path):
         stream.seek(photo)
         stream.write(bytes(600))
     state = prepare_slide(SlideJob(spec=spec_of(path), settings=tiny_settings(), root=tmp_path / "data", by_area=False))
-    assert state["status"] == "done"
-    assert 200 < state["unreadable_tiles"] <= 17 * 17  # of 16 px under a photo of 256 px
+    assert state.status == "done"
+    assert 200 < state.unreadable_tiles <= 17 * 17  # of 16 px under a photo of 256 px
 
 
 def test_an_ndpi_whose_restart_markers_are_not_where_it_says_is_reported_with_its_file(tmp_path):
@@ -139,10 +135,10 @@ def test_an_ndpi_whose_restart_markers_are_not_where_it_says_is_reported_with_it
         content = content.replace(bytes([0xFF, marker]), b"\0\0")
     path.write_bytes(content)
     state = prepare_slide(SlideJob(spec=spec_of(path), settings=tiny_settings(), root=tmp_path / "data", by_area=False))
-    assert state["status"] == "failed"
-    assert state["reason"].startswith(f"{path}: Restart marker not found")
-    assert state["reason"].endswith("check the file or copy it again")
-    assert plan_slide(PlanJob(spec_of(path), tiny_settings(), by_area=False)) == state["reason"]
+    assert state.status == "failed"
+    assert state.reason.startswith(f"{path}: Restart marker not found")
+    assert state.reason.endswith("check the file or copy it again")
+    assert plan_slide(PlanJob(spec_of(path), tiny_settings(), by_area=False)) == state.reason
 
 
 def test_a_mirax_slide_whose_data_change_is_done_again(tmp_path):
@@ -153,12 +149,13 @@ def test_a_mirax_slide_whose_data_change_is_done_again(tmp_path):
     data = tmp_path / "a" / "Data0000.dat"
     root = tmp_path / "data"
     state = prepare_slide(SlideJob(spec=spec, settings=tiny_settings(), root=root, by_area=False))
-    assert state["status"] == "done"
-    assert is_done(root, spec)
+    assert state.status == "done"
+    store = SlideStore(root, spec.name)
+    assert store.is_done(spec, by_area=False, regions=None)
     os.utime(data, ns=(1, 1))
-    assert is_done(root, spec)  # the same bytes at another time
+    assert store.is_done(spec, by_area=False, regions=None)  # the same bytes at another time
     data.write_bytes(data.read_bytes() + b"x")
-    assert not is_done(root, spec)
+    assert not store.is_done(spec, by_area=False, regions=None)
     with pytest.raises(DataError, match="changed while it was read"):
         slide.check_unchanged()
     slide.close()

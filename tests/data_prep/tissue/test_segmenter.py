@@ -236,7 +236,7 @@ def test_biopsy_keeps_crumbs_that_default_drops():
 
 
 def settings_of(*words):
-    return from_config(compose_jobs("prepare", words)[0]).tissue
+    return from_config(compose_jobs("prepare", words)[0])[0].tissue
 
 
 def test_a_data_set_chooses_its_segmenter_and_each_argument_can_be_changed_beside_it():

@@ -1,87 +1,105 @@
-"""A killed run goes on and ends with the same bytes; a job that dies or hangs is one result among others."""
+"""A killed run goes on and ends with the same bytes, whether its workers were killed with it or not."""
 
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from data_prep.execution.local import LocalExecutor, make_executor
 from data_prep.report.verification import verify
-from tests.data_prep.test_pipeline import hashes, prepare_folder
-from zoomldm.errors import ConfigError
+from tests.helpers.prepare import hashes, prepare_folder
 
 ROOT = Path(__file__).resolve().parents[3]
+PATIENCE_S = 90
 
-
-@pytest.fixture
-def slides(tiny_slide):
-    for number, name in enumerate(("a", "b", "c")):
-        path = tiny_slide(name, seed=number, width=400, height=360)
-    return path.parent
-
-
-KILLED = """
+SCRIPT = """
 import sys
 sys.path[:0] = [{root!r}, {source!r}]
-import tests.data_prep.test_pipeline as t
+from pathlib import Path
+from data_prep.execution.local import LocalExecutor
+from tests.helpers.prepare import prepare_folder
 if __name__ == "__main__":
-    t.prepare_folder({slides!r}, t.Path({data!r}), executor=t.LocalExecutor(1))
+    prepare_folder(Path({slides!r}), Path({data!r}), executor=LocalExecutor(1))
 """
 
 
-def test_killed_at_any_moment_and_started_again_gives_the_same_bytes(slides, tmp_path):
+@pytest.fixture
+def start(slides, tmp_path):
+    """Return a function that starts a preparation of ``slides`` into ``killed`` as a process group of its own."""
+    script, data = tmp_path / "job.py", tmp_path / "killed"
+    script.write_text(SCRIPT.format(root=str(ROOT), source=str(ROOT / "src"), slides=str(slides), data=str(data)))
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    started = []
+
+    def begin() -> subprocess.Popen:
+        started.append(subprocess.Popen([sys.executable, str(script)], start_new_session=True, **quiet))
+        return started[-1]
+
+    yield begin
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not is_so() and time.monotonic() < deadline:
+        time.sleep(0.003)
+    assert is_so()
+
+
+def children_of(pid: int) -> list[int]:
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        found += [int(word) for word in (task / "children").read_text().split()]
+    return found
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_killed_at_any_moment_and_started_again_gives_the_same_bytes(slides, start, tmp_path):
     prepare_folder(slides, tmp_path / "whole")
-    script = tmp_path / "job.py"
     data = tmp_path / "killed"
-    script.write_text(KILLED.format(root=str(ROOT), source=str(ROOT / "src"), slides=str(slides), data=str(data)))
     for wanted in ("slides/a/state.json", "shards/plan.json"):
-        process = subprocess.Popen(
-            [sys.executable, str(script)], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True
-        )
-        deadline = time.monotonic() + 60
-        while not (data / wanted).exists() and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.005)
+        process = start()
+        wait_until(lambda wanted=wanted: (data / wanted).exists())
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        assert (data / wanted).exists()
     assert not (data / "manifest.json").exists()
     manifest = prepare_folder(slides, data)
     assert hashes(data) == hashes(tmp_path / "whole")
     assert verify(manifest) == []
 
 
-def test_a_worker_that_dies_fails_its_slide_alone(slides, tmp_path):
-    executor = LocalExecutor(2)
-    (slides / "killer.svs").write_bytes(b"x")
-    results = dict(executor.map(die_on_killer, ["a", "killer", "b"]))
-    assert results[0] == "a"
-    assert results[2] == "b"
-    assert "ended with code -9" in results[1].reason
+def test_workers_end_with_their_parent_and_the_next_run_is_undisturbed(slides, start, tmp_path):
+    prepare_folder(slides, tmp_path / "whole")
+    data = tmp_path / "killed"
+    process = start()
+    wait_until(lambda: any(data.glob("slides/.*.part")))
+    workers = children_of(process.pid)
+    assert workers
+    process.send_signal(signal.SIGKILL)  # the parent alone
+    process.wait()
+    manifest = prepare_folder(slides, data)
+    wait_until(lambda: not any(is_running(pid) for pid in workers))
+    assert hashes(data) == hashes(tmp_path / "whole")
+    assert verify(manifest) == []
+    assert not list(data.glob("slides/.*.part"))
 
 
-def test_a_job_that_hangs_is_stopped():
-    results = dict(LocalExecutor(1, timeout_s=2.0).map(sleep_on_zero, [0, 1]))
-    assert "took longer than 2 s" in results[0].reason
-    assert results[1] == 1
-
-
-@pytest.mark.parametrize(("numbers", "key"), [((0, None, None), "workers=0"), ((1, None, -1), "encoders=-1")])
-def test_numbers_of_processes_that_make_no_sense_are_refused(numbers, key):
-    with pytest.raises(ConfigError, match=key):
-        make_executor("local", *numbers)
-
-
-def die_on_killer(name):
-    if name == "killer":
-        os.kill(os.getpid(), signal.SIGKILL)
-    return name
-
-
-def sleep_on_zero(number):
-    if number == 0:
-        time.sleep(60)
-    return number
+def test_two_runs_at_once_in_one_folder_make_the_bytes_of_one(slides, start, tmp_path):
+    prepare_folder(slides, tmp_path / "whole")
+    data = tmp_path / "killed"
+    processes = [start(), start()]
+    assert [process.wait(PATIENCE_S) for process in processes] == [0, 0]
+    assert hashes(data) == hashes(tmp_path / "whole")

@@ -1,0 +1,52 @@
+"""The settings that a folder's slides were prepared with; work of other settings is never mixed."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from data_prep.settings import SlideSettings, differences
+from data_prep.work.store import SLIDES_FOLDER
+from zoomldm.data.manifest import MANIFEST_NAME
+from zoomldm.errors import ConfigError
+from zoomldm.files import write_json
+
+SETTINGS_NAME = "settings.json"
+
+
+def read_settings(root: Path) -> dict[str, Any]:
+    """Return the settings that a folder's slides were prepared with, empty in a new one.
+
+    Older versions noted here those of packing as well.
+    """
+    path = root / SLIDES_FOLDER / SETTINGS_NAME
+    return json.loads(path.read_bytes()) if path.is_file() else {}
+
+
+def note_settings(root: Path, settings: SlideSettings) -> None:
+    write_json(root / SLIDES_FOLDER / SETTINGS_NAME, _stored(settings))
+
+
+def check_settings(root: Path, settings: SlideSettings, *, but: str | None = None) -> None:
+    """Refuse a folder with the work of other settings, in keys other than ``but``; note these in a new one.
+
+    Raises:
+        ConfigError: names the differing keys.
+    """
+    old, new = read_settings(root), _stored(settings)
+    if not old:
+        if (root / MANIFEST_NAME).exists():
+            raise ConfigError(f"{root}: holds shards, but not the work they were made from; choose another data.root")
+        note_settings(root, settings)
+        return
+    found = differences(
+        {k: v for k, v in old.items() if k in new and k != but}, {k: v for k, v in new.items() if k != but}
+    )
+    if found:
+        raise ConfigError(
+            f"{root}: holds the work of another configuration ({'; '.join(found)}); choose another data.name or "
+            "data.root, or delete that folder"
+        )
+
+
+def _stored(settings: SlideSettings) -> dict[str, Any]:
+    return json.loads(json.dumps(settings.to_dict(), default=str))
