@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import openslide
 import pytest
+from einops import reduce
 
 from data_prep.report.estimate import PlanJob, plan_slide
 from data_prep.work.prepare_slide import SlideJob, prepare_slide
@@ -74,6 +75,20 @@ def test_a_mirax_slide_is_cut_to_what_was_scanned(tmp_path):
     x, y = slide.to_px0(10, 20)
     assert (x, y) == (250, 20)
     assert np.array_equal(slide.read_boxes(10, 20, 100, 90)[0], openslides(path, 0, (100, 90), (x, y))[..., :3])
+    slide.close()
+
+
+@pytest.mark.parametrize("pitch_px", [4, 16])
+def test_the_thumbnail_shows_what_was_scanned_and_nothing_beside_it(tmp_path, pitch_px):
+    """Mask and tiles lie on one plane, whichever level the thumbnail is read from."""
+    path = write_mrxs(tmp_path / "a.mrxs", tissue_pixels(1500, 1300), mpp=0.5, empty=[(y, 0) for y in range(6)])
+    slide = open_slide(path)
+    assert slide.bounds_px0[0] == 240
+    columns, rows = slide.width_px // pitch_px, slide.height_px // pitch_px
+    thumbnail = slide.thumbnail(pitch_px, (columns, rows))
+    plane = slide.read_boxes(0, 0, columns * pitch_px, rows * pitch_px)[0]
+    mean = reduce(plane.astype(float), "(h y) (w x) c -> h w c", "mean", y=pitch_px, x=pitch_px)
+    assert np.abs(thumbnail - mean).mean() < 3
     slide.close()
 
 
