@@ -117,7 +117,7 @@ def test_a_single_run_can_see_as_many_samples_of_its_magnification_as_a_unified_
 
 
 def test_what_makes_no_sense_is_refused():
-    with pytest.raises(ConfigError, match="temprature.*did you mean 'temperature'"):
+    with pytest.raises(ConfigError, match=r"temprature.*did you mean 'temperature'"):
         make("tempered", temprature=1)
     with pytest.raises(ConfigError, match=r"curriculum\.temperature=2"):
         make("tempered", temperature=2)
