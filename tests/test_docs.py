@@ -1,0 +1,46 @@
+"""Every command in the documentation composes: its options and keys exist."""
+
+import re
+import shlex
+
+import pytest
+
+from zoomldm import cli
+from zoomldm.config import PROJECT_ROOT
+
+PRIMARY = {
+    **{f"src/{name}.py": name for name in ("train", "evaluate", "sample", "export", "demo")},
+    **{f"data_prep/{name}.py": "prepare" for name in ("prepare", "verify", "latents")},
+    "src/doctor.py": "train",
+}
+PAGES = [PROJECT_ROOT / "README.md", *PROJECT_ROOT.glob("docs/*.*"), *PROJECT_ROOT.glob("experiments/**/*.md")]
+COMMAND = re.compile(r"python (?P<script>(?:src|data_prep)/\w+\.py)(?P<words>[^`#|;\n]*)")
+
+
+def commands() -> list[tuple[str, str, str]]:
+    found = []
+    for page in PAGES:
+        if page.suffix in (".md", ".sbatch"):
+            text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+            text = re.sub(r"`([^`]*)\n([^`]*)`", r"`\1 \2`", text)  # code that was wrapped in a paragraph
+            found += [(page.name, match["script"], match["words"].strip()) for match in COMMAND.finditer(text)]
+    return sorted(set(found))
+
+
+def test_there_are_commands():
+    assert len(commands()) > 20
+
+
+@pytest.mark.parametrize(("page", "script", "words"), commands(), ids=lambda value: str(value)[:60])
+def test_a_documented_command_composes(page, script, words, monkeypatch, tmp_path):
+    if script not in PRIMARY or "…" in words:
+        pytest.skip("no Hydra command, or cut short")
+    monkeypatch.setenv("PROJECT_ROOT", str(cli.PROJECT_ROOT))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_conf" / "cond").mkdir(parents=True)
+    for group in ("cond", "encoder", "features"):
+        (tmp_path / "my_conf" / group).mkdir(exist_ok=True)
+        (tmp_path / "my_conf" / group / "mine.yaml").write_text("_target_: mine.Mine\nname: mine\n")
+    words = re.sub(r"\[[a-z_.]+=[A-Z]+\]", "", words).replace('"$@"', "")
+    words = re.sub(r'"\$\w+"', "2", words)
+    cli.planned(PRIMARY[script], shlex.split(words))
