@@ -47,9 +47,9 @@ def prepare(cfg: Any) -> "Manifest | None":
         encoders=cfg.get("encoders"),
     )
     if cfg.get("plan"):
-        from data_prep.report.estimate import print_plan
+        from data_prep.report.estimate import print_estimate
 
-        print_plan(preparation, executor)
+        print_estimate(preparation, executor)
         return None
     if cfg.get("add"):
         from data_prep.columns.grid import replace_grids

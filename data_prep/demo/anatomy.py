@@ -30,7 +30,7 @@ class Tissue(IntEnum):
 
 
 class Anatomy:
-    """Collect outlines (in painting order), cells and the room they take while a slide is laid out."""
+    """Collect outlines (in painting order), cells and the room they take while its blueprint is drawn."""
 
     def __init__(self, rng: np.random.Generator, patient: Patient):
         self.rng = rng

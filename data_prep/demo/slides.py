@@ -3,7 +3,7 @@
     python data_prep/demo/slides.py folder=demo/slides num_patients=14 side_px=8192 seed=0 workers=2
 
 Every slide is a pure function of (seed, patient, side_px): the same bytes whatever the number of workers or patients.
-Where things lie is decided in layout.py, how they are coloured in stain.py.
+Where things lie is decided in blueprint.py, how they are coloured in stain.py.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ from PIL import Image
 if __package__ in (None, ""):  # run as a script: the repository's root is not on the path
     sys.path[:0] = [str(Path(__file__).resolve().parents[2] / "src"), str(Path(__file__).resolve().parents[2])]
 
-from data_prep.demo.layout import lay_out_slide
+from data_prep.demo.blueprint import draw_blueprint
 from data_prep.demo.patient import MPP, draw_patient
 from data_prep.demo.stain import Renderer
 from zoomldm.cli import user_errors
@@ -46,7 +46,7 @@ def slide_name(number: int) -> str:
 def draw_slide(seed: int, number: int, side_px: int) -> np.ndarray:
     """Draw one patient's slide before compression: uint8 RGB (side_px, side_px, 3) at 0.5 mpp."""
     patient = draw_patient(seed, number)
-    return Renderer(patient, lay_out_slide(patient, side_px)).picture()
+    return Renderer(patient, draw_blueprint(patient, side_px)).picture()
 
 
 def write_pyramid(path: Path, picture: np.ndarray, mpp: float) -> None:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from data_prep.demo.anatomy import Tissue
+from data_prep.demo.blueprint import Blueprint
 from data_prep.demo.cells import MARGIN_PX, REACH_PX, SpriteLibrary
 from data_prep.demo.fields import FIELD_PX
-from data_prep.demo.layout import Layout
 from data_prep.demo.patient import Patient, spread_draws
 from data_prep.demo.shapes import interpolate, periodic_noise
 
@@ -60,11 +60,11 @@ def draw_stain(seed: int, number: int) -> Stain:
 
 
 class Renderer:
-    """Draw a laid-out slide block by block; the picture does not depend on the blocks' size (at most GRAIN_PX)."""
+    """Draw a slide from its blueprint, in blocks; the picture does not depend on their size (at most GRAIN_PX)."""
 
-    def __init__(self, patient: Patient, layout: Layout, *, block_px: int = GRAIN_PX):
+    def __init__(self, patient: Patient, blueprint: Blueprint, *, block_px: int = GRAIN_PX):
         rng = patient.generator(stream=12)
-        self.layout, self.block_px = layout, block_px
+        self.blueprint, self.block_px = blueprint, block_px
         self.stain = draw_stain(patient.seed, patient.number)
         self.sprites = SpriteLibrary(rng, grade=patient.grade)
         bundles = periodic_noise(rng, (1024, 1024), (40, 5)) + 0.35 * periodic_noise(rng, (1024, 1024), (60, 14))
@@ -78,9 +78,9 @@ class Renderer:
 
     def concentrations(self, rows: slice, columns: slice) -> tuple[np.ndarray, np.ndarray]:
         """Return haematoxylin and eosin (float32, >= 0, units of the vectors) of a window."""
-        side = self.layout.side_px
+        side = self.blueprint.side_px
         wide = [slice(max(s.start - 1, 0), min(s.stop + 1, side)) for s in (rows, columns)]  # the blur looks further
-        if (self.layout.labels[wide[0], wide[1]] == Tissue.GLASS).all():
+        if (self.blueprint.labels[wide[0], wide[1]] == Tissue.GLASS).all():
             maps = [np.zeros((rows.stop - rows.start, columns.stop - columns.start), np.float32) for _ in range(2)]
         else:
             inner = tuple(slice(s.start - w.start, s.stop - w.start) for s, w in zip((rows, columns), wide))
@@ -93,19 +93,19 @@ class Renderer:
         return maps[0], maps[1]
 
     def _sharp(self, rows: slice, columns: slice) -> tuple[np.ndarray, np.ndarray]:
-        layout, labels = self.layout, self.layout.labels[rows, columns]
+        blueprint, labels = self.blueprint, self.blueprint.labels[rows, columns]
         box = tuple(px / FIELD_PX for px in (columns.start, rows.start, columns.stop, rows.stop))
         nuclei, bodies = self._cells(rows, columns)
 
-        across = interpolate(layout.across, labels.shape, box).astype(np.int32) & 1023
-        lengthwise = interpolate(layout.lengthwise, labels.shape, box).astype(np.int32) & 1023
+        across = interpolate(blueprint.across, labels.shape, box).astype(np.int32) & 1023
+        lengthwise = interpolate(blueprint.lengthwise, labels.shape, box).astype(np.int32) & 1023
         index = lengthwise * 1024 + across
         fibres = self.bundles.take(index) * np.float32(1.1 / 40)
-        fibres += interpolate(layout.collagen, labels.shape, box) + np.float32(0.75)
+        fibres += interpolate(blueprint.collagen, labels.shape, box) + np.float32(0.75)
         np.clip(fibres, 0.05, 1.15, out=fibres)
         fibres *= 1 + self.fibrils.take(index) * np.float32(0.17 / 40)
         granules = _tiled(self.granules, rows, columns)
-        thickness = interpolate(layout.thickness, labels.shape, box)
+        thickness = interpolate(blueprint.thickness, labels.shape, box)
 
         eosin, blue, fibrous, granular, solid = (column.take(labels) for column in self.table)
         granular *= granules
@@ -126,8 +126,8 @@ class Renderer:
         """Return the haematoxylin of the nuclei and the eosin of the cells' bodies."""
         height, width = rows.stop - rows.start, columns.stop - columns.start
         nuclei, bodies = np.zeros((2, height + 2 * MARGIN_PX, width + 2 * MARGIN_PX), np.float32)
-        near = slice(*np.searchsorted(self.layout.cells["y"], (rows.start - REACH_PX, rows.stop + REACH_PX)))
-        cells = self.layout.cells[near]
+        near = slice(*np.searchsorted(self.blueprint.cells["y"], (rows.start - REACH_PX, rows.stop + REACH_PX)))
+        cells = self.blueprint.cells[near]
         cells = cells[(cells["x"] >= columns.start - REACH_PX) & (cells["x"] < columns.stop + REACH_PX)]
         self.sprites.stamp(nuclei, bodies, cells, rows.start, columns.start)
         nuclei, bodies = (m[MARGIN_PX:-MARGIN_PX, MARGIN_PX:-MARGIN_PX] for m in (nuclei, bodies))
@@ -136,7 +136,7 @@ class Renderer:
     def glass(self, rows: slice, columns: slice) -> np.ndarray:
         """Return the light without tissue, float32 RGB in 0..255: nearly white, fading a little to the corners."""
         along = [np.arange(s.start, s.stop, dtype=np.float32) for s in (rows, columns)]
-        position = [(px / self.layout.side_px - 0.5) ** 2 for px in along]
+        position = [(px / self.blueprint.side_px - 0.5) ** 2 for px in along]
         shade = 1 - np.float32(0.018) * (position[0][:, None] + position[1])
         return shade[..., None] * self.stain.glass.astype(np.float32)
 
@@ -151,7 +151,7 @@ class Renderer:
 
     def picture(self) -> np.ndarray:
         """Draw the whole slide, uint8 (side_px, side_px, 3)."""
-        side = self.layout.side_px
+        side = self.blueprint.side_px
         picture = np.empty((side, side, 3), np.uint8)
         for y in range(0, side, self.block_px):
             for x in range(0, side, self.block_px):

@@ -1,23 +1,20 @@
 """What a preparation would make, said beforehand from thumbnails: patches, bytes and hours (``plan=true``)."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from data_prep.execution.executor import Died, Executor
-from data_prep.fold.area import find_area
 from data_prep.fold.quadtree import union_of
-from data_prep.fold.regions import find_regions
 from data_prep.pack.shard_plan import known_splits
 from data_prep.pack.splits import AREA
 from data_prep.preparation import Preparation
 from data_prep.settings import SlideSettings
 from data_prep.slides.readers.base import UnreadableError
 from data_prep.slides.slide import Slide
-from data_prep.slides.table import SlideSpec
-from data_prep.tissue.mask import find_tissue
-from data_prep.work.prepare_slide import reason_of
+from data_prep.work.prepare_slide import SlideJob, lay_out, reason_of
+from zoomldm.config import Option
 from zoomldm.errors import DataError
 from zoomldm.files import progress
+from zoomldm.ladder import Rung
 
 # Patches of TCGA-BRCA in the paper (section 4.1), 20x to 0.15625x.
 PAPER_COUNTS = (12_000_000, 3_000_000, 750_000, 186_000, 57_000, 20_000, 7_000, 2_500)
@@ -25,71 +22,103 @@ PAPER_NAME = "brca_8mag"
 BYTES_PER_PX = {"png": 1.35, "jpeg": 0.68}  # 256 px of a real H&E slide at 20x: PNG level 1, JPEG quality 95 4:4:4
 # Pixels a second and core, of a real slide in JPEG: decoded and summed to base pixels; these folded, patches written.
 READ_PX_S, FOLD_PX_S = 1.7e8, 7.5e7
-TILES_S = {"stats": 8.0e7, "default": 2.5e7}  # pixels a second: stats on a core, networks a guess for a GPU
+CORE_PX_S, GPU_PX_S = 8.0e7, 2.5e7  # encoded: by an encoder without weights on a core, by a network (a guess)
+BYTES_A_SAMPLE, BYTES_A_CHANNEL = 3000, 2  # metadata and tar; float16
 
 
-@dataclass(frozen=True)
-class SlidePlan:
-    """What one slide would give, by rung; ``num_tiles`` are encoded, ``num_base_px`` made of ``num_read_px``."""
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """What one slide would give.
+
+    Attributes:
+        counts, grid_cells: patches, and entries of their grids that hold tissue, by rung.
+        num_tiles: tiles to encode.
+        num_base_px, num_read_px: base pixels to make, and the file's pixels that they are made of.
+    """
 
     counts: tuple[int, ...]
+    grid_cells: tuple[int, ...]
     num_tiles: int
     num_base_px: int
     num_read_px: int
-    grid_cells: tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class PlanJob:
-    spec: SlideSpec
-    settings: SlideSettings
-    by_area: bool
-
-
-def plan_slide(job: PlanJob) -> SlidePlan | str:
+def estimate_slide(job: SlideJob) -> Estimate | str:
     """Return what a slide would give, or why it cannot be read."""
-    settings, ladder = job.settings, job.settings.ladder
     try:
-        slide = Slide(job.spec, ladder.base_mpp, job.settings.readers)
+        slide = Slide(job.spec, job.settings.ladder.base_mpp, job.settings.readers)
         try:
-            tissue = find_tissue(slide, ladder.patch_px, ladder.base_mpp, settings.tissue)
+            layout = lay_out(slide, job)
         finally:
             slide.close()
-        area = find_area(tissue.fraction, ladder, settings.area_test_fraction) if job.by_area else None
-        regions = find_regions(
-            tissue.fraction, ladder, settings.regions, slide=job.spec.name, seed=settings.seed, area=area
-        )
     except (DataError, UnreadableError, OSError, ValueError) as error:
         return reason_of(job.spec, error)
-    union = union_of(regions, tissue.fraction.shape)
-    num_base_px = int(union.sum()) * ladder.patch_px**2
-    return SlidePlan(
-        counts=tuple(len(chosen) for chosen in regions),
-        num_tiles=int((union & (tissue.fraction >= settings.tissue.min_tile)).sum()),
+    num_base_px = int(union_of(layout.regions, layout.encode.shape).sum()) * job.settings.ladder.patch_px**2
+    return Estimate(
+        counts=tuple(len(chosen) for chosen in layout.regions),
+        grid_cells=tuple(int(chosen.tissue.sum() * chosen.rung.grid_side**2) for chosen in layout.regions),
+        num_tiles=int(layout.encode.sum()),
         num_base_px=num_base_px,
         num_read_px=round(num_base_px * slide.scale.ratio**2),
-        grid_cells=tuple(int(chosen.tissue.sum() * chosen.rung.grid_side**2) for chosen in regions),
     )
 
 
-def print_plan(preparation: Preparation, executor: Executor) -> list[SlidePlan]:
-    """Print patches by magnification (beside the paper's for its data), bytes and hours; return the slides' plans."""
+def print_estimate(preparation: Preparation, executor: Executor) -> None:
+    """Print patches by magnification (beside the paper's for its data), bytes and hours."""
     specs, settings = preparation.specs, preparation.slide_settings
-    split = preparation.split(specs, known_splits(preparation))
-    jobs = [PlanJob(spec, settings, split.held_out == AREA) for spec in specs]
-    plans = []
+    by_area = preparation.split(specs, known_splits(preparation)).held_out == AREA
+    jobs = [SlideJob(spec=spec, settings=settings, root=preparation.root, by_area=by_area) for spec in specs]
+    estimates = []
     with progress(total=len(jobs), label="plan", unit="slide") as bar:
-        for position, result in executor.map(plan_slide, jobs):
-            if isinstance(result, SlidePlan):
-                plans.append(result)
+        for position, result in executor.map(estimate_slide, jobs):
+            if isinstance(result, Estimate):
+                estimates.append(result)
             else:
                 reason = result.reason if isinstance(result, Died) else result
                 bar.write(f"failed: {specs[position].name}: {reason}")
             bar.update()
     for fault in preparation.faults:
         print(f"failed: {fault.name}: {fault.reason}")
-    print("\n".join(plan_lines(plans, preparation.pack_settings.name, settings)))
-    return plans
+    sizes = [bytes_of(rung, estimates, settings) for rung in settings.ladder.rungs]
+    print("\n".join(patch_lines(estimates, sizes, preparation)))
+    print(cost_line(estimates, sum(sizes), settings))
+
+
+def bytes_of(rung: Rung, estimates: list[Estimate], settings: SlideSettings) -> float:
+    """Return the bytes of a magnification's shards."""
+    count = sum(estimate.counts[rung.index] for estimate in estimates)
+    cells = sum(estimate.grid_cells[rung.index] for estimate in estimates)
+    image = settings.ladder.patch_px**2 * BYTES_PER_PX[settings.image_format]
+    return count * (image + 2 * rung.grid_side**2 + BYTES_A_SAMPLE) + cells * dim_of(settings.encoder) * BYTES_A_CHANNEL
+
+
+def patch_lines(estimates: list[Estimate], sizes: list[float], preparation: Preparation) -> list[str]:
+    """Return the table of magnifications as lines of text."""
+    is_paper = preparation.pack_settings.name == PAPER_NAME
+    lines = [f"{'magnification':>14} {'patches':>12}" + (f" {'paper':>12}" if is_paper else "") + f" {'size':>10}"]
+    for rung, size in zip(preparation.slide_settings.ladder.rungs, sizes, strict=True):
+        count = sum(estimate.counts[rung.index] for estimate in estimates)
+        paper = f" {PAPER_COUNTS[rung.index]:>12,}" if is_paper else ""
+        lines.append(f"{rung.label:>14} {count:>12,}{paper} {readable_bytes(size):>10}")
+    return lines
+
+
+def cost_line(estimates: list[Estimate], num_bytes: float, settings: SlideSettings) -> str:
+    """Return in words what the whole takes."""
+    tiles = sum(estimate.num_tiles for estimate in estimates)
+    read_h = sum(e.num_read_px / READ_PX_S + e.num_base_px / FOLD_PX_S for e in estimates) / 3600
+    is_light = not settings.encoder.arguments.get("weights")
+    encode_h = tiles * settings.ladder.patch_px**2 / (CORE_PX_S if is_light else GPU_PX_S) / 3600
+    return (
+        f"{len(estimates)} slides: about {readable_bytes(num_bytes)} of shards, and nearly as much of work that they "
+        f"are packed from; reading takes {readable_hours(read_h)} of a core, encoding {tiles:,} tiles "
+        f"{readable_hours(encode_h)} of {'a core' if is_light else 'a GPU'}"
+    )
+
+
+def dim_of(encoder: Option) -> int:
+    """Return the width of an encoder's vectors."""
+    return encoder.arguments.get("dim") or {"stats": 24, "hipt": 384, "ctranspath": 768}.get(encoder.name, 1024)
 
 
 def readable_bytes(number: float) -> str:
@@ -105,33 +134,3 @@ def readable_hours(hours: float) -> str:
     if hours >= 1:
         return f"{hours:,.1f} hours"
     return f"{hours * 60:.0f} min" if hours * 60 >= 2 else f"{hours * 3600:.0f} s"
-
-
-def plan_lines(plans: list[SlidePlan], name: str, settings: SlideSettings) -> list[str]:
-    """Return the plan as lines of text."""
-    ladder = settings.ladder
-    dim: Any = settings.encoder.arguments.get("dim") or {"stats": 24, "hipt": 384, "ctranspath": 768}.get(
-        settings.encoder.name, 1024
-    )
-    is_paper = name == PAPER_NAME
-    lines = [f"{'magnification':>14} {'patches':>12}" + (f" {'paper':>12}" if is_paper else "") + f" {'size':>10}"]
-    total_bytes = 0.0
-    for rung in ladder.rungs:
-        count = sum(plan.counts[rung.index] for plan in plans)
-        cells = sum(plan.grid_cells[rung.index] for plan in plans)
-        size = count * (ladder.patch_px**2 * BYTES_PER_PX[settings.image_format] + 2 * rung.grid_side**2 + 3000)
-        size += cells * dim * 2
-        total_bytes += size
-        paper = f" {PAPER_COUNTS[rung.index]:>12,}" if is_paper else ""
-        lines.append(f"{rung.label:>14} {count:>12,}{paper} {readable_bytes(size):>10}")
-    tiles = sum(plan.num_tiles for plan in plans)
-    read_h = sum(plan.num_read_px / READ_PX_S + plan.num_base_px / FOLD_PX_S for plan in plans) / 3600
-    rate = TILES_S.get(settings.encoder.name, TILES_S["default"])
-    encode_h = tiles * ladder.patch_px**2 / rate / 3600
-    where = "a core" if settings.encoder.name == "stats" else "a GPU"
-    lines.append(
-        f"{len(plans)} slides: about {readable_bytes(total_bytes)} of shards, and nearly as much of work that they are "
-        f"packed from; reading takes {readable_hours(read_h)} of a core, encoding {tiles:,} tiles "
-        f"{readable_hours(encode_h)} of {where}"
-    )
-    return lines

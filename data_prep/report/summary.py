@@ -2,9 +2,8 @@
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
-from data_prep.pack.splits import AREA, NOTHING
+from data_prep.pack.splits import AREA, NOTHING, Split
 from data_prep.preparation import Contents, Preparation
 from data_prep.report.qc import write_page
 from data_prep.work.state import DoneSlide, FailedSlide, SlideState
@@ -22,9 +21,14 @@ def print_summary(contents: Contents, states: list[SlideState], manifest: Manife
         notes.append("split=paper: every patient is in train, nothing is held out")
     for note in notes:
         print(f"note: {note}")
-    lines = [_with_split(state, contents) for state in everything]
     page = write_page(
-        contents.root, lines, manifest.counts, manifest.dropped, notes, f"{manifest.name}: quality control"
+        contents.root,
+        everything,
+        title=f"{manifest.name}: quality control",
+        counts=manifest.counts,
+        dropped=manifest.dropped,
+        notes=notes,
+        split_of={state.slide: _split_of(state, contents.split) for state in contents.done},
     )
     print(f"{'magnification':>14}  {'train':>10}  {'test':>10}")
     for label in manifest.ladder.labels:
@@ -38,16 +42,19 @@ def print_summary(contents: Contents, states: list[SlideState], manifest: Manife
 
 def write_failure_page(preparation: Preparation, states: list[SlideState]) -> None:
     """Write the QC page of a preparation of which nothing came."""
-    lines = [state.to_dict() for state in [*states, *preparation.failed_lines()]]
-    title = f"{preparation.pack_settings.name}: nothing packed"
-    write_page(preparation.root, lines, {split: {} for split in SPLITS}, {}, [], title)
+    write_page(
+        preparation.root,
+        [*states, *preparation.failed_lines()],
+        title=f"{preparation.pack_settings.name}: nothing packed",
+        counts={split: {} for split in SPLITS},
+        dropped={},
+        notes=[],
+        split_of={},
+    )
 
 
-def _with_split(state: SlideState, contents: Contents) -> dict[str, Any]:
-    if not isinstance(state, DoneSlide):
-        return state.to_dict()
-    split = "both" if contents.split.held_out == AREA else contents.split.of_patient[state.patient]
-    return state.to_dict() | {"split": split}
+def _split_of(state: DoneSlide, split: Split) -> str:
+    return "both" if split.held_out == AREA else split.of_patient[state.patient]
 
 
 def _last_line(root: Path, states: list[SlideState], manifest: Manifest, page: Path, elapsed_s: float) -> str:

@@ -12,7 +12,7 @@ from data_prep.execution.encoding.queue import TileQueue
 from data_prep.fold.area import Area, find_area
 from data_prep.fold.quadtree import Fold, FoldResult, union_of
 from data_prep.fold.regions import RungRegions, find_regions
-from data_prep.report.qc import overlay
+from data_prep.report.overlay import overlay
 from data_prep.settings import SlideSettings
 from data_prep.slides.files import quick_hash
 from data_prep.slides.readers.base import UnreadableError
@@ -110,14 +110,14 @@ def _prepare(job: SlideJob, encoder: Encoder, aside: SlideStore) -> DoneSlide:
     began, cpu = time.perf_counter(), time.process_time()
     slide = _open(job)
     try:
-        layout = _lay_out(slide, job)
+        layout = lay_out(slide, job)
         images = ImageWriter(aside.images_path, slide, job.settings, layout.regions)
         encoded = _read(slide, job.settings, layout, encoder, images)
         slide.check_unchanged()
         samples = [images.samples(k) for k in range(len(layout.regions))]
         aside.save_rows(encoded.rows, encoder)
         aside.save_samples(encoded.cells, samples)
-        aside.qc_path.write_bytes(overlay(layout.tissue, encoded.cells > 0, layout.regions, job.settings.ladder))
+        aside.qc_path.write_bytes(overlay(layout.tissue, encoded.cells > 0, layout.regions))
         counts = {chosen.rung.label: len(rung.spans) for chosen, rung in zip(layout.regions, samples, strict=True)}
         return _state(
             job, slide, layout, encoded, encoder, counts, (time.perf_counter() - began, time.process_time() - cpu)
@@ -139,7 +139,7 @@ def _open(job: SlideJob) -> Slide:
         raise DataError(f"{job.spec.path}: {reason}") from error
 
 
-def _lay_out(slide: Slide, job: SlideJob) -> Layout:
+def lay_out(slide: Slide, job: SlideJob) -> Layout:
     """Find tissue and regions on the thumbnail, and tell the slide its glass."""
     settings, ladder = job.settings, job.settings.ladder
     tissue = find_tissue(slide, ladder.patch_px, ladder.base_mpp, settings.tissue)

@@ -6,8 +6,8 @@ import pytest
 
 from data_prep.demo import slides as demo_slides
 from data_prep.demo.anatomy import Tissue
+from data_prep.demo.blueprint import draw_blueprint
 from data_prep.demo.fields import FIELD_PX
-from data_prep.demo.layout import lay_out_slide
 from data_prep.demo.patient import draw_patient
 from data_prep.demo.slides import draw_slide, main, make_demo_slides
 from data_prep.demo.stain import Renderer, draw_stain
@@ -23,8 +23,8 @@ def slides(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def layout():
-    return lay_out_slide(draw_patient(3, 1), SIDE_PX)
+def blueprint():
+    return draw_blueprint(draw_patient(3, 1), SIDE_PX)
 
 
 def test_openslide_reads_scale_and_pyramid(slides):
@@ -48,9 +48,9 @@ def test_another_seed_is_another_slide():
     assert (draw_slide(0, 1, 512) != draw_slide(1, 1, 512)).any()
 
 
-def test_the_picture_is_beer_lambert_of_two_stains(layout):
+def test_the_picture_is_beer_lambert_of_two_stains(blueprint):
     patient = draw_patient(3, 1)
-    renderer = Renderer(patient, layout)
+    renderer = Renderer(patient, blueprint)
     everything = slice(0, SIDE_PX), slice(0, SIDE_PX)
     light, picture = renderer.glass(*everything), renderer.picture()
     density = np.log(light / np.maximum(picture, 1)).reshape(-1, 3)
@@ -65,10 +65,10 @@ def test_the_picture_is_beer_lambert_of_two_stains(layout):
     assert (vectors > 0).all()
 
 
-def test_the_picture_does_not_depend_on_the_blocks(layout):
+def test_the_picture_does_not_depend_on_the_blocks(blueprint):
     patient = draw_patient(3, 1)
     np.testing.assert_array_equal(
-        Renderer(patient, layout, block_px=512).picture(), Renderer(patient, layout, block_px=384).picture()
+        Renderer(patient, blueprint, block_px=512).picture(), Renderer(patient, blueprint, block_px=384).picture()
     )
 
 
@@ -84,17 +84,17 @@ def test_stain_and_composition_differ_between_patients():
 
 
 def test_tissue_cells_and_glass_are_in_proportion():
-    layout = lay_out_slide(draw_patient(0, 5), 2048)
-    share = np.bincount(layout.labels.ravel(), minlength=len(Tissue)) / layout.labels.size
+    blueprint = draw_blueprint(draw_patient(0, 5), 2048)
+    share = np.bincount(blueprint.labels.ravel(), minlength=len(Tissue)) / blueprint.labels.size
     assert 0.3 < 1 - share[Tissue.GLASS] < 0.8
     for tissue in (Tissue.STROMA, Tissue.TUMOUR, Tissue.EPITHELIUM, Tissue.FAT):
         assert share[tissue] > 0.002, tissue
     tissue_mm2 = (1 - share[Tissue.GLASS]) * (2048 * 0.5e-3) ** 2
-    assert 1500 < len(layout.cells) / tissue_mm2 < 12000
-    assert (np.diff(layout.cells["y"]) >= 0).all()
-    under = layout.labels[layout.cells["y"], layout.cells["x"]]
+    assert 1500 < len(blueprint.cells) / tissue_mm2 < 12000
+    assert (np.diff(blueprint.cells["y"]) >= 0).all()
+    under = blueprint.labels[blueprint.cells["y"], blueprint.cells["x"]]
     assert not np.isin(under, (Tissue.GLASS, Tissue.LUMEN, Tissue.FAT)).any()
-    assert layout.across.shape == (2048 // FIELD_PX,) * 2
+    assert blueprint.across.shape == (2048 // FIELD_PX,) * 2
 
 
 def test_a_finished_slide_is_kept_and_a_missing_one_made(tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ import openslide
 import pytest
 from einops import reduce
 
-from data_prep.report.estimate import PlanJob, plan_slide
+from data_prep.report.estimate import estimate_slide
 from data_prep.work.prepare_slide import SlideJob, prepare_slide
 from data_prep.work.store import SlideStore
 from tests.helpers.prepare import prepare_folder, samples_of
@@ -149,11 +149,12 @@ def test_an_ndpi_whose_restart_markers_are_not_where_it_says_is_reported_with_it
     for marker in range(0xD0, 0xD8):
         content = content.replace(bytes([0xFF, marker]), b"\0\0")
     path.write_bytes(content)
-    state = prepare_slide(SlideJob(spec=spec_of(path), settings=tiny_settings(), root=tmp_path / "data", by_area=False))
+    job = SlideJob(spec=spec_of(path), settings=tiny_settings(), root=tmp_path / "data", by_area=False)
+    state = prepare_slide(job)
     assert state.status == "failed"
     assert state.reason.startswith(f"{path}: Restart marker not found")
     assert state.reason.endswith("check the file or copy it again")
-    assert plan_slide(PlanJob(spec_of(path), tiny_settings(), by_area=False)) == state.reason
+    assert estimate_slide(job) == state.reason
 
 
 def test_a_mirax_slide_whose_data_change_is_done_again(tmp_path):

@@ -1,4 +1,4 @@
-"""The layout of a demo slide: where each tissue lies, how its fibres run, and where every cell sits; no colour yet.
+"""The blueprint of a demo slide: where each tissue lies, how its fibres run, and where every cell sits; no colour yet.
 
 Slow fields live on a grid of FIELD_PX pixels; labels and cells are exact to the pixel of level 0 (0.5 um).
 """
@@ -28,7 +28,7 @@ CELLS_DTYPE = np.dtype([("y", "i4"), ("x", "i4"), ("kind", "i1"), ("shape", "i1"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layout:
+class Blueprint:
     """Hold one slide, ready to draw: fields on the grid of FIELD_PX, the label of every pixel, and the cells by y."""
 
     side_px: int
@@ -56,8 +56,8 @@ class Ground:
         return self.labels[index[:, 1], index[:, 0]]
 
 
-def lay_out_slide(patient: Patient, side_px: int) -> Layout:
-    """Lay out the slide of one patient, ``side_px`` (a multiple of 64) pixels square."""
+def draw_blueprint(patient: Patient, side_px: int) -> Blueprint:
+    """Draw the blueprint of one patient's slide, ``side_px`` (a multiple of 64) pixels square."""
     rng = patient.generator(stream=3)
     n = side_px // FIELD_PX
     anatomy = Anatomy(rng, patient)
@@ -80,7 +80,7 @@ def lay_out_slide(patient: Patient, side_px: int) -> Layout:
     labels = label_pixels(anatomy, edges, side_px)
     thickness = (1 + 0.05 * smooth_noise(rng, n, 500 / FIELD_UM, 3)).clip(0.8, 1.25)
     ground = Ground(labels=labels, across=across, collagen=collagen, tumour=tumour, lymphocytes=lymphocytes)
-    return Layout(
+    return Blueprint(
         side_px=side_px,
         across=across,
         lengthwise=lengthwise,
