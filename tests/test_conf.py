@@ -7,7 +7,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from zoomldm import cli
-from zoomldm.commands.check import combination_faults
+from zoomldm.commands.check import combination_faults, stage_in
 from zoomldm.errors import ConfigError
 
 CONF = cli.CONF
@@ -78,7 +78,7 @@ def test_every_experiment_composes_into_jobs_that_make_sense(file):
 
 def test_table1_has_the_rows_of_the_paper():
     jobs = cli.compose_jobs("train", ["experiments=table1"])
-    assert [(j.model.kind, j.training.name, j.training.get("magnification")) for j in jobs] == [
+    assert [(stage_in(j).kind, j.training.name, j.training.get("magnification")) for j in jobs] == [
         ("zoomldm", "unified", None),
         ("edm", "unified", None),
         ("zoomldm", "single", 0.625),

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 EXIT_USER_ERROR = 2
 RENAMED: dict[str, str] = {
+    "model.start": "model.network._target_",
+    "model.arch": "model=edm_dit",
     "diffusion.num_timesteps": "schedule.num_timesteps",
     "diffusion.beta_start": "schedule.beta_start",
     "diffusion.beta_end": "schedule.beta_end",

@@ -25,6 +25,8 @@ from zoomldm.runs.run import Run, find_run
 from zoomldm.sampling import pictures
 from zoomldm.sampling.conditions import ShardPatches
 from zoomldm.sampling.generator import PatchGenerator
+from zoomldm.stages.base import Judged
+from zoomldm.stages.loaded import load_autoencoder, load_edm, load_zoomldm
 
 DEFAULT_ROWS = ("halves", "held_out", "reconstructions", "oracle", "generated", "shuffled", "untrained")
 
@@ -59,11 +61,11 @@ class LoadedRun:
         self.manifest = Manifest.load(settings.data_root or self.cfg.data.root)
         self.manifest.check_encoder(self.cfg.encoder.name)
         self.sizes = {"num_rungs": len(self.manifest.ladder), "grid_dim": self.manifest.encoder.dim}
-        self.model = build.load_zoomldm(runs, self.run.name, **self.sizes)
-        self.autoencoder = build.load_autoencoder(self.cfg)
+        self.model = load_zoomldm(runs, self.run.name, **self.sizes)
+        self.autoencoder = load_autoencoder(runs, **build.plain(self.cfg.autoencoder))
         self.edm = self._edm(runs, settings) if wants_edm else None
         self.device = device_of(settings.device)
-        edm_cfg = self.edm.cfg if self.edm else self.cfg
+        edm_cfg = OmegaConf.create(self.edm.config) if self.edm else self.cfg
         sampling = edm_cfg.sampling
         self.generator = PatchGenerator(
             self.model.module,
@@ -99,7 +101,7 @@ class LoadedRun:
 
     def _edm(self, runs: str | Path, settings: Settings) -> Any:
         try:
-            return build.load_edm(runs, find_edm(runs, self.run.name, settings.edm).name)
+            return load_edm(runs, find_edm(runs, self.run.name, settings.edm).name)
         except UserError:
             if settings.edm is not None:
                 raise
@@ -126,12 +128,9 @@ def evaluate(cfg: Any) -> Evaluation:
     return _evaluate(cfg, cfg.run, settings, chosen=f"the {chosen} ZoomLDM run in {cfg.paths.runs}")
 
 
-def evaluate_run(cfg: Any) -> Evaluation:
-    """Evaluate a run that was just trained, by the ``evaluation`` section of ``conf/train.yaml``.
-
-    For ``model=edm`` the ZoomLDM run is evaluated whose tokens it learnt, with its conditions generated.
-    """
-    name, edm = (cfg.zoomldm.run, cfg.run_name) if cfg.model.kind == "edm" else (cfg.run_name, None)
+def evaluate_run(cfg: Any, judged: Judged) -> Evaluation:
+    """Evaluate what was just trained, by the ``evaluation`` section of ``conf/train.yaml``."""
+    name, edm = judged.zoomldm, judged.edm
     settings = Settings(
         edm=edm,
         features=cfg.features,

@@ -49,14 +49,12 @@ def compare_jobs(jobs: Sequence[Job], folder: Path) -> None:
     Args:
         folder: takes comparison.md, .html and .png.
     """
+    from zoomldm.commands.check import stage_in
     from zoomldm.commands.evaluation import compare_runs
     from zoomldm.commands.train import run_name_of
 
-    evaluated = [
-        job.cfg.zoomldm.run if job.cfg.model.kind == "edm" else run_name_of(job.cfg, list(job.words))
-        for job in jobs
-        if job.cfg.model.kind != "autoencoder"
-    ]
+    judged = [stage_in(job.cfg).judged(run_name_of(job.cfg, job.words)) for job in jobs]
+    evaluated = [one.zoomldm for one in judged if one is not None]
     if not evaluated:
         return
     try:

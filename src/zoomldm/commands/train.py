@@ -1,34 +1,49 @@
-"""One job of train.py, from configuration to a finished run: data, model, loop, and (in a sweep) distances."""
+"""One job of train.py, from configuration to a finished run: data, stage, loop, and (in a sweep) distances."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from zoomldm.build import curriculum_of, make_trainable, option_of, plain
-from zoomldm.commands.job import option
+from zoomldm.commands.check import stage_in
+from zoomldm.commands.job import is_job_of_sweep, option, plain
 from zoomldm.data.manifest import Manifest
 from zoomldm.ladder import label
+from zoomldm.launch.processes import is_worker
+from zoomldm.launch.settings import FabricSettings
 from zoomldm.runs.identity import default_run_name
+from zoomldm.stages.base import Stage
+from zoomldm.training.settings import LoopSettings, OptimSettings
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+    from omegaconf import DictConfig
+
+    from zoomldm.curriculum.base import Curriculum
+    from zoomldm.data.batch import Batch
+    from zoomldm.data.reader import SampleSource
+    from zoomldm.model.trainable import Trainable
+    from zoomldm.runs.run import Run
+    from zoomldm.training.loop import OnSample, TrainingData
 
 STATISTICS_SAMPLES = 2048
-"""Samples of the training mix by which the EDM's tokens are standardised."""
+"""Samples of the training mix by which a stage measures what it must know before the first step."""
 
 
-def run_name_of(cfg: Any, overrides: list[str]) -> str:
+def run_name_of(cfg: DictConfig, overrides: Sequence[str]) -> str:
     """Return ``run_name`` if it is given, else the name that says what was chosen."""
     if cfg.run_name:
         return str(cfg.run_name)
-    stem = [cfg.model.name, cfg.data.name]
-    if cfg.model.kind != "autoencoder":
-        stem.append(cfg.cond.name)
+    stem = list(stage_in(cfg).stem)
     if cfg.training.name == "single":
         stem.append(f"single-{label(float(cfg.training.magnification))}")
     return default_run_name(stem, overrides)
 
 
-def train(cfg: Any, overrides: list[str], command: list[str]) -> None:
+def train(cfg: DictConfig, overrides: Sequence[str], command: Sequence[str]) -> None:
     """Train what the configuration says, going on where an earlier call stopped, and evaluate it where asked.
 
     Args:
@@ -36,43 +51,30 @@ def train(cfg: Any, overrides: list[str], command: list[str]) -> None:
         overrides: the job's overrides as typed, for its name.
         command: the command line that runs this job alone, for the processes of a multi-device run.
     """
-    from zoomldm.launch.fabric import connected
-    from zoomldm.launch.settings import FabricSettings
-    from zoomldm.launch.supervise import needs_supervisor, supervise
-
-    hardware = FabricSettings(**plain(cfg.fabric))
+    hardware, stage = FabricSettings(**plain(cfg.fabric)), stage_in(cfg)
     cfg.run_name = run_name_of(cfg, overrides)
     if cfg.plan:
         show_preview(cfg)
         return
+    from zoomldm.launch.fabric import connected
+    from zoomldm.launch.supervise import needs_supervisor, supervise
+
     if needs_supervisor(hardware):
         supervise(hardware, command)
     else:
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(cfg.paths.cache).absolute() / "inductor"))
         with connected(hardware) as fabric:
-            _fit(cfg, hardware, fabric)
+            _train(cfg, stage, hardware, fabric)
             if fabric.global_rank != 0:
                 return
-    if _evaluates_after(cfg):
+    judged = stage.judged(cfg.run_name)
+    if judged is not None and _evaluates_after(cfg):
         from zoomldm.commands.evaluation import evaluate_run
 
-        evaluate_run(cfg)
+        evaluate_run(cfg, judged)
 
 
-def _evaluates_after(cfg: Any) -> bool:
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
-
-    from zoomldm.launch.processes import is_worker
-
-    if cfg.model.kind == "autoencoder" or is_worker():
-        return False
-    if cfg.evaluation.after_training is not None:
-        return bool(cfg.evaluation.after_training)
-    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
-
-
-def show_preview(cfg: Any) -> None:
+def show_preview(cfg: DictConfig) -> None:
     """Print what the run would see of each magnification, and draw it beside the runs."""
     from zoomldm.curriculum.preview import draw_preview, preview_table
 
@@ -85,7 +87,124 @@ def show_preview(cfg: Any) -> None:
     print(draw_preview(curriculum, manifest.ladder, steps=steps, global_batch=size, path=path, title=cfg.run_name))
 
 
-def source_of(cfg: Any, manifest: Manifest, columns: tuple[str, ...], split: str) -> Any:
+def curriculum_of(cfg: DictConfig, manifest: Manifest, counts: Sequence[int] | None = None) -> Curriculum:
+    """Build p(magnification | step); one-hot for ``training=single``.
+
+    Args:
+        counts: training samples of each rung, the manifest's where not given (exclude.txt may leave fewer).
+    """
+    from zoomldm.curriculum.single import Single
+
+    if counts is None:
+        counts = [manifest.count("train", m) for m in manifest.ladder.magnifications]
+    if cfg.training.name == "single":
+        return Single(counts, ladder=manifest.ladder, magnification=cfg.training.magnification)
+    return unified_curriculum(cfg, manifest, counts)
+
+
+def unified_curriculum(cfg: DictConfig, manifest: Manifest, counts: Sequence[int]) -> Curriculum:
+    """Build the curriculum of a model of all magnifications."""
+    from zoomldm.curriculum.base import Curriculum
+
+    return option(cfg, "curriculum").make(Curriculum, counts=counts, ladder=manifest.ladder)
+
+
+def loop_settings(cfg: DictConfig, curriculum: Curriculum, manifest: Manifest) -> LoopSettings:
+    """Return the loop's settings; a single run matched by samples takes fewer or more steps than ``train.steps``."""
+    from zoomldm.curriculum.base import steps_matched_by_samples
+
+    settings = LoopSettings(**plain(cfg.train))
+    if cfg.training.name != "single" or cfg.training.match != "samples":
+        return settings
+    unified = unified_curriculum(cfg, manifest, curriculum.counts)
+    rung = manifest.ladder.rung_of(cfg.training.magnification).index
+    return replace(settings, steps=steps_matched_by_samples(unified, settings.steps, rung))
+
+
+def _train(cfg: DictConfig, stage: Stage, hardware: FabricSettings, fabric: Fabric) -> None:
+    """Run the loop, unless the run has come to its end before."""
+    from zoomldm.tracking.base import Tracker
+    from zoomldm.training.loop import fit
+
+    manifest = Manifest.load(cfg.data.root)
+    manifest.check_columns(stage.columns)
+    parents = stage.parents(manifest)
+    run = _opened(cfg, stage, manifest, parents)
+    fabric.barrier()  # the first process has written run.json
+    loop = loop_settings(cfg, curriculum_of(cfg, manifest), manifest)
+    if _is_done(run, loop.steps, parents):
+        if fabric.global_rank == 0:
+            print(f"run {run.name}: finished at step {run.described()['step']}; nothing to do (fresh=true starts anew)")
+        return
+    fabric.seed_everything(cfg.seed, verbose=False)
+    trainable = stage.build(manifest)
+    data = _training_data(cfg, manifest, trainable.columns)
+    stage.prepare(trainable.to(fabric.device), _first_batches(cfg, data, fabric))
+    if fabric.global_rank == 0:
+        announce(cfg, run, trainable)
+    tracker = option(cfg, "tracking").make(Tracker) if fabric.global_rank == 0 else Tracker()
+    tracker.follow(run)
+    fit(
+        trainable,
+        data=data,
+        optim=OptimSettings(**plain(cfg.optim)),
+        loop=loop,
+        fabric=fabric,
+        hardware=hardware,
+        run=run,
+        parents=parents,
+        tracker=tracker,
+        on_sample=_pictures(cfg, stage, trainable, manifest, run, fabric) if loop.sample_every else None,
+    )
+
+
+def _opened(cfg: DictConfig, stage: Stage, manifest: Manifest, parents: dict[str, str]) -> Run:
+    """Create the job's run or go on with it; of the data set count only the columns that the model reads."""
+    from zoomldm.runs.run import Run
+
+    return Run.open(
+        cfg.paths.runs,
+        cfg.run_name,
+        plain(cfg),
+        kind=stage.kind,
+        fresh=cfg.fresh,
+        manifest_sha256=parents["data"],
+        formerly=stage.former_identities(manifest),
+    )
+
+
+def _is_done(run: Run, steps: int, parents: dict[str, str]) -> bool:
+    """Say whether a run has come to its end.
+
+    Raises:
+        UserError: it has, with other parents than those of now.
+    """
+    from zoomldm.runs.checkpoint import Checkpoints
+    from zoomldm.runs.lineage import require_same_parents
+
+    described, checkpoints = run.described(), Checkpoints(run.folder / "checkpoints")
+    if described["status"] != "finished" or described["step"] < steps:
+        return False
+    if described["step"] in checkpoints.steps():
+        require_same_parents(run.name, checkpoints.info(described["step"]).parents, parents)
+    return True
+
+
+def _training_data(cfg: DictConfig, manifest: Manifest, columns: tuple[str, ...]) -> TrainingData:
+    from zoomldm.training.loop import TrainingData
+
+    source = _source(cfg, manifest, columns, "train")
+    source.check_files()
+    holds_out = any(manifest.count("test", m) for m in manifest.ladder.magnifications)
+    return TrainingData(
+        source=source,
+        validation=_source(cfg, manifest, columns, "test") if holds_out else None,
+        curriculum=curriculum_of(cfg, manifest, source.counts),
+        seed=cfg.seed,
+    )
+
+
+def _source(cfg: DictConfig, manifest: Manifest, columns: tuple[str, ...], split: str) -> SampleSource:
     """Return the samples of a split, from wherever ``paths`` says; training ones are augmented as the job says."""
     from zoomldm.data.reader import SampleSource
     from zoomldm.data.remote import remote_shards
@@ -98,106 +217,37 @@ def source_of(cfg: Any, manifest: Manifest, columns: tuple[str, ...], split: str
     return SampleSource(manifest, split=split, columns=columns, augmented=augmented, remote=remote)
 
 
-def _fit(cfg: Any, hardware: Any, fabric: Any) -> None:
-    """Run the loop, unless the run has come to its end before."""
-    from zoomldm.stages.pictures import make_pictures
-    from zoomldm.tracking.base import Tracker
-    from zoomldm.training.loop import TrainingData, fit
-    from zoomldm.training.settings import OptimSettings
+def _first_batches(cfg: DictConfig, data: TrainingData, fabric: Fabric) -> Iterator[Batch]:
+    """Read the first samples of the training sequence, the same in every process."""
+    import numpy as np
 
-    manifest = Manifest.load(cfg.data.root)
-    run = open_run(cfg, manifest)
-    fabric.barrier()  # the first process has written run.json
-    loop = loop_settings(cfg, curriculum_of(cfg, manifest), manifest)
-    done = run.described()
-    if done["status"] == "finished" and done["step"] >= loop.steps:
-        if fabric.global_rank == 0:
-            print(f"run {run.name}: finished at step {done['step']}; nothing to do (fresh=true starts anew)")
-        return
-    fabric.seed_everything(cfg.seed, verbose=False)
-    trainable = make_trainable(cfg, manifest)
-    manifest.check_columns(trainable.columns)
-    source = source_of(cfg, manifest, trainable.columns, "train")
-    source.check_files()
-    curriculum = curriculum_of(cfg, manifest, source.counts)
-    holds_out = any(manifest.count("test", m) for m in manifest.ladder.magnifications)
-    validation = source_of(cfg, manifest, trainable.columns, "test") if holds_out else None
-    if cfg.model.kind == "edm":
-        _fit_token_statistics(trainable, source, curriculum, cfg, fabric)
-    tracker = option(cfg, "tracking").make(Tracker) if fabric.global_rank == 0 else Tracker()
-    tracker.follow(run)
-    announce(cfg, run, trainable)
-    pictures = None
-    if loop.sample_every and fabric.global_rank == 0:
-        pictures = make_pictures(cfg, manifest, run.folder / "samples", trainable, fabric.device)
-    fit(
-        trainable,
-        data=TrainingData(source=source, validation=validation, curriculum=curriculum, seed=cfg.seed),
-        optim=OptimSettings(**plain(cfg.optim)),
-        loop=loop,
-        fabric=fabric,
-        hardware=hardware,
-        run=run,
-        tracker=tracker,
-        on_sample=pictures,
+    from zoomldm.data.order.sequence import GlobalSequence
+
+    source, size = data.source, min(64, cfg.optim.max_micro_batch)
+    sequence = GlobalSequence(
+        seed=data.seed, curriculum=data.curriculum, counts=source.counts, global_batch=cfg.optim.batch_size
     )
+    for first in range(0, STATISTICS_SAMPLES, size):
+        draws = sequence.draws(np.arange(first, first + size))
+        yield source.read(draws.rung, draws.index, draws.sample_number).to(fabric.device)
 
 
-def loop_settings(cfg: Any, curriculum: Any, manifest: Manifest) -> Any:
-    """Return the loop's settings; a single run matched by samples takes fewer or more steps than ``train.steps``."""
-    from zoomldm.curriculum.base import Curriculum, steps_matched_by_samples
-    from zoomldm.training.settings import LoopSettings
-
-    settings = plain(cfg.train)
-    if cfg.training.name == "single" and cfg.training.match == "samples":
-        option = option_of(cfg, "curriculum", cfg.get("allow_code") or ())
-        unified = option.make(Curriculum, counts=curriculum.counts, ladder=manifest.ladder)
-        rung = manifest.ladder.rung_of(cfg.training.magnification).index
-        settings["steps"] = steps_matched_by_samples(unified, settings["steps"], rung)
-    return LoopSettings(**settings)
-
-
-def open_run(cfg: Any, manifest: Manifest) -> Any:
-    """Create the job's run or go on with it; the data set's identity counts only the columns that the model reads."""
-    from zoomldm.runs.run import Run
-
-    columns = {"autoencoder": ("image",), "zoomldm": ("latent", "grid"), "edm": ("grid",)}[cfg.model.kind]
-    return Run.open(
-        cfg.paths.runs,
-        cfg.run_name,
-        plain(cfg),
-        kind=cfg.model.kind,
-        fresh=cfg.fresh,
-        manifest_sha256=manifest.identity(columns),
-    )
-
-
-def announce(cfg: Any, run: Any, trainable: Any) -> None:
-    """Say in a few lines what is about to be trained."""
-    from zoomldm.launch.processes import is_first_process
-
-    if not is_first_process():
-        return
+def announce(cfg: DictConfig, run: Run, trainable: Trainable) -> None:
+    """Say in a line what is about to be trained."""
     num_parameters = sum(parameter.numel() for _, parameter in trainable.trained_parameters())
     scope = "all magnifications" if cfg.training.name == "unified" else f"{cfg.training.magnification:g}x alone"
     print(f"run {run.name} in {run.folder}: {cfg.model.name}, {num_parameters / 1e6:.1f}M parameters, {scope}")
 
 
-def _fit_token_statistics(trainable: Any, source: Any, curriculum: Any, cfg: Any, fabric: Any) -> None:
-    """Standardise the EDM's tokens by the first samples of the training sequence, the same on every rank."""
-    import numpy as np
+def _pictures(
+    cfg: DictConfig, stage: Stage, trainable: Trainable, manifest: Manifest, run: Run, fabric: Fabric
+) -> OnSample | None:
+    if fabric.global_rank != 0:
+        return None
+    return stage.pictures(trainable, manifest, folder=run.folder / "samples", seed=cfg.seed, device=fabric.device)
 
-    from zoomldm.data.order.sequence import GlobalSequence
 
-    sequence = GlobalSequence(
-        seed=cfg.seed, curriculum=curriculum, counts=source.counts, global_batch=cfg.optim.batch_size
-    )
-    size = min(64, cfg.optim.max_micro_batch)
-    trainable.to(fabric.device)
-
-    def batches():
-        for first in range(0, STATISTICS_SAMPLES, size):
-            draws = sequence.draws(np.arange(first, first + size))
-            yield source.read(draws.rung, draws.index, draws.sample_number).to(fabric.device)
-
-    trainable.fit_statistics(batches())
+def _evaluates_after(cfg: DictConfig) -> bool:
+    if is_worker():
+        return False
+    return is_job_of_sweep() if cfg.evaluation.after_training is None else bool(cfg.evaluation.after_training)

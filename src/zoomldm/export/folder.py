@@ -21,9 +21,10 @@ from zoomldm.errors import ConfigError, UserError
 from zoomldm.evaluation.record import stored_evaluations
 from zoomldm.files import sha256_of, write_atomically
 from zoomldm.runs.run import Run, find_run
+from zoomldm.stages.loaded import load_autoencoder, load_edm, load_zoomldm
 from zoomldm.weights.read import weight_file
 
-EDM_SIZES = ("arch", "width", "depth", "num_heads")
+EDM_SIZES = ("network", "width", "depth", "num_heads")
 NOT_SIZES = ("loss", "tokens", "init", "weights")
 """Keys of a model's configuration that say nothing of its sizes."""
 
@@ -81,16 +82,18 @@ def load_source(cfg: Any) -> Source:
     run_cfg = OmegaConf.create(run.config)
     run_cfg.paths.runs = str(cfg.paths.runs)
     manifest = Manifest.load(run_cfg.data.root)
-    model = build.load_zoomldm(cfg.paths.runs, run.name, num_rungs=len(manifest.ladder), grid_dim=manifest.encoder.dim)
+    model = load_zoomldm(cfg.paths.runs, run.name, num_rungs=len(manifest.ladder), grid_dim=manifest.encoder.dim)
     edm = None
     if cfg.edm != "none" and model.module.conditioner.uses_grid:
         try:
-            edm = build.load_edm(cfg.paths.runs, find_edm(cfg.paths.runs, run.name, cfg.edm).name)
+            edm = load_edm(cfg.paths.runs, find_edm(cfg.paths.runs, run.name, cfg.edm).name)
         except UserError as error:
             if cfg.edm is not None:
                 raise
             print(f"without an embedding diffusion model: {error}")
-    return Source(run, run_cfg, manifest, model, build.load_autoencoder(run_cfg), edm)
+    return Source(
+        run, run_cfg, manifest, model, load_autoencoder(cfg.paths.runs, **build.plain(run_cfg.autoencoder)), edm
+    )
 
 
 def make_pipeline(source: Source) -> Any:
@@ -146,13 +149,15 @@ def _autoencoder(source: Source) -> Any:
 
 
 def _edm(source: Source) -> Any:
+    from omegaconf import OmegaConf
+
     from zoomldm.export.pipeline import TokenDiffusion
 
     if source.edm is None:
         return None
-    edm, cfg = source.edm.module, source.edm.cfg
+    edm, cfg = source.edm.module, OmegaConf.create(source.edm.config)
     exported = TokenDiffusion(
-        model={key: cfg.model[key] for key in EDM_SIZES},
+        model={key: build.plain(cfg.model[key]) for key in EDM_SIZES},
         schedule=dict(build.option_of(cfg, "schedule").section),
         solver=dict(build.option_of(cfg, "solver").section),
         num_rungs=edm.num_rungs,

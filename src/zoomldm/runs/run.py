@@ -58,10 +58,12 @@ class Run:
         kind: str,
         fresh: bool = False,
         manifest_sha256: str | None = None,
+        formerly: Sequence[str] = (),
     ) -> Run:
         """Create the run `name` under `root`, or go on with it; only the first process writes.
 
-        config: plain and resolved. fresh: delete the run of this name before.
+        config: plain and resolved. fresh: delete the run of this name before. formerly: hashes by which earlier
+        versions knew the same data.
 
         Raises:
             ConfigError: a run of this name has another configuration or data set; the message shows what differs.
@@ -73,7 +75,7 @@ class Run:
             shutil.rmtree(run.folder, ignore_errors=True)
         before = run.described()
         if before:
-            run._check_same(config, before, manifest_sha256)
+            run._check_same(config, before, manifest_sha256, formerly)
         run.folder.mkdir(parents=True, exist_ok=True)
         write_atomically(run.folder / CONFIG_NAME, _to_yaml(config))
         if before:
@@ -158,7 +160,13 @@ class Run:
                 self.update(status="failed")
             raise
 
-    def _check_same(self, config: Mapping[str, Any], before: Mapping[str, Any], manifest_sha256: str | None) -> None:
+    def _check_same(
+        self,
+        config: Mapping[str, Any],
+        before: Mapping[str, Any],
+        manifest_sha256: str | None,
+        formerly: Sequence[str],
+    ) -> None:
         path = self.folder / CONFIG_NAME
         differing = differing_keys(_from_yaml(path), config) if path.is_file() else {}
         advice = "choose another run_name=, or fresh=true to delete that run and start anew"
@@ -166,7 +174,7 @@ class Run:
             listed = "\n".join(f"  {key}: {old} in the run, {new} now" for key, (old, new) in differing.items())
             raise ConfigError(f"run {self.name} was made with another configuration:\n{listed}\n{advice}")
         known = before.get("manifest_sha256")
-        if known and manifest_sha256 and known != manifest_sha256:
+        if known and manifest_sha256 and known not in (manifest_sha256, *formerly):
             raise ConfigError(
                 f"run {self.name} was made with another version of its data set (manifest {known[:12]}, now "
                 f"{manifest_sha256[:12]}); {advice}"

@@ -31,6 +31,7 @@ def upgraded(config: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(section, Mapping) and "name" in section and "_target_" not in section:
             config[group] = option_of_today(group, section["name"], section)
     _upgrade_diffusion(config)
+    _upgrade_model(config)
     return config
 
 
@@ -78,3 +79,25 @@ def _upgrade_diffusion(config: dict[str, Any]) -> None:
     config["schedule"] = option_of_today("schedule", schedule, diffusion)
     config["solver"] = option_of_today("solver", "ddim_even" if official else "ddim")
     config["diffusion"] = {"dropout_p": diffusion["dropout_p"]}
+
+
+def _upgrade_model(config: dict[str, Any]) -> None:
+    """A model was told by its kind, and its network by a word."""
+    model = dict(config.get("model") or {})
+    if "kind" not in model:
+        return
+    kind, arch, start = model.pop("kind"), model.pop("arch", None), model.pop("start", None)
+    today = _model_of_today(kind)
+    model["_target_"] = today["_target_"]
+    if "network" in today:
+        model["network"] = _model_of_today("edm_dit")["network"] if arch == "dit" else today["network"]
+        model.pop("tokens", None)
+    if start == "linear":
+        model["network"] = _model_of_today("autoencoder_tiny")["network"]
+    if "loss" in model:
+        model["loss"] = {"_target_": today["loss"]["_target_"], **model["loss"]}
+    config["model"] = model
+
+
+def _model_of_today(name: str) -> dict[str, Any]:
+    return yaml.safe_load((CONF / "model" / f"{name}.yaml").read_text(encoding="utf-8"))["model"]

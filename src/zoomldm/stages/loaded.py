@@ -6,18 +6,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from zoomldm.errors import ConfigError, WeightsError
 from zoomldm.model.autoencoder import Autoencoder
-from zoomldm.model.dit import DiT
-from zoomldm.model.edm import EDM
+from zoomldm.model.token_model import TokenModel
 from zoomldm.model.zoomldm import ZoomLDM
 from zoomldm.runs.checkpoint import CheckpointInfo, load_model
 from zoomldm.runs.lineage import Parent, parent_of_file
 from zoomldm.runs.run import find_run
+from zoomldm.stages.autoencoder import AutoencoderStage
+from zoomldm.stages.base import Stage, stage_of
+from zoomldm.stages.edm import EDMStage
+from zoomldm.stages.zoomldm import ZoomLDMStage
 
 M = TypeVar("M", bound=nn.Module)
+S = TypeVar("S", bound=Stage)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,12 +92,8 @@ def load_autoencoder(
             "autoencoder.run and autoencoder.weights are both null: give the run of a trained autoencoder "
             "(`python src/train.py model=autoencoder data=…`) or a published VQ-f4 file"
         )
-    config, info, tensors = _stored(runs, run, "autoencoder")
-    from zoomldm.build import make_autoencoder
-
-    module = make_autoencoder(_view(config).model)
-    _load(module, tensors, run)
-    return LoadedAutoencoder(is_original=False, **_facts(module, config, info, run))
+    stage, config, info, tensors = _stored(runs, run, AutoencoderStage, allow)
+    return LoadedAutoencoder(is_original=False, **_loaded(stage.untrained(), tensors, config, info, run))
 
 
 def load_zoomldm(
@@ -107,38 +107,38 @@ def load_zoomldm(
     Raises:
         WeightsError: no such run, no checkpoint, a checkpoint of another model.
     """
-    config, info, tensors = _stored(runs, name, "zoomldm")
-    from zoomldm.build import make_zoomldm
-
+    stage, config, info, tensors = _stored(runs, name, ZoomLDMStage, allow)
     scale = info.extra_state["latent_scale"]
-    module = make_zoomldm(_view(config), num_rungs=num_rungs, grid_dim=grid_dim, latent_scale=scale)
-    _load(module, tensors, name)
-    return Loaded(**_facts(module, config, info, name))
+    module = stage.untrained(num_rungs=num_rungs, grid_dim=grid_dim, latent_scale=scale)
+    return Loaded(**_loaded(module, tensors, config, info, name))
 
 
-def load_edm(runs: str | Path, name: str, *, allow: tuple[str, ...] = ()) -> Loaded[EDM | DiT]:
+def load_edm(runs: str | Path, name: str, *, allow: tuple[str, ...] = ()) -> Loaded[TokenModel]:
     """Load the averaged weights of an embedding diffusion model's run."""
-    config, info, tensors = _stored(runs, name, "edm")
-    from zoomldm.build import make_edm
-
-    sizes = {key: info.extra_state[key] for key in ("num_rungs", "num_tokens", "token_dim")}
-    module = make_edm(_view(config), **sizes)
-    _load(module, tensors, name)
-    return Loaded(**_facts(module, config, info, name))
+    stage, config, info, tensors = _stored(runs, name, EDMStage, allow)
+    module = stage.untrained(**{key: info.extra_state[key] for key in ("num_rungs", "num_tokens", "token_dim")})
+    return Loaded(**_loaded(module, tensors, config, info, name))
 
 
-def _stored(runs: str | Path, name: str, kind: str) -> tuple[dict[str, Any], CheckpointInfo, dict[str, Any]]:
-    """Return (configuration, checkpoint info, averaged weights) of a run of this kind."""
-    run = find_run(runs, name=name, kind=kind)
+def _stored(
+    runs: str | Path, name: str, expected: type[S], allow: tuple[str, ...]
+) -> tuple[S, dict[str, Any], CheckpointInfo, dict[str, Tensor]]:
+    """Return (stage, configuration, checkpoint info, averaged weights) of a run of this kind."""
+    run = find_run(runs, name=name, kind=expected.kind)
     info, tensors = load_model(run.folder)
-    if info.kind != kind:
+    config = run.config
+    stage = stage_of(config, allow)
+    if info.kind != expected.kind or not isinstance(stage, expected):
         raise WeightsError(
-            f"run {name}: its checkpoint holds a model of kind {info.kind}, expected {kind}; name another"
+            f"run {name}: its checkpoint holds a model of kind {info.kind}, expected {expected.kind}; name another"
         )
-    return run.config, info, tensors
+    return stage, config, info, tensors
 
 
-def _load(module: nn.Module, tensors: dict[str, Any], name: str) -> None:
+def _loaded(
+    module: M, tensors: dict[str, Tensor], config: dict[str, Any], info: CheckpointInfo, name: str
+) -> dict[str, Any]:
+    """Put weights into a module and return the fields of `Loaded`."""
     try:
         module.load_state_dict(tensors)
     except RuntimeError as error:
@@ -146,9 +146,6 @@ def _load(module: nn.Module, tensors: dict[str, Any], name: str) -> None:
         raise WeightsError(
             f"run {name}: its checkpoint does not fit the model that its configuration and the data set make: {first}"
         ) from error
-
-
-def _facts(module: M, config: dict[str, Any], info: CheckpointInfo, name: str) -> dict[str, Any]:
     return {
         "module": module.eval(),
         "config": config,
@@ -157,9 +154,3 @@ def _facts(module: M, config: dict[str, Any], info: CheckpointInfo, name: str) -
         "run_name": name,
         "parents": info.parents,
     }
-
-
-def _view(config: dict[str, Any]) -> Any:
-    from omegaconf import OmegaConf
-
-    return OmegaConf.create(config)

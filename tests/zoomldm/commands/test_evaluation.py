@@ -13,6 +13,9 @@ from zoomldm.errors import UserError
 from zoomldm.evaluation.record import stored_evaluations
 from zoomldm.runs.checkpoint import CheckpointInfo, Checkpoints
 from zoomldm.runs.run import Run
+from zoomldm.stages.base import Judged
+
+PLAIN_NETWORK = "model.network._target_=zoomldm.model.autoencoder.Autoencoder"
 
 
 def compose(name, root, *words):
@@ -46,7 +49,13 @@ def root(tmp_path_factory):
     ladder = ["data.ladder.num_rungs=2"]
     torch.manual_seed(0)
     cfg = compose(
-        "train", root, "model=autoencoder_tiny", "run_name=ae", "model.channels=32", "model.start=random", *ladder
+        "train",
+        root,
+        "model=autoencoder_tiny",
+        "run_name=ae",
+        "model.channels=32",
+        "model.network._target_=zoomldm.model.autoencoder.Autoencoder",
+        *ladder,
     )
     save(root, cfg, "autoencoder", build.make_autoencoder(cfg.model), {})
     cfg = compose(
@@ -149,9 +158,9 @@ def test_inception_without_weights_offers_the_others(root, monkeypatch, tmp_path
 def test_a_run_is_evaluated_after_training_and_compared(root):
     cfg = compose("train", root, "run_name=zoom", "evaluation.num_in_sweep=12", "data.ladder.num_rungs=2")
     cfg.evaluation.rows = ["halves", "oracle"]
-    job.evaluate_run(cfg)
+    job.evaluate_run(cfg, Judged(zoomldm="zoom"))
     cfg.features = {"name": "stats"}
-    job.evaluate_run(cfg)
+    job.evaluate_run(cfg, Judged(zoomldm="zoom"))
     assert stored_evaluations(root / "runs" / "zoom", "fd_texture")[0].rows == ["halves", "oracle"]
     found = job.compare_runs(root / "runs", ["zoom", "absent"], root / "sweep", title="One run")
     assert list(found.runs) == ["zoom"]

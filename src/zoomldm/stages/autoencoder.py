@@ -1,0 +1,93 @@
+"""The first stage: the autoencoder, whose latents the others diffuse."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoomldm.config import Option
+from zoomldm.ladder import Ladder
+from zoomldm.stages.base import Stage, WeightSource, file_fault
+
+if TYPE_CHECKING:
+    import torch
+
+    from zoomldm.data.manifest import Manifest
+    from zoomldm.model.autoencoder import Autoencoder
+    from zoomldm.model.trainable import Trainable
+    from zoomldm.stages.pictures import TrainingPictures
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoencoderStage(Stage):
+    """An autoencoder of patches.
+
+    Attributes:
+        network: its class; channels … norm_groups: sizes of zoomldm.model.autoencoder.Autoencoder.
+        loss: the class that trains it, and its weights.
+        autoencoder: published weights to start from.
+        schedule, solver: of no use here, and refused.
+    """
+
+    kind = "autoencoder"
+
+    network: Mapping[str, Any]
+    channels: int
+    channel_mult: Sequence[int]
+    num_res_blocks: int
+    middle_attention: bool
+    num_codes: int
+    norm_groups: int
+    loss: Mapping[str, Any]
+    autoencoder: WeightSource
+    schedule: Option | None = None
+    solver: Option | None = None
+
+    def contradictions(self, ladder: Ladder) -> Iterator[str]:
+        yield from super().contradictions(ladder)
+        for option in (self.schedule, self.solver):
+            if option is not None:
+                choice = f"{option.group}={option.name}"
+                yield f"{choice}: model={self.name} diffuses nothing, so it has no effect; leave it out"
+
+    def lacking(self, manifest: Manifest | None) -> Iterator[str]:
+        yield from file_fault("autoencoder.weights", self.autoencoder.weights, "a published VQ-f4")
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return ("image",)
+
+    def untrained(self) -> Autoencoder:
+        """Build the autoencoder."""
+        from zoomldm.model.autoencoder import Autoencoder
+
+        return Option("model.network", self.network, self.encoder.allow).make(
+            Autoencoder,
+            channels=self.channels,
+            mult=tuple(self.channel_mult),
+            num_res_blocks=self.num_res_blocks,
+            latent_channels=self.latent_channels,
+            num_codes=self.num_codes,
+            attention=self.middle_attention,
+            norm_groups=self.norm_groups,
+        )
+
+    def build(self, manifest: Manifest) -> Trainable:
+        from zoomldm.model.trainable import Trainable
+        from zoomldm.weights.load import load_vq
+
+        module, loss = self.untrained(), dict(self.loss)
+        if self.autoencoder.weights:
+            print(load_vq(module.vq, Path(self.autoencoder.weights).expanduser()))
+            loss["start_steps"] = None  # the published codebook is the start
+        return Option("model.loss", loss, self.encoder.allow).make(Trainable, autoencoder=module)
+
+    def pictures(
+        self, trainable: Trainable, manifest: Manifest, *, folder: Path, seed: int, device: torch.device
+    ) -> TrainingPictures | None:
+        """Return reconstructions of held-out patches."""
+        from zoomldm.stages.pictures import TrainingPictures, shown_source
+
+        return TrainingPictures(folder, shown_source(manifest, ("image",)), seed=seed)

@@ -1,0 +1,115 @@
+"""The third stage: the embedding diffusion model, over the tokens of a trained ZoomLDM's conditioner."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from zoomldm.config import Option
+from zoomldm.ladder import Ladder
+from zoomldm.runs.lineage import ZOOMLDM, parent_of_run
+from zoomldm.stages.base import Judged, Stage, encoder_fault, file_fault, reads_grids
+
+if TYPE_CHECKING:
+    from zoomldm.data.batch import Batch
+    from zoomldm.data.manifest import Manifest
+    from zoomldm.model.token_model import TokenModel
+    from zoomldm.model.trainable import Trainable
+
+
+@dataclass(frozen=True, kw_only=True)
+class EDMStage(Stage):
+    """A model of condition tokens.
+
+    Attributes:
+        network: its class; width, depth, num_heads: of its transformer; init: a published file that it starts from.
+        zoomldm_run: the run whose tokens are learnt.
+        cond: the conditioner that the run is expected to have, which names it.
+        drop_probability: chance that a sample trains without its magnification.
+    """
+
+    kind = "edm"
+    explained: ClassVar[Mapping[str, str]] = {"zoomldm.run": "the run whose tokens are learnt"}
+
+    network: Mapping[str, Any]
+    init: str | None
+    width: int
+    depth: int
+    num_heads: int
+    zoomldm_run: str
+    cond: Option
+    schedule: Option
+    drop_probability: float
+
+    @property
+    def stem(self) -> tuple[str, ...]:
+        return self.name, self.data, self.cond.name
+
+    @property
+    def stands_on(self) -> tuple[tuple[str, str], ...]:
+        return (("zoomldm", self.zoomldm_run),)
+
+    def contradictions(self, ladder: Ladder) -> Iterator[str]:
+        found = list(super().contradictions(ladder))
+        yield from found
+        if not found and not reads_grids(self.cond):
+            yield (
+                f"model={self.name} cond={self.cond.name}: an embedding diffusion model learns tokens made from "
+                f"embeddings, and cond={self.cond.name} makes none; use film, cnn, pool or vit"
+            )
+
+    def lacking(self, manifest: Manifest | None) -> Iterator[str]:
+        yield from encoder_fault(manifest, self.encoder)
+        yield from file_fault("model.init", self.init, "a published condition model")
+
+    def judged(self, run_name: str) -> Judged:
+        return Judged(zoomldm=self.zoomldm_run, edm=run_name)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return ("grid",)
+
+    def parents(self, manifest: Manifest) -> dict[str, str]:
+        parent = parent_of_run(self.runs, "zoomldm", self.zoomldm_run)
+        return super().parents(manifest) | {ZOOMLDM: str(parent.sha256)}
+
+    def untrained(self, *, num_rungs: int, num_tokens: int, token_dim: int) -> TokenModel:
+        """Build the model.
+
+        Args:
+            num_rungs: of the ladder; num_tokens, token_dim: of the conditioner whose tokens are learnt.
+        """
+        from zoomldm.diffusion.schedules.base import NoiseSchedule
+        from zoomldm.model.token_model import TokenModel
+
+        return Option("model.network", self.network, self.cond.allow).make(
+            TokenModel,
+            num_rungs=num_rungs,
+            num_tokens=num_tokens,
+            token_dim=token_dim,
+            width=self.width,
+            depth=self.depth,
+            heads=self.num_heads,
+            schedule=self.schedule.make(NoiseSchedule),
+        )
+
+    def build(self, manifest: Manifest) -> Trainable:
+        from zoomldm.model.edm import EDMTrainable
+        from zoomldm.stages.loaded import load_zoomldm
+
+        sizes = {"num_rungs": len(manifest.ladder), "grid_dim": manifest.encoder.dim}
+        conditioner = load_zoomldm(self.runs, self.zoomldm_run, **sizes, allow=self.cond.allow).module.conditioner
+        edm = self.untrained(
+            num_rungs=sizes["num_rungs"], num_tokens=conditioner.num_tokens, token_dim=conditioner.token_dim
+        )
+        if self.init:
+            from zoomldm.stages.published import load_edm_file
+
+            print(load_edm_file(edm, Path(self.init).expanduser()))
+        return EDMTrainable(edm, conditioner, drop_probability=self.drop_probability)
+
+    def prepare(self, trainable: Trainable, batches: Iterable[Batch]) -> None:
+        """Measure the statistics by which tokens are standardised."""
+        trainable.fit_statistics(batches)

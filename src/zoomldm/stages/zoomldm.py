@@ -1,0 +1,178 @@
+"""The second stage: ZoomLDM, over the latents of a trained autoencoder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from zoomldm.config import Option
+from zoomldm.errors import DataError, UserError
+from zoomldm.ladder import Ladder
+from zoomldm.runs.lineage import AUTOENCODER, Parent, parent_of_file, parent_of_run, require_latents
+from zoomldm.stages.base import Judged, Stage, WeightSource, encoder_fault, file_fault, reads_grids
+
+if TYPE_CHECKING:
+    import torch
+
+    from zoomldm.data.manifest import Manifest
+    from zoomldm.model.trainable import Trainable
+    from zoomldm.model.zoomldm import ZoomLDM
+    from zoomldm.stages.pictures import TrainingPictures
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZoomLDMStage(Stage):
+    """A conditioner and a U-Net.
+
+    Attributes:
+        tokens: resolution, widths, dim and position_embedding of the condition tokens.
+        unet: sizes of the U-Net, and the published one that it starts from (``init``).
+        autoencoder: what made the latents.
+        sampling: steps and guidance_scale.
+        drop_probability: chance that a sample trains without its condition.
+    """
+
+    kind = "zoomldm"
+    explained: ClassVar[Mapping[str, str]] = {
+        "autoencoder.weights": "the published VQ-f4 checkpoint (docs/weights.md), or null for the one trained here",
+        "unet.init": "the published ImageNet U-Net cin256-v2 (docs/weights.md), or null to train from scratch",
+    }
+
+    tokens: Mapping[str, Any]
+    unet: Mapping[str, Any]
+    autoencoder: WeightSource
+    cond: Option
+    schedule: Option
+    solver: Option
+    sampling: Mapping[str, Any]
+    drop_probability: float
+
+    @property
+    def stem(self) -> tuple[str, ...]:
+        return self.name, self.data, self.cond.name
+
+    @property
+    def stands_on(self) -> tuple[tuple[str, str], ...]:
+        return () if self.autoencoder.weights else (("autoencoder", str(self.autoencoder.run)),)
+
+    def contradictions(self, ladder: Ladder) -> Iterator[str]:
+        yield from super().contradictions(ladder)
+        if self.features.name == self.encoder.name and self.features.arguments.get("weights"):
+            yield f"features={self.features.name} judges with the encoder that conditions the model; use another"
+
+    def lacking(self, manifest: Manifest | None) -> Iterator[str]:
+        yield from encoder_fault(manifest, self.encoder)
+        yield from file_fault("unet.init", self.unet["init"], "a published U-Net")
+        yield from file_fault("autoencoder.weights", self.autoencoder.weights, "a published VQ-f4")
+        if self.features.name == "inception":
+            from zoomldm.features.inception import find_weights
+
+            try:
+                find_weights(self.features.arguments["weights"])
+            except UserError as error:
+                yield str(error)
+
+    def judged(self, run_name: str) -> Judged:
+        return Judged(zoomldm=run_name)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return ("latent", "grid") if reads_grids(self.cond) else ("latent",)
+
+    def parents(self, manifest: Manifest) -> dict[str, str]:
+        given = self._autoencoder()
+        command = f"`python data_prep/latents.py data={self.data} {self.autoencoder.given}`"
+        latent = manifest.columns.get("latent")
+        if not latent:
+            raise DataError(f"{manifest.root}: no latents yet; make them with {command}")
+        require_latents(latent, root=manifest.root, autoencoder=given, command=command)
+        shape = [self.latent_channels, self.latent_px, self.latent_px]
+        if list(latent["shape"]) != shape:
+            raise DataError(
+                f"{manifest.root}: latents of shape {latent['shape']}, model={self.name} takes {shape}; use an "
+                "autoencoder and a model of the same sizes"
+            )
+        made_by = latent.get("autoencoder_sha256")
+        return super().parents(manifest) | ({AUTOENCODER: made_by} if made_by else {})
+
+    def former_identities(self, manifest: Manifest) -> tuple[str, ...]:
+        return (manifest.identity(("latent", "grid")),)  # of every conditioner, also those that read no grid
+
+    def untrained(self, *, num_rungs: int, grid_dim: int, latent_scale: float) -> ZoomLDM:
+        """Build the model.
+
+        Args:
+            num_rungs: of the ladder; grid_dim: width D of the encoder's embeddings; latent_scale: see ZoomLDM.
+        """
+        from zoomldm.cond.base import Conditioner, facts_of_model
+        from zoomldm.diffusion.schedules.base import NoiseSchedule
+        from zoomldm.model.unet import build_unet
+        from zoomldm.model.zoomldm import ZoomLDM
+
+        facts = facts_of_model(self.tokens, num_rungs=num_rungs, grid_dim=grid_dim)
+        conditioner = self.cond.make(Conditioner, **facts)
+        levels = range(len(self.unet["channel_mult"]))
+        unet = build_unet(
+            sample_size=self.latent_px,
+            in_channels=self.latent_channels,
+            model_channels=self.unet["model_channels"],
+            channel_mult=tuple(self.unet["channel_mult"]),
+            num_res_blocks=self.unet["num_res_blocks"],
+            attention=tuple(level in self.unet["attention_levels"] for level in levels),
+            num_heads=self.unet["num_heads"],
+            norm_groups=self.unet["norm_groups"],
+            context_dim=conditioner.token_dim,
+        )
+        return ZoomLDM(
+            conditioner,
+            unet,
+            latent_shape=(self.latent_channels, self.latent_px, self.latent_px),
+            latent_scale=latent_scale,
+            schedule=self.schedule.make(NoiseSchedule),
+            drop_probability=self.drop_probability,
+        )
+
+    def build(self, manifest: Manifest) -> Trainable:
+        scale = manifest.columns["latent"]["scale"]
+        model = self.untrained(num_rungs=len(manifest.ladder), grid_dim=manifest.encoder.dim, latent_scale=scale)
+        if self.unet["init"]:
+            from zoomldm.stages.published import init_zoomldm
+
+            for report in init_zoomldm(model, Path(self.unet["init"]).expanduser()):
+                print(report)
+        return model
+
+    def pictures(
+        self, trainable: Trainable, manifest: Manifest, *, folder: Path, seed: int, device: torch.device
+    ) -> TrainingPictures | None:
+        """Return syntheses beside held-out patches, where the data set has images."""
+        from zoomldm.diffusion.solvers.base import Solver
+        from zoomldm.sampling.generator import PatchGenerator
+        from zoomldm.stages.loaded import load_autoencoder
+        from zoomldm.stages.pictures import TrainingPictures, shown_source
+
+        if "image" not in manifest.columns:
+            return None
+        source = shown_source(manifest, ("image", *(column for column in trainable.columns if column != "latent")))
+        where = {"run": self.autoencoder.run, "weights": self.autoencoder.weights, "allow": self.cond.allow}
+        generator = PatchGenerator(
+            trainable,
+            load_autoencoder(self.runs, **where).module,
+            solver=self.solver.make(Solver),
+            steps=self.sampling["steps"],
+            guidance_scale=self.sampling["guidance_scale"],
+            seed=seed,
+            device=device,
+        )
+        return TrainingPictures(folder, source, generator=generator, seed=seed)
+
+    def _autoencoder(self) -> Parent:
+        """Return the autoencoder that the configuration names; its weights are unknown where its run is not at hand."""
+        if self.autoencoder.weights:
+            return parent_of_file(self.autoencoder.weights)
+        try:
+            return parent_of_run(self.runs, "autoencoder", str(self.autoencoder.run))
+        except UserError:
+            return Parent(self.autoencoder.run, None)
