@@ -1,10 +1,21 @@
-"""The default name of a run: what was chosen, so that one command always means one run."""
+"""What makes a run this run: keys that may not differ between two starts, and the name that says what was chosen."""
+
+from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-from zoomldm.runs.run import NOT_IDENTITY
+NOT_IDENTITY = (
+    "train.steps", "train.log_every", "train.validate_every", "train.checkpoint_every", "train.keep_last",
+    "train.keep_every", "train.sample_every", "train.preempt_every", "optim.max_micro_batch", "fabric", "tracking",
+    "paths", "hydra", "fresh", "plan", "evaluation", "features", "experiments", "run_name", "data.root", "data.slides",
+    "data.tissue", "tissue", "allow_code",
+)  # fmt: skip
+"""Keys that may differ between two starts of one run: where and how fast it computes, how far, and what is reported."""
 
+WHEN_ABSENT = {"optim.lr_scale": "none", "train.recalibration_samples": 1024, "train.explosion_factor": 20.0}
+"""Settings that were not always written down, and the values that they had when they were not."""
 ALWAYS_NAMED = ("model", "data", "cond", "data.name", "training")
 DEFAULTS = frozenset({"curriculum=uniform", "seed=0"})
 
@@ -26,3 +37,27 @@ def default_run_name(stem: Iterable[str], overrides: Iterable[str]) -> str:
         if key not in ALWAYS_NAMED and not unnamed and word not in DEFAULTS:
             further.append(word.lstrip("+"))
     return re.sub(r"[^A-Za-z0-9._=+-]+", "_", "-".join([*stem, *sorted(further)]))
+
+
+def differing_keys(
+    before: Mapping[str, Any], now: Mapping[str, Any], exempt: Sequence[str] = NOT_IDENTITY
+) -> dict[str, tuple[Any, Any]]:
+    """Return the dotted keys whose values differ, with both values; `exempt` are keys or sections that may."""
+    old, new = flattened(before), flattened(now)
+    old |= {key: value for key, value in WHEN_ABSENT.items() if key in new and key not in old}
+    return {
+        key: (old.get(key, "not set"), new.get(key, "not set"))
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key) and not any(key == e or key.startswith(e + ".") for e in exempt)
+    }
+
+
+def flattened(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return a nested configuration as one dict of dotted keys; lists stay values."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            flat |= flattened(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value
+    return flat

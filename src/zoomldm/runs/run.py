@@ -19,19 +19,12 @@ from zoomldm.errors import ConfigError, UserError, near_match
 from zoomldm.files import write_atomically, write_json
 from zoomldm.runs.upgrade import upgraded
 from zoomldm.launch.processes import is_first_process
+from zoomldm.runs.identity import differing_keys
 from zoomldm.runs.provenance import provenance
 from zoomldm.runs.records import MetricsLog
 
 FORMAT_VERSION = 1
 CONFIG_NAME, RUN_NAME = "config.yaml", "run.json"
-
-NOT_IDENTITY = (
-    "train.steps", "train.log_every", "train.validate_every", "train.checkpoint_every", "train.keep_last",
-    "train.keep_every", "train.sample_every", "train.preempt_every", "optim.max_micro_batch", "fabric", "tracking",
-    "paths", "hydra", "fresh", "plan", "evaluation", "features", "experiments", "run_name", "data.root", "data.slides",
-    "data.tissue", "tissue", "allow_code",
-)  # fmt: skip
-"""Keys that may differ between two starts of one run: where and how fast it computes, how far, and what is reported."""
 
 
 class Run:
@@ -77,7 +70,7 @@ class Run:
         if before:
             run._check_same(config, before, manifest_sha256, formerly)
         run.folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(run.folder / CONFIG_NAME, _to_yaml(config))
+        write_atomically(run.folder / CONFIG_NAME, _to_yaml({key: value for key, value in config.items() if key != "allow_code"}))
         if before:
             run.update(manifest_sha256=manifest_sha256)
             return run
@@ -179,29 +172,6 @@ class Run:
                 f"run {self.name} was made with another version of its data set (manifest {known[:12]}, now "
                 f"{manifest_sha256[:12]}); {advice}"
             )
-
-
-def differing_keys(
-    before: Mapping[str, Any], now: Mapping[str, Any], exempt: Sequence[str] = NOT_IDENTITY
-) -> dict[str, tuple[Any, Any]]:
-    """Return the dotted keys whose values differ, with both values; `exempt` are keys or sections that may."""
-    old, new = flattened(before), flattened(now)
-    return {
-        key: (old.get(key, "not set"), new.get(key, "not set"))
-        for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key) and not any(key == e or key.startswith(e + ".") for e in exempt)
-    }
-
-
-def flattened(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return a nested configuration as one dict of dotted keys; lists stay values."""
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping) and value:
-            flat |= flattened(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value
-    return flat
 
 
 def find_runs(root: Path | str, kind: str | None = None) -> list[Run]:

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoomldm.files import write_json
-from zoomldm.runs.run import Run, flattened
+from zoomldm.runs.identity import flattened
+from zoomldm.runs.run import Run
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

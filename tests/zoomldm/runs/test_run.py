@@ -3,7 +3,8 @@
 import pytest
 
 from zoomldm.errors import ConfigError, UserError
-from zoomldm.runs.run import Run, differing_keys, find_run, find_runs, flattened, newest
+from zoomldm.runs.identity import differing_keys, flattened
+from zoomldm.runs.run import Run, find_run, find_runs, newest
 
 CONFIG = {"seed": 0, "train": {"steps": 10, "log_every": 2, "validation_samples": 8}, "fabric": {"devices": 1}, "optim": {"betas": [0.9, 0.99]}}
 

@@ -1,12 +1,13 @@
 """Stored configurations of earlier versions become those of today."""
 
 import pytest
+import yaml
 
 from zoomldm import build, cli
 from zoomldm.config import Option
 from zoomldm.diffusion.schedules.base import NoiseSchedule
 from zoomldm.errors import ConfigError
-from zoomldm.runs.run import differing_keys
+from zoomldm.runs.identity import differing_keys
 from zoomldm.runs.upgrade import option_of_today, upgraded
 
 SIZES = {"resolution": 64, "widths": [8, 16, 32, 64], "dim": 128, "position_embedding": True}
@@ -62,3 +63,12 @@ def test_an_option_builds_on_another():
 def test_an_option_that_is_gone_is_answered_with_the_nearest():
     with pytest.raises(ConfigError, match="cond=flim.*did you mean 'film'"):
         upgraded({"cond": {"name": "flim"}})
+
+
+@pytest.mark.parametrize("name", ["autoencoder_tiny-demo", "zoomldm_tiny-demo-film", "edm_tiny-demo-film"])
+def test_a_run_of_the_first_layout_goes_on(name, monkeypatch):
+    """The demo's runs as version 1 stored them are those that the same commands make today."""
+    monkeypatch.setenv("PROJECT_ROOT", "/home/user/zoomldm")
+    stored = yaml.safe_load((cli.PROJECT_ROOT / "tests" / "data" / "format1" / f"{name}.yaml").read_text())
+    (cfg,) = cli.compose_jobs("train", [f"model={name.partition('-')[0]}"])
+    assert differing_keys(upgraded(stored), build.plain(cfg)) == {}
