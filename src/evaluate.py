@@ -4,19 +4,7 @@ Prints which run, the table with the paper's Table 1 beside it and the claims; w
 """
 
 from zoomldm.cli import main
-
-
-def check(cfg) -> None:
-    from zoomldm.commands.evaluation_check import check_evaluate
-
-    check_evaluate(cfg)
-
-
-def run(cfg) -> None:
-    from zoomldm.commands.evaluation import evaluate
-
-    evaluate(cfg)
-
+from zoomldm.commands.evaluate import check, run
 
 if __name__ == "__main__":
     main("evaluate", run, check=check)

@@ -6,19 +6,7 @@ The recipient loads it with ZoomLDMPipeline.from_pretrained (docs/export.md).
 """
 
 from zoomldm.cli import main
-
-
-def check(cfg) -> None:
-    from zoomldm.runs.run import find_run
-
-    find_run(cfg.paths.runs, "zoomldm", cfg.run)
-
-
-def run(cfg) -> None:
-    from zoomldm.export.folder import export
-
-    export(cfg)
-
+from zoomldm.commands.export import check, run
 
 if __name__ == "__main__":
     main("export", run, check=check)

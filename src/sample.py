@@ -7,21 +7,7 @@ Writes PNGs and a contact sheet; the same seed gives the same images.
 """
 
 from zoomldm.cli import main
-
-
-def check(cfg) -> None:
-    from zoomldm.commands.evaluation_check import check_sample
-
-    check_sample(cfg)
-
-
-def run(cfg) -> None:
-    if cfg.weights:
-        from zoomldm.commands.sample_published import sample
-    else:
-        from zoomldm.commands.evaluation import sample
-    sample(cfg)
-
+from zoomldm.commands.sample import check, run
 
 if __name__ == "__main__":
     main("sample", run, check=check)

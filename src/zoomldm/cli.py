@@ -30,6 +30,7 @@ RENAMED: dict[str, str] = {
     "diffusion.num_timesteps": "schedule.num_timesteps",
     "diffusion.beta_start": "schedule.beta_start",
     "diffusion.beta_end": "schedule.beta_end",
+    "evaluation.rows": "rows",
     "data.tissue.preset": "tissue",
     "data.tissue.chroma_floor": "tissue.chroma_floor",
     "data.tissue.chroma_ceiling": "tissue.chroma_ceiling",

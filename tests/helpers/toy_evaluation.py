@@ -1,15 +1,78 @@
 """Toy patches and stand-ins for the models, so that the evaluation's laws are tested in seconds."""
 
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import torch
+import yaml
 from scipy.ndimage import gaussian_filter, zoom
 
+from zoomldm.config import options_of
 from zoomldm.data.batch import Batch, GridGroup
+from zoomldm.diffusion.solvers.ddim import DDIM
+from zoomldm.evaluation.bench import Bench, Plan
+from zoomldm.evaluation.evaluator import Evaluator
+from zoomldm.evaluation.metrics.base import Metric
+from zoomldm.evaluation.rows.base import Row
+from zoomldm.features.stats import StatsDescriptor
+from zoomldm.features.texture import TextureDescriptor
 from zoomldm.ladder import Ladder
+from zoomldm.sampling.generator import PatchGenerator, Sampling
 
 LADDER = Ladder(patch_px=32, num_rungs=3)
+CONF = Path(__file__).parents[2] / "conf"
+ALL_ROWS = ("halves", "held_out", "reconstructions", "oracle", "generated", "shuffled", "untrained")
+ALL_METRICS = ("paired", "fidelity", "kid", "precision_recall", "memorisation")
+
+
+def _made(group: str, base: type, names: tuple[str, ...] | list[str]) -> list[Any]:
+    sections: dict[str, Any] = {}
+    for name in names:
+        sections |= yaml.safe_load((CONF / group / f"{name}.yaml").read_text())
+    return [option.make(base) for option in options_of(group, sections).values()]
+
+
+def make_rows(*names: str) -> list[Row]:
+    """Make rows from conf/rows, all of them where none is named."""
+    return _made("rows", Row, names or ALL_ROWS)
+
+
+def make_metrics(*names: str) -> list[Metric]:
+    """Make metrics from conf/metrics, all of them where none is named."""
+    return _made("metrics", Metric, names or ALL_METRICS)
+
+
+def toy_evaluator(
+    folder: Path | None = None,
+    *,
+    rows: list[str] | tuple[str, ...] = (),
+    model: Any = None,
+    edm: Any = None,
+    encoder: Any = None,
+    untrained: Any = None,
+    source: Any = None,
+    **plan: Any,
+) -> Evaluator:
+    """Evaluate stand-ins of the models on toy patches."""
+    bench = Bench(
+        generator=PatchGenerator(
+            model or ToyModel(0.05),
+            ToyAutoencoder(),
+            edm=edm,
+            sampling=Sampling(solver=DDIM(), steps=2, guidance_scale=1.75),
+        ),
+        source=source or ToySource(),
+        descriptors=[TextureDescriptor(), StatsDescriptor()],
+        plan=Plan(**{"num_per_magnification": 150, "batch_size": 64, **plan}),
+        identity={"model": "m", "autoencoder": "a", "data": "d"},
+        make_untrained=None if untrained is None else lambda: untrained,
+        conditioned_on=encoder and encoder.name,
+        encoder=encoder,
+        folder=folder,
+    )
+    return Evaluator(bench, LADDER, rows=make_rows(*rows), metrics=make_metrics())
 
 
 def toy_patches(num: int, seed: int = 0) -> np.ndarray:

@@ -69,6 +69,8 @@ class Train(Entry):
     cond: Section
     curriculum: Section
     tracking: Section
+    rows: Section
+    metrics: Section
     model: Section
     training: Magnifications
     fabric: FabricSettings
@@ -101,13 +103,14 @@ class Evaluate(Entry):
     run: str | None
     edm: str | None
     rows: Section
-    metrics: Section = None
+    metrics: Section
     num_per_magnification: int | None
     magnifications: list[float] | None
     sampling: Sampling
     seed: int
     batch_size: int
     device: str
+    precision: str
     fresh: bool
 
 
@@ -132,6 +135,7 @@ class Sample(Entry):
     seed: int
     batch_size: int
     device: str
+    precision: str
     folder: str | None
 
 

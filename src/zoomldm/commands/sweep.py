@@ -50,8 +50,8 @@ def compare_jobs(jobs: Sequence[Job], folder: Path) -> None:
         folder: takes comparison.md, .html and .png.
     """
     from zoomldm.commands.check import stage_in
-    from zoomldm.commands.evaluation import compare_runs
     from zoomldm.commands.train import run_name_of
+    from zoomldm.evaluation.report.compare_runs import compare_runs
 
     judged = [stage_in(job.cfg).judged(run_name_of(job.cfg, job.words)) for job in jobs]
     evaluated = [one.zoomldm for one in judged if one is not None]

@@ -69,9 +69,9 @@ def train(cfg: DictConfig, overrides: Sequence[str], command: Sequence[str]) -> 
                 return
     judged = stage.judged(cfg.run_name)
     if judged is not None and _evaluates_after(cfg):
-        from zoomldm.commands.evaluation import evaluate_run
+        from zoomldm.commands.evaluate import run_after_training
 
-        evaluate_run(cfg, judged)
+        run_after_training(cfg, judged)
 
 
 def show_preview(cfg: DictConfig) -> None:

@@ -6,9 +6,10 @@ one that they contradict as "does not hold".
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from zoomldm.evaluation.distances import Measure, difference
-from zoomldm.evaluation.result import Claim, Evaluation
+from zoomldm.evaluation.errors import Measure, difference
+from zoomldm.evaluation.result import MAIN_ROW, Cell, Claim, Evaluation
 
 HOLDS, NOT_SEPARATED, DOES_NOT_HOLD, NOT_JUDGED = "holds", "not separated", "does not hold", "not judged"
 STANDARD_ERRORS = 2.0
@@ -34,65 +35,69 @@ def overall(verdicts: Sequence[str]) -> str:
     return HOLDS if all(one == HOLDS for one in judged) else NOT_SEPARATED
 
 
+@dataclass(frozen=True)
+class Expectation:
+    """What a row is there to show: that row ``lower`` lies below row ``upper``, by sets or by pairs."""
+
+    lower: str
+    upper: str
+    text: str
+    paired: bool = False
+
+
+def claims_of(evaluation: Evaluation, expectations: Sequence[Expectation]) -> list[Claim]:
+    """Return the claims that the evaluated rows can be asked about."""
+    name = evaluation.judge.distance_name
+    return [
+        below(evaluation, one.lower, one.upper, f"{name}: {one.text}", paired=one.paired)
+        for one in expectations
+        if {one.lower, one.upper} <= set(evaluation.rows)
+    ]
+
+
 def below(evaluation: Evaluation, lower: str, upper: str, statement: str, *, paired: bool = False) -> Claim:
     """Claim that row ``lower`` lies below row ``upper`` at every judged magnification, by sets or by pairs."""
-    verdicts, details = [], []
-    for label in evaluation.magnifications:
-        low, high = evaluation.cell(lower, label), evaluation.cell(upper, label)
-        if low is None or high is None or not (low.judged and high.judged):
-            continue
-        measures = (high.paired, low.paired) if paired else (high.distance, low.distance)
-        if None in measures:
-            continue
-        gap = difference(*measures)
-        verdicts.append(verdict(gap))
-        details.append(f"{label}: {measures[1].value:.3g} against {measures[0].value:.3g}, {_gap(gap)}: {verdicts[-1]}")
-    return Claim(statement=_counted(statement, verdicts), verdict=overall(verdicts), details=tuple(details))
-
-
-def claims_of(evaluation: Evaluation) -> list[Claim]:
-    """Return the claims that the evaluated rows can be asked about."""
-    rows, name = set(evaluation.rows), evaluation.judge.distance_name
-    wanted = [
-        ("halves", "reconstructions", "real halves lie below the autoencoder's reconstructions", False),
-        ("halves", "oracle", "real halves lie below the trained model", False),
-        ("oracle", "untrained", "the trained model lies below the untrained one", False),
-        ("generated", "untrained", "generated conditions lie below the untrained model", False),
-        ("oracle", "shuffled", "right conditions lie below shuffled ones, each patch against its own reference", True),
-    ]
-    return [
-        below(evaluation, low, high, f"{name}: {text}", paired=paired)
-        for low, high, text, paired in wanted
-        if {low, high} <= rows
-    ]
+    judged = [label for label in evaluation.judged(lower) if label in evaluation.judged(upper)]
+    pairs = [(label, evaluation.cell(lower, label), evaluation.cell(upper, label), True) for label in judged]
+    return _claim(statement, pairs, paired=paired)
 
 
 def lowest_judged(evaluations: Sequence[Evaluation]) -> list[str]:
     """Return the three lowest magnifications at which all runs' oracle rows are judged, highest first."""
     shared = [
-        label
-        for label in evaluations[0].magnifications
-        if all((cell := one.cell("oracle", label)) is not None and cell.judged for one in evaluations)
+        label for label in evaluations[0].magnifications if all(label in one.judged(MAIN_ROW) for one in evaluations)
     ]
     return shared[-NUM_LOWEST:]
 
 
 def run_below(lower: Evaluation, upper: Evaluation, names: tuple[str, str], *, paired: bool = False) -> Claim:
     """Claim that one run's oracle row lies below another's at the lowest judged magnifications."""
-    verdicts, details = [], []
-    for label in lowest_judged([lower, upper]):
-        same = lower.reference_ids[label] == upper.reference_ids[label]
-        low, high = lower.cell("oracle", label), upper.cell("oracle", label)
-        measures = (high.paired, low.paired) if paired else (high.distance, low.distance)
-        if None in measures:
-            continue
-        gap = difference(*measures, same_samples=same)
-        verdicts.append(verdict(gap))
-        details.append(f"{label}: {measures[1].value:.3g} against {measures[0].value:.3g}, {_gap(gap)}: {verdicts[-1]}")
     way = ", each patch against its own reference" if paired else ""
     statement = (
         f"{lower.judge.distance_name}: {names[0]} lies below {names[1]} at the lowest judged magnifications{way}"
     )
+    pairs = [
+        (
+            label,
+            lower.cell(MAIN_ROW, label),
+            upper.cell(MAIN_ROW, label),
+            lower.reference_ids[label] == upper.reference_ids[label],
+        )
+        for label in lowest_judged([lower, upper])
+    ]
+    return _claim(statement, pairs, paired=paired)
+
+
+def _claim(statement: str, pairs: Sequence[tuple[str, Cell, Cell, bool]], *, paired: bool) -> Claim:
+    """Judge (magnification, lower cell, upper cell, whether both left out the same samples)."""
+    verdicts, details = [], []
+    for label, lower, upper, same_samples in pairs:
+        low, high = (lower.paired, upper.paired) if paired else (lower.distance, upper.distance)
+        if low is None or high is None:
+            continue
+        gap = difference(high, low, same_samples=same_samples)
+        verdicts.append(verdict(gap))
+        details.append(f"{label}: {low.value:.3g} against {high.value:.3g}, {_gap(gap)}: {verdicts[-1]}")
     return Claim(statement=_counted(statement, verdicts), verdict=overall(verdicts), details=tuple(details))
 
 

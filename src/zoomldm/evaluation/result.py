@@ -1,38 +1,61 @@
-"""What an evaluation found: dataclasses that become JSON and come back the same."""
+"""What an evaluation found: dataclasses that become JSON and come back the same.
 
-import json
+A result carries what its tables say about its rows and metrics, so that it can be shown where their classes are not.
+"""
+
 import math
 import os
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from zoomldm.errors import UserError
-from zoomldm.evaluation.distances import Measure, Memorisation
+from zoomldm.evaluation.errors import Measure
 from zoomldm.files import write_json
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
+KIND = "zoomldm-evaluation"
+MAIN_ROW, FLOOR_ROW, FAR_ROW = "oracle", "halves", "untrained"
+"""The row that the summary and comparisons of runs are about, and the rows at the two ends that it lies between."""
 
-ROWS = {
-    "halves": "real, other half",
-    "held_out": "real, held out",
-    "reconstructions": "autoencoder",
-    "oracle": "oracle conditions",
-    "generated": "generated conditions",
-    "shuffled": "shuffled conditions",
-    "untrained": "untrained model",
-}
-ROW_MEANINGS = {
-    "halves": "two disjoint halves of the real training patches: the floor at this n",
-    "held_out": "training patches against patches that no model saw: how far apart real patches of other origin lie",
-    "reconstructions": "real patches through the autoencoder and back: what the latent space costs",
-    "oracle": "synthetic, from the conditions of training patches",
-    "generated": "synthetic, from conditions that the embedding diffusion model drew: novel patches",
-    "shuffled": "synthetic, each from the condition of another patient's patch: the control",
-    "untrained": "the same network before training, same conditions: the far end",
-}
-SYNTHETIC_ROWS = ("oracle", "generated", "shuffled", "untrained")
-PAIRED_ROWS = ("halves", "reconstructions", "oracle", "shuffled", "untrained")
+T = TypeVar("T")
+U = TypeVar("U")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowInfo:
+    """What the report says of a row.
+
+    Attributes:
+        title: in tables; paired_title: in the table of pairs; meaning: one sentence; colour: of its line.
+        is_synthetic: made by the model; is_paired: each patch has a real one that it belongs to; is_control: synthetic
+            and meant to be bad.
+    """
+
+    name: str
+    title: str
+    meaning: str = ""
+    colour: str = "#4a4a4a"
+    paired_title: str = ""
+    is_synthetic: bool = False
+    is_paired: bool = False
+    is_control: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricInfo:
+    """How the report shows a metric: a table's title and caption and the text of a cell.
+
+    Attributes:
+        template: of a cell, with the metric's figures by name (``{precision:.2f} / {recall:.2f}``); empty: each figure
+            with its standard error.
+        section: ``pairs`` for what compares a patch with its own reference, ``further`` for all else.
+    """
+
+    name: str
+    title: str
+    caption: str = ""
+    template: str = ""
+    section: str = "further"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,18 +66,27 @@ class Cell:
         num: patches of this row; ``num_reference``: real patches on the other side.
         judged: both sides hold 4 samples a dimension; otherwise the distance is shown and not judged.
         distance: Fréchet distance of the two sets.
-        paired: mean squared distance of each patch to its own reference, same unit (None for rows without pairs;
-            in row ``halves`` to an unrelated real patch).
+        measures: further figures: ``kid``, and ``precision_recall.recall`` for a metric of several.
     """
 
     num: int
     num_reference: int
     judged: bool
     distance: Measure
-    paired: Measure | None = None
-    kid: Measure | None = None
-    precision: float | None = None
-    recall: float | None = None
+    measures: dict[str, Measure] = field(default_factory=dict)
+
+    @property
+    def paired(self) -> Measure | None:
+        """The mean squared distance of each patch to its own reference, None for rows without pairs."""
+        return self.measures.get("paired")
+
+    def of(self, metric: str) -> dict[str, Measure]:
+        """Return a metric's figures by their own names; a single one is called as the metric is."""
+        return {
+            name.removeprefix(f"{metric}."): measure
+            for name, measure in self.measures.items()
+            if name == metric or name.startswith(f"{metric}.")
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,29 +114,28 @@ class Evaluation:
     """All figures of one evaluation.
 
     Attributes:
-        row_ids: by row a hash of what its figures depend on: checkpoint, data, descriptors, settings.
         run_name, step: the evaluated run and checkpoint; labels: how a comparison names it (``{"cond": "film"}``).
-        data: name, manifest hash, held-out kind, counts; settings: n, steps, guidance, seed.
+        magnifications: labels, highest first; descriptors: the first one judges.
+        row_infos: the evaluated rows in the order of the table; metric_infos: the further metrics.
         reference_ids: by magnification; equal for two evaluations whose real patches, halves and judging descriptor
             agree, so that they can be compared sample by sample.
-        magnifications: labels, highest first; descriptors: the first one judges.
         cells: distance name → row → magnification → Cell.
-        fidelity: row → magnification → cosine of the encoder's embeddings of a patch and its reference.
-        memorisation: row → magnification → Memorisation, in the judging descriptor.
+        row_ids: by row a hash of what its figures depend on: checkpoint, data, descriptors, settings.
+        data: name, manifest hash, held-out kind, counts; settings: n, steps, guidance, seed.
     """
 
     run_name: str
     step: int | None
     magnifications: list[str]
     descriptors: list[DescriptorInfo]
+    row_infos: list[RowInfo]
     reference_ids: dict[str, str]
     cells: dict[str, dict[str, dict[str, Cell]]]
+    metric_infos: list[MetricInfo] = field(default_factory=list)
     row_ids: dict[str, str] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
-    fidelity: dict[str, dict[str, Measure]] = field(default_factory=dict)
-    memorisation: dict[str, dict[str, Memorisation]] = field(default_factory=dict)
     claims: list[Claim] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -113,82 +144,81 @@ class Evaluation:
 
     @property
     def judge(self) -> DescriptorInfo:
-        """Return the descriptor that the claims rest on."""
+        """The descriptor that the claims rest on."""
         return self.descriptors[0]
 
     @property
     def rows(self) -> list[str]:
-        """Return the rows that were evaluated, in the order of the table."""
-        return [row for row in ROWS if row in self.cells[self.judge.distance_name]]
+        """The names of the rows that were evaluated, in the order of the table."""
+        return [row.name for row in self.row_infos]
+
+    def row(self, name: str) -> RowInfo:
+        """Return what is said of a row."""
+        return next(row for row in self.row_infos if row.name == name)
 
     def cell(self, row: str, label: str, distance_name: str | None = None) -> Cell | None:
         """Return one cell of the judging (or the named) distance, None where nothing was evaluated."""
         return self.cells.get(distance_name or self.judge.distance_name, {}).get(row, {}).get(label)
 
-    def judged(self, row: str = "oracle") -> list[str]:
+    def measured(self, metric: str) -> dict[str, dict[str, dict[str, Measure]]]:
+        """Return a metric's figures in the judging descriptor: row → magnification → name → Measure."""
+        found: dict[str, dict[str, dict[str, Measure]]] = {}
+        for row, by_label in self.cells[self.judge.distance_name].items():
+            for label, cell in by_label.items():
+                if of_metric := cell.of(metric):
+                    found.setdefault(row, {})[label] = of_metric
+        return found
+
+    def judged(self, row: str = MAIN_ROW) -> list[str]:
         """Return the magnifications at which a row has enough samples to be judged, highest first."""
         return [label for label in self.magnifications if (cell := self.cell(row, label)) is not None and cell.judged]
 
     def metrics(self) -> dict[str, float]:
-        """Return every distance as ``fd_texture/oracle/5x``, ready for a tracker."""
-        return {
-            f"{name}/{row}/{label}": cell.distance.value
-            for name, rows in self.cells.items()
-            for row, by_label in rows.items()
-            for label, cell in by_label.items()
-        }
+        """Return every distance as ``fd_texture/oracle/5x``, every further figure as ``fd_texture.kid/oracle/5x``."""
+        found: dict[str, float] = {}
+        for distance, rows in self.cells.items():
+            for row, by_label in rows.items():
+                for label, cell in by_label.items():
+                    found[f"{distance}/{row}/{label}"] = cell.distance.value
+                    for name, measure in cell.measures.items():
+                        if measure.value is not None:
+                            found[f"{distance}.{name}/{row}/{label}"] = measure.value
+        return found
 
     def to_dict(self) -> dict[str, Any]:
-        return {"format_version": FORMAT_VERSION, "kind": "zoomldm-evaluation", **_finite(asdict(self))}
+        """Return JSON values."""
+        return {"format_version": FORMAT_VERSION, "kind": KIND, **_finite(asdict(self))}
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the evaluation as JSON, atomically."""
         write_json(path, self.to_dict())
 
     @classmethod
-    def load(cls, path: str | os.PathLike) -> "Evaluation":
-        """Read an evaluation.
-
-        Raises:
-            UserError: the file is missing, is none, or has another format version.
-        """
-        try:
-            content = json.loads(Path(path).read_bytes())
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path}: no evaluation can be read there ({error}); run src/evaluate.py") from error
-        version = content.pop("format_version", None) if isinstance(content, dict) else None
-        if version != FORMAT_VERSION or content.pop("kind", None) != "zoomldm-evaluation":
-            raise UserError(
-                f"{path}: evaluation of format version {version}, this code reads {FORMAT_VERSION}; "
-                "run src/evaluate.py again"
-            )
+    def from_dict(cls, content: dict[str, Any]) -> "Evaluation":
+        """Take back what ``to_dict`` returned, without its version and kind."""
         return cls(
             **{
                 **content,
                 "descriptors": [DescriptorInfo(**one) for one in content["descriptors"]],
-                "cells": _map3(content["cells"], _cell),
-                "fidelity": _map2(content["fidelity"], _measure),
-                "memorisation": _map2(content["memorisation"], lambda one: Memorisation(**one)),
+                "row_infos": [RowInfo(**one) for one in content["row_infos"]],
+                "metric_infos": [MetricInfo(**one) for one in content["metric_infos"]],
+                "cells": _mapped(content["cells"], lambda rows: _mapped(rows, lambda by: _mapped(by, _cell))),
                 "claims": [Claim(**{**one, "details": tuple(one["details"])}) for one in content["claims"]],
             }
         )
 
 
-def _measure(content: dict | None) -> Measure | None:
-    return content and Measure(content["value"], content["error"], tuple(content["replicates"]))
+def _mapped(tree: Mapping[str, T], leaf: Callable[[T], U]) -> dict[str, U]:
+    return {name: leaf(value) for name, value in tree.items()}
 
 
-def _cell(content: dict) -> Cell:
-    measures = {name: _measure(content[name]) for name in ("distance", "paired", "kid")}
-    return Cell(**{**content, **measures})
+def _measure(content: dict[str, Any]) -> Measure:
+    return Measure(content["value"], content["error"], tuple(content["replicates"]))
 
 
-def _map2(tree: dict, leaf) -> dict:
-    return {a: {b: leaf(x) for b, x in inner.items()} for a, inner in tree.items()}
-
-
-def _map3(tree: dict, leaf) -> dict:
-    return {a: _map2(inner, leaf) for a, inner in tree.items()}
+def _cell(content: dict[str, Any]) -> Cell:
+    measures = _mapped(content["measures"], _measure)
+    return Cell(**{**content, "distance": _measure(content["distance"]), "measures": measures})
 
 
 def _finite(node: Any) -> Any:

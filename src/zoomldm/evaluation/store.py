@@ -4,7 +4,7 @@ import hashlib
 import json
 import shutil
 import zipfile
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,45 +18,45 @@ def identity_hash(content: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
-class PatchStore:
-    """Keep the patches of each row and magnification in chunks, under a hash of all that they depend on.
+class Chunks:
+    """The patches of one row at one magnification, in chunks, under a hash of all that they depend on.
 
-    Chunks of another checkpoint or other settings lie under another hash and are removed by ``prune``.
+    Args:
+        folder: of all rows; None keeps nothing.
+        name: ``<row>-<magnification>``.
+        identity: chunks of another checkpoint or other settings lie under another hash and are removed by ``prune``.
+        sizes: patches of each chunk.
+
+    Attributes:
+        missing: the chunks that are not there whole.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = Path(folder)
+    def __init__(self, folder: Path | None, name: str, identity: str, sizes: Sequence[int]) -> None:
+        self.folder, self.name, self.identity, self.sizes = folder, name, identity, sizes
+        self.missing = {index for index in range(len(sizes)) if self.read(index) is None}
 
-    def has(self, row: str, label: str, identity: str, index: int, num: int) -> bool:
-        """Tell whether a chunk of ``num`` patches or more is there and whole."""
-        return self._read(self._path(row, label, identity, index), num) is not None
-
-    def chunk(
-        self, row: str, label: str, identity: str, index: int, num: int, make: Callable[[], np.ndarray]
-    ) -> np.ndarray:
-        """Return the ``num`` patches of a chunk, uint8 (num, p, p, 3), made and written if they are not there."""
-        path = self._path(row, label, identity, index)
-        images = self._read(path, num)
-        if images is None:
-            images = make()
-            with open_atomically(path) as stream:
-                np.savez_compressed(stream, images=images)
-        return images[:num]
-
-    def prune(self, row: str, label: str, identity: str) -> None:
-        """Remove the chunks of this row and magnification that other checkpoints or settings left."""
-        for other in self.folder.glob(f"{row}-{label}-*"):
-            if other.is_dir() and other.name != f"{row}-{label}-{identity}":
-                shutil.rmtree(other, ignore_errors=True)
-
-    def _path(self, row: str, label: str, identity: str, index: int) -> Path:
-        return self.folder / f"{row}-{label}-{identity}" / f"{index:05d}.npz"
-
-    @staticmethod
-    def _read(path: Path, num: int) -> np.ndarray | None:
+    def read(self, index: int) -> np.ndarray | None:
+        """Return the patches of a chunk, uint8 (num, p, p, 3), None where fewer or none are there."""
+        if self.folder is None:
+            return None
         try:
-            with np.load(path, allow_pickle=False) as content:
+            with np.load(self._path(index), allow_pickle=False) as content:
                 images = content["images"]
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return None
-        return images if len(images) >= num else None
+        return images[: self.sizes[index]] if len(images) >= self.sizes[index] else None
+
+    def write(self, index: int, images: np.ndarray) -> None:
+        """Keep the patches of a chunk."""
+        if self.folder is not None:
+            with open_atomically(self._path(index)) as stream:
+                np.savez_compressed(stream, images=images)
+
+    def prune(self) -> None:
+        """Remove the chunks of this row and magnification that other checkpoints or settings left."""
+        for other in self.folder.glob(f"{self.name}-*") if self.folder is not None else ():
+            if other.is_dir() and other.name != f"{self.name}-{self.identity}":
+                shutil.rmtree(other, ignore_errors=True)
+
+    def _path(self, index: int) -> Path:
+        return self.folder / f"{self.name}-{self.identity}" / f"{index:05d}.npz"

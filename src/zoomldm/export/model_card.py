@@ -5,13 +5,11 @@ Written from sizes, counts, hashes and distances alone, never from names of slid
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import zoomldm
 from zoomldm.evaluation.report.tables import text_table
-
-if TYPE_CHECKING:
-    from zoomldm.export.folder import Source
+from zoomldm.export.source import Source
 
 LICENCES = {
     "hipt": "Apache 2.0 with Commons Clause (HIPT)",
@@ -59,7 +57,7 @@ def _use(source: Source) -> str:
 
 The classes of `summarizer/`, `edm/` and the pipeline are in the package `zoomldm`, which must be installed
 (`pip install` of its repository); `unet/`, `vqvae/` and `scheduler/` are read by diffusers alone{
-        "" if _is_plain_vq(source) else ", except `vqvae/`, which needs the package as well"
+        "" if source.is_plain_vq else ", except `vqvae/`, which needs the package as well"
     }.
 
 ```python
@@ -72,18 +70,12 @@ image = pipeline("{lowest}", embeddings=grid).images[0]                         
 ```"""
 
 
-def _is_plain_vq(source: Source) -> bool:
-    from zoomldm.model.autoencoder import Autoencoder
-
-    return type(source.autoencoder.module) is Autoencoder
-
-
 def _conditions(source: Source) -> str:
-    encoder, conditioner = source.manifest.encoder, source.model.module.conditioner
+    encoder, conditioner, cond = source.manifest.encoder, source.model.conditioner, source.config["cond"]["name"]
     lines = [
         "## Conditions",
         "",
-        f"- conditioner: `{source.cfg.cond.name}`, {conditioner.num_tokens} tokens of {conditioner.token_dim}",
+        f"- conditioner: `{cond}`, {conditioner.num_tokens} tokens of {conditioner.token_dim}",
     ]
     if conditioner.uses_grid:
         weights = f"weights sha256 `{encoder.weights_sha256}`" if encoder.weights_sha256 else "no weights"
@@ -116,9 +108,7 @@ def _data(source: Source) -> str:
 
 
 def _distances(source: Source) -> str:
-    from zoomldm.export.folder import evaluations_of
-
-    found = evaluations_of(source)
+    found = source.evaluations()
     if not found:
         return "## Distances\n\nThis checkpoint was not evaluated."
     tables = [f"{one.judge.distance_name}:\n\n{text_table(one)}" for one in found]
@@ -126,13 +116,11 @@ def _distances(source: Source) -> str:
 
 
 def _licences(source: Source) -> str:
-    from zoomldm.export.folder import start_of
-
     lines = []
     encoder = source.manifest.encoder.name
-    if source.model.module.conditioner.uses_grid and encoder in LICENCES:
+    if source.model.conditioner.uses_grid and encoder in LICENCES:
         lines.append(f"- trained on embeddings of `{encoder}`: {LICENCES[encoder]}")
-    lines += [f"- {what} (sha256 `{sha}`): its publisher's licence" for what, sha in start_of(source).items()]
+    lines += [f"- {what} (sha256 `{sha}`): its publisher's licence" for what, sha in source.published_starts().items()]
     lines = lines or ["- none from other weights: every part was trained from scratch"]
     return "\n".join(
         [
@@ -159,8 +147,7 @@ def _provenance(source: Source, parts: dict[str, str]) -> str:
     lines = [
         "## Provenance",
         "",
-        f"- U-Net and summarizer: step {source.model.step:,}"
-        + (f"; edm: step {source.edm.step:,}" if source.edm else ""),
+        f"- U-Net and summarizer: step {source.step:,}" + (f"; edm: step {source.edm.step:,}" if source.edm else ""),
         f"- code: zoomldm {described.get('code_version') or zoomldm.__version__}, {described.get('git_revision')}",
         f"- data set: manifest sha256 `{source.manifest.sha256}`",
         *(f"- `{path}`: sha256 `{sha256}`" for path, sha256 in parts.items()),

@@ -1,7 +1,14 @@
-"""Real patches and conditions for the evaluation, out of the shards, in a seeded random order."""
+"""Where conditions come from: those of real patches out of the shards, or an embedding diffusion model's.
+
+Legend: b batch, p patch side (px).
+"""
+
+from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -9,11 +16,76 @@ from zoomldm.data.batch import Batch
 from zoomldm.data.manifest import Manifest
 from zoomldm.data.order.sequence import permuted
 from zoomldm.data.reader import SampleSource
-from zoomldm.ladder import label
+from zoomldm.ladder import Rung, label
+from zoomldm.sampling.generator import PatchGenerator, images_of, sample_number
+
+
+@dataclass(frozen=True)
+class Patches:
+    """Synthetic patches uint8 (b, p, p, 3), each beside the real one whose condition it has, where there is one."""
+
+    images: np.ndarray
+    references: np.ndarray | None = None
+
+
+class Conditions(Protocol):
+    """Conditions of a magnification, in a fixed order; ``source``: what they are taken from."""
+
+    name: str
+    source: str
+
+    def count(self, rung: Rung, num: int) -> int:
+        """Return how many of ``num`` wanted conditions there are."""
+
+    def patches(self, generator: PatchGenerator, rung: Rung, num: int, *, batch_size: int) -> Iterator[Patches]:
+        """Yield ``num`` patches, batch by batch; patch i has the noise of number i."""
+
+
+class GeneratedConditions:
+    """Conditions that the generator's embedding diffusion model draws: novel patches."""
+
+    name = "generated"
+    source = "embedding diffusion model"
+
+    def count(self, rung: Rung, num: int) -> int:
+        return num
+
+    def patches(self, generator: PatchGenerator, rung: Rung, num: int, *, batch_size: int) -> Iterator[Patches]:
+        for start in range(0, num, batch_size):
+            numbers = [sample_number(rung, place) for place in range(start, min(start + batch_size, num))]
+            yield Patches(generator.from_edm(rung.index, numbers))
+
+
+class RealConditions:
+    """Conditions of real patches, drawn without repetition (``oracle``)."""
+
+    name = "oracle"
+
+    def __init__(self, manifest: Manifest, *, split: str, seed: int) -> None:
+        self.source = f"{split} patches"
+        self._patches, self._split, self._seed = ShardPatches(manifest), split, seed
+
+    def count(self, rung: Rung, num: int) -> int:
+        return min(num, self._patches.count(self._split, rung.magnification))
+
+    def patches(self, generator: PatchGenerator, rung: Rung, num: int, *, batch_size: int) -> Iterator[Patches]:
+        batches = self._patches.batches(
+            split=self._split,
+            magnification=rung.magnification,
+            num=num,
+            seed=self._seed,
+            columns=("image", "grid") if generator.uses_grid else ("image",),
+            batch_size=batch_size,
+        )
+        first = 0
+        for batch in batches:
+            numbers = [sample_number(rung, first + i) for i in range(len(batch))]
+            yield Patches(generator.from_batch(batch, numbers), images_of(batch))
+            first += len(batch)
 
 
 class ShardPatches:
-    """Serve ``evaluate.PatchSource`` from a data set; exclude.txt is honoured."""
+    """Real patches of a data set in a seeded random order; exclude.txt is honoured."""
 
     def __init__(self, manifest: Manifest) -> None:
         self.manifest = manifest

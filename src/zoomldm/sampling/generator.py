@@ -1,19 +1,24 @@
-"""From conditions to patches: what evaluation and `sample.py` share.
+"""From conditions to pixels: pictures of training, sample.py, evaluate.py and published models all go this way.
 
 Legend: b batch, p patch side (px), n tokens, d token width, c h w latent.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
+from einops import rearrange
 from torch import Tensor
 
-from zoomldm.data.batch import Batch
+from zoomldm.data.batch import Batch, GridGroup
 from zoomldm.diffusion.solvers.base import Solver
-from zoomldm.diffusion.solvers.ddim import DDIM
 from zoomldm.errors import UserError
+from zoomldm.ladder import Rung
 
 
 class LatentModel(Protocol):
@@ -21,7 +26,7 @@ class LatentModel(Protocol):
 
     columns: tuple[str, ...]
 
-    def tokens(self, grids: Sequence[Any] | None, rung: Tensor) -> Tensor:
+    def tokens(self, grids: Sequence[GridGroup] | None, rung: Tensor) -> Tensor:
         """Summarise grids to tokens `b n d`."""
 
     def sample(
@@ -63,10 +68,27 @@ class Decoder(Protocol):
         """Decode unscaled latents to images in about [-1, 1]."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How a diffusion model is sampled."""
+
+    solver: Solver
+    steps: int
+    guidance_scale: float
+
+
+Precision = Literal["32", "bf16"]
+"""``bf16``: matrix products in bfloat16 (autocast), as models are trained on GPUs."""
+
+
 class PatchGenerator:
-    """Turn conditions into uint8 patches by a solver, guidance and the autoencoder.
+    """Turn conditions into uint8 patches: solver, guidance and autoencoder.
 
     The same seed and sample numbers give the same patches; batches of another size change no more than rounding does.
+
+    Args:
+        sampling: of ``model``; edm_sampling: of ``edm``, as ``sampling`` where not given.
+        device: where the models are brought to.
     """
 
     def __init__(
@@ -74,38 +96,50 @@ class PatchGenerator:
         model: LatentModel,
         autoencoder: Decoder,
         *,
+        sampling: Sampling,
         edm: TokenModel | None = None,
-        solver: Solver | None = None,
-        edm_solver: Solver | None = None,
-        steps: int = 50,
-        guidance_scale: float = 1.75,
-        edm_steps: int | None = None,
-        edm_guidance_scale: float | None = None,
+        edm_sampling: Sampling | None = None,
         seed: int = 0,
         device: str | torch.device = "cpu",
+        precision: Precision = "32",
     ) -> None:
         self.model, self.autoencoder, self.edm = model, autoencoder, edm
-        self.solver, self.edm_solver = solver or DDIM(), edm_solver or DDIM()
-        self.steps, self.guidance_scale, self.seed = steps, guidance_scale, seed
-        self.edm_steps = steps if edm_steps is None else edm_steps
-        self.edm_guidance_scale = guidance_scale if edm_guidance_scale is None else edm_guidance_scale
-        self.device = torch.device(device)
+        self.sampling, self.edm_sampling = sampling, edm_sampling or sampling
+        self.seed, self.device, self.precision = seed, torch.device(device), precision
         for part in (model, autoencoder, edm):
             if isinstance(part, torch.nn.Module):
                 part.to(self.device).eval()
 
+    def of(self, model: LatentModel) -> PatchGenerator:
+        """Return a generator that samples another model of the same latents in the same way, without an EDM."""
+        return PatchGenerator(
+            model,
+            self.autoencoder,
+            sampling=self.sampling,
+            seed=self.seed,
+            device=self.device,
+            precision=self.precision,
+        )
+
     @property
     def uses_grid(self) -> bool:
-        """Tell whether the condition of a patch is its own, and not that of its magnification alone."""
+        """Whether the condition of a patch is its own, and not that of its magnification alone."""
         return "grid" in self.model.columns
 
-    @torch.inference_mode()
+    def facts(self) -> dict[str, Any]:
+        """Return how patches are sampled, as JSON values for reports and identities."""
+        return _facts(self.sampling) | {"precision": self.precision}
+
+    def edm_facts(self) -> dict[str, Any]:
+        """Return how conditions are sampled."""
+        return {f"EDM {name}": value for name, value in _facts(self.edm_sampling).items()}
+
     def from_batch(self, batch: Batch, sample_numbers: Sequence[int]) -> np.ndarray:
         """Synthesise a patch for each condition of a batch, uint8 (b, p, p, 3)."""
-        batch = batch.to(self.device)
-        return self.from_tokens(self.model.tokens(batch.grids, batch.rung), sample_numbers)
+        with self._inference():
+            batch = batch.to(self.device)
+            return self._from_tokens(self.model.tokens(batch.grids, batch.rung), self._numbers(sample_numbers))
 
-    @torch.inference_mode()
     def from_edm(self, rung: int, sample_numbers: Sequence[int]) -> np.ndarray:
         """Draw conditions for a rung from the embedding diffusion model and synthesise them, uint8 (b, p, p, 3).
 
@@ -117,41 +151,67 @@ class PatchGenerator:
                 "generated conditions need a trained embedding diffusion model: run `python src/train.py model=edm` "
                 "(demo: model=edm_tiny) on this ZoomLDM run, or choose conditions=oracle"
             )
-        numbers = self._numbers(sample_numbers)
-        rungs = torch.full((len(numbers),), rung, dtype=torch.int64, device=self.device)
-        tokens = self.edm.sample(
-            rungs,
-            numbers,
-            seed=self.seed,
-            solver=self.edm_solver,
-            num_steps=self.edm_steps,
-            guidance_scale=self.edm_guidance_scale,
-        )
-        return self.from_tokens(tokens, sample_numbers)
+        with self._inference():
+            numbers = self._numbers(sample_numbers)
+            rungs = torch.full_like(numbers, rung)
+            return self._from_tokens(self.edm.sample(rungs, numbers, **self._options(self.edm_sampling)), numbers)
 
-    @torch.inference_mode()
     def from_tokens(self, tokens: Tensor, sample_numbers: Sequence[int]) -> np.ndarray:
         """Synthesise a patch for each row of tokens `b n d`, uint8 (b, p, p, 3)."""
-        latents = self.model.sample(
-            tokens,
-            self._numbers(sample_numbers),
-            seed=self.seed,
-            solver=self.solver,
-            num_steps=self.steps,
-            guidance_scale=self.guidance_scale,
-        )
-        return to_images(self.autoencoder.decode(latents))
+        with self._inference():
+            return self._from_tokens(tokens, self._numbers(sample_numbers))
 
-    @torch.inference_mode()
     def reconstruct(self, images: np.ndarray) -> np.ndarray:
         """Encode and decode uint8 patches (b, p, p, 3) without diffusion."""
-        pixels = torch.from_numpy(np.ascontiguousarray(images)).to(self.device).permute(0, 3, 1, 2)
-        return to_images(self.autoencoder.decode(self.autoencoder.encode(pixels.float() / 127.5 - 1)))
+        with self._inference():
+            pixels = torch.from_numpy(images).to(self.device)
+            return reconstruct(self.autoencoder, rearrange(pixels, "b h w c -> b c h w"))
+
+    def _from_tokens(self, tokens: Tensor, sample_numbers: Tensor) -> np.ndarray:
+        latents = self.model.sample(tokens, sample_numbers, **self._options(self.sampling))
+        return to_images(self.autoencoder.decode(latents))
+
+    def _options(self, sampling: Sampling) -> dict[str, Any]:
+        return {
+            "seed": self.seed,
+            "solver": sampling.solver,
+            "num_steps": sampling.steps,
+            "guidance_scale": sampling.guidance_scale,
+        }
 
     def _numbers(self, sample_numbers: Iterable[int]) -> Tensor:
         return torch.as_tensor(list(sample_numbers), dtype=torch.int64, device=self.device)
 
+    @contextmanager
+    def _inference(self) -> Iterator[None]:
+        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, self.precision == "bf16"):
+            yield
+
+
+def reconstruct(autoencoder: Decoder, images: Tensor) -> np.ndarray:
+    """Encode and decode uint8 patches `b 3 p p`, on the autoencoder's device; uint8 (b, p, p, 3)."""
+    return to_images(autoencoder.decode(autoencoder.encode(images.float() / 127.5 - 1)))
+
 
 def to_images(pixels: Tensor) -> np.ndarray:
     """Map `b 3 p p` in about [-1, 1] to uint8 (b, p, p, 3), rounding and clipping."""
-    return ((pixels.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+    levels = ((pixels.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    return rearrange(levels, "b c h w -> b h w c").cpu().numpy()
+
+
+def images_of(batch: Batch) -> np.ndarray:
+    """Return a batch's real patches as uint8 (b, p, p, 3)."""
+    return np.ascontiguousarray(rearrange(batch.image, "b c h w -> b h w c").cpu().numpy())
+
+
+def sample_number(rung: Rung, place: int) -> int:
+    """Return the number that keys a patch's noise: its magnification and its place, so that rows share their noise."""
+    return rung.index * 10**9 + int(place)
+
+
+def _facts(sampling: Sampling) -> dict[str, Any]:
+    return {
+        "solver": repr(sampling.solver),
+        "sampling steps": sampling.steps,
+        "guidance scale": sampling.guidance_scale,
+    }

@@ -1,4 +1,4 @@
-"""Pictures of patches: contact sheets, the panel of Figure 2, curves. PIL for patches, Matplotlib (Agg) for curves.
+"""Pictures of patches: labelled columns and contact sheets.
 
 Legend: k patches, p patch side (px). Small patches are enlarged by repeating pixels, never smoothed.
 """
@@ -13,7 +13,6 @@ from PIL import Image, ImageDraw, ImageFont
 
 INK, FAINT, PAPER = (38, 34, 41), (120, 112, 124), (255, 255, 255)
 GAP_PX, TEXT_PX = 6, 15
-LINE_COLOURS = ("#9b2c5e", "#2b6a99", "#3b8a5a", "#c27c1f", "#6b4fa0", "#4a4a4a", "#b8433b", "#2f8f8f")
 
 
 @dataclass(frozen=True)
@@ -84,91 +83,6 @@ def contact_sheet(
             columns.append(Column("reference", list(references[start::num_columns]), str(start + 1)))
             columns.append(Column("synthetic", chosen, str(start + 1)))
     return panel(columns, side_px=side_px, title=title)
-
-
-def figure_2(
-    references: dict[str, np.ndarray], synthetic: dict[str, np.ndarray], *, num_rows: int = 5, side_px: int = 96
-) -> Image.Image:
-    """Make the panel of the paper's Figure 2: reference | synthetic for each magnification, highest first."""
-    columns = []
-    for label in references:
-        if label in synthetic:
-            columns.append(Column("reference", list(references[label][:num_rows]), label.replace("x", "×")))
-            columns.append(Column("synthetic", list(synthetic[label][:num_rows]), label.replace("x", "×")))
-    return panel(columns, side_px=side_px)
-
-
-def columns_by_magnification(
-    patches: dict[str, np.ndarray], *, num_rows: int = 5, side_px: int = 96, title: str = ""
-) -> Image.Image:
-    """Show a row of the evaluation: one column of patches a magnification."""
-    columns = [Column(label.replace("x", "×"), list(images[:num_rows])) for label, images in patches.items()]
-    return panel(columns, side_px=side_px, title=title)
-
-
-@dataclass(frozen=True)
-class Line:
-    """A line of a chart: values at categories or steps, optional standard errors, how it is drawn."""
-
-    name: str
-    x: Sequence
-    y: Sequence[float]
-    errors: Sequence[float | None] | None = None
-    dashed: bool = False
-    colour: str | None = None
-    width: float = 1.5
-    hollow: Sequence[bool] | None = None
-
-
-def chart(
-    lines: Sequence[Line], *, x_title: str, y_title: str, categories: Sequence[str] | None = None, log_y: bool = False
-) -> bytes:
-    """Draw lines and return PNG bytes; with ``categories`` the x are names, in that order. Hollow: not judged."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7.2, 3.6), dpi=130, layout="constrained")
-    axes = figure.add_subplot()
-    for i, line in enumerate(lines):
-        colour = line.colour or LINE_COLOURS[i % len(LINE_COLOURS)]
-        x = [categories.index(name) for name in line.x] if categories else list(line.x)
-        style = {
-            "color": colour,
-            "linestyle": "--" if line.dashed else "-",
-            "linewidth": line.width,
-            "label": line.name,
-        }
-        axes.plot(x, line.y, **style)
-        if categories is None:
-            continue
-        for place, (at, value) in enumerate(zip(x, line.y)):
-            hollow = bool(line.hollow and line.hollow[place])
-            error = line.errors[place] if line.errors else None
-            if error is not None:
-                low = max(value - error, value / 100) if log_y else value - error
-                axes.plot([at, at], [low, value + error], color=colour, linewidth=1)
-            axes.plot([at], [value], "o", color=colour, markersize=4.5, markerfacecolor="white" if hollow else colour)
-    if categories:
-        axes.set_xticks(range(len(categories)), [name.replace("x", "×") for name in categories], fontsize=8)
-    if log_y:
-        axes.set_yscale("log")
-    axes.set_xlabel(x_title)
-    axes.set_ylabel(y_title)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color="#e6e3e8", linewidth=0.7)
-    axes.set_axisbelow(True)
-    if lines:
-        axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
-
-
-def ramp(place: float) -> str:
-    """Return a colour from dark blue (0) to yellow (1), for things that have an order."""
-    from matplotlib import colormaps
-    from matplotlib.colors import to_hex
-
-    return to_hex(colormaps["plasma"](0.05 + 0.8 * place))
 
 
 def png_bytes(image: Image.Image) -> bytes:

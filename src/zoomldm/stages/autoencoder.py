@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from zoomldm.data.manifest import Manifest
     from zoomldm.model.autoencoder import Autoencoder
     from zoomldm.model.trainable import Trainable
-    from zoomldm.stages.pictures import TrainingPictures
+    from zoomldm.sampling.training_pictures import TrainingPictures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +88,6 @@ class AutoencoderStage(Stage):
         self, trainable: Trainable, manifest: Manifest, *, folder: Path, seed: int, device: torch.device
     ) -> TrainingPictures | None:
         """Return reconstructions of held-out patches."""
-        from zoomldm.stages.pictures import TrainingPictures, shown_source
+        from zoomldm.sampling.training_pictures import TrainingPictures, reconstructions, shown_source
 
-        return TrainingPictures(folder, shown_source(manifest, ("image",)), seed=seed)
+        return TrainingPictures(folder, shown_source(manifest, ("image",)), answer=reconstructions, seed=seed)

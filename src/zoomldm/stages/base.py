@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from zoomldm.data.batch import Batch
     from zoomldm.data.manifest import Manifest
     from zoomldm.model.trainable import Trainable
-    from zoomldm.stages.pictures import TrainingPictures
+    from zoomldm.sampling.training_pictures import TrainingPictures
 
 
 @dataclass(frozen=True, kw_only=True)

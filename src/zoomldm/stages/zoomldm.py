@@ -14,12 +14,14 @@ from zoomldm.runs.lineage import AUTOENCODER, Parent, parent_of_file, parent_of_
 from zoomldm.stages.base import Judged, Stage, WeightSource, encoder_fault, file_fault, reads_grids
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
+    from zoomldm.data.batch import Batch
     from zoomldm.data.manifest import Manifest
     from zoomldm.model.trainable import Trainable
     from zoomldm.model.zoomldm import ZoomLDM
-    from zoomldm.stages.pictures import TrainingPictures
+    from zoomldm.sampling.training_pictures import TrainingPictures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,9 +151,9 @@ class ZoomLDMStage(Stage):
     ) -> TrainingPictures | None:
         """Return syntheses beside held-out patches, where the data set has images."""
         from zoomldm.diffusion.solvers.base import Solver
-        from zoomldm.sampling.generator import PatchGenerator
+        from zoomldm.sampling.generator import PatchGenerator, Sampling
+        from zoomldm.sampling.training_pictures import TrainingPictures, shown_source
         from zoomldm.stages.loaded import load_autoencoder
-        from zoomldm.stages.pictures import TrainingPictures, shown_source
 
         if "image" not in manifest.columns:
             return None
@@ -160,13 +162,15 @@ class ZoomLDMStage(Stage):
         generator = PatchGenerator(
             trainable,
             load_autoencoder(self.runs, **where).module,
-            solver=self.solver.make(Solver),
-            steps=self.sampling["steps"],
-            guidance_scale=self.sampling["guidance_scale"],
+            sampling=Sampling(solver=self.solver.make(Solver), **self.sampling),
             seed=seed,
             device=device,
         )
-        return TrainingPictures(folder, source, generator=generator, seed=seed)
+
+        def answer(_: Trainable, batch: Batch) -> np.ndarray:
+            return generator.from_batch(batch, range(len(batch)))
+
+        return TrainingPictures(folder, source, answer=answer, seed=seed)
 
     def _autoencoder(self) -> Parent:
         """Return the autoencoder that the configuration names; its weights are unknown where its run is not at hand."""

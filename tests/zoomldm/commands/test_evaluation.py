@@ -6,11 +6,13 @@ import pytest
 import torch
 
 from tests.helpers.toy_data import make_toy_data
+from tests.helpers.toy_evaluation import ALL_ROWS
 from zoomldm import build, cli
-from zoomldm.commands import evaluation as job
-from zoomldm.commands import evaluation_check as command
+from zoomldm.commands import evaluate, sample
 from zoomldm.errors import UserError
-from zoomldm.evaluation.record import stored_evaluations
+from zoomldm.evaluation.report.compare_runs import compare_runs, display_names
+from zoomldm.evaluation.stored import stored_evaluations
+from zoomldm.runs.belonging import find_edm
 from zoomldm.runs.checkpoint import CheckpointInfo, Checkpoints
 from zoomldm.runs.run import Run
 from zoomldm.stages.base import Judged
@@ -79,38 +81,38 @@ def digests(sheets) -> list[str]:
 
 def test_evaluate_the_newest_run_and_then_again(root, capsys):
     cfg = compose("evaluate", root, "sampling.steps=2", "num_per_magnification=30")
-    command.check_evaluate(cfg)
-    evaluation = job.evaluate(cfg)
+    evaluate.check(cfg)
+    evaluation = evaluate.run(cfg)
     said = capsys.readouterr().out
     assert "evaluating run zoom (the newest ZoomLDM run" in said
     assert "9.29" in said
-    assert evaluation.rows == list(command.ROW_NAMES)
+    assert evaluation.rows == list(ALL_ROWS)
     assert evaluation.magnifications == ["20x", "10x"]
     assert evaluation.labels["cond"] == "film"
     assert (root / "runs" / "zoom" / "report" / "index.html").is_file()
     assert any(line["name"] == "fd_texture/oracle/20x" for line in Run(root / "runs" / "zoom").metrics.read())
     num_lines = len(Run(root / "runs" / "zoom").metrics.read())
-    assert job.evaluate(cfg) == evaluation
+    assert evaluate.run(cfg) == evaluation
     assert "evaluated with these settings before" in capsys.readouterr().out
     assert len(Run(root / "runs" / "zoom").metrics.read()) == num_lines
 
 
 @pytest.mark.parametrize("conditions", ["oracle", "generated"])
 def test_a_seed_gives_the_same_images(root, tmp_path, conditions):
-    def sample(folder, *words):
+    def draw(folder, *words):
         words = ["run=zoom", "magnification=10", "n=3", "sampling.steps=2", f"conditions={conditions}", *words]
         cfg = compose("sample", root, f"folder={tmp_path / folder}", *words)
-        command.check_sample(cfg)
-        return digests(job.sample(cfg))
+        sample.check(cfg)
+        return digests(sample.run(cfg))
 
-    first = sample("a")
+    first = draw("a")
     assert len(first) == 3
-    assert sample("b") == first
-    assert sample("c", "seed=1") != first
+    assert draw("b") == first
+    assert draw("c", "seed=1") != first
 
 
 def test_more_samples_than_conditions_are_cut_with_a_line(root, tmp_path, capsys):
-    job.sample(
+    sample.run(
         compose("sample", root, "magnification=10", "n=5", "split=test", "sampling.steps=1", f"folder={tmp_path}")
     )
     assert "there are 4 test patches" in capsys.readouterr().out
@@ -119,7 +121,9 @@ def test_more_samples_than_conditions_are_cut_with_a_line(root, tmp_path, capsys
 
 def test_a_magnification_that_is_not_on_the_ladder(root):
     with pytest.raises(UserError, match="not on this ladder"):
-        job.sample(compose("sample", root, "magnification=7"))
+        sample.check(compose("sample", root, "magnification=7"))
+    with pytest.raises(UserError, match="not on this ladder"):
+        evaluate.check(compose("evaluate", root, "magnifications=[20,7]"))
 
 
 @pytest.mark.parametrize(
@@ -127,7 +131,7 @@ def test_a_magnification_that_is_not_on_the_ladder(root):
     [
         ("evaluate", ["run=zom"], "did you mean 'zoom'"),
         ("evaluate", ["run=ae"], "is a run of autoencoder"),
-        ("evaluate", ["rows=[oracel]"], "did you mean 'oracle'"),
+        ("evaluate", ["precision=16"], "expected one of 32, bf16"),
         ("evaluate", ["num_per_magnification=2"], "8 or more"),
         ("sample", ["conditions=oracl"], "did you mean 'oracle'"),
         ("sample", ["n=0"], "1 or more"),
@@ -137,32 +141,31 @@ def test_a_magnification_that_is_not_on_the_ladder(root):
     ],
 )
 def test_senseless_requests_are_refused_before_work(root, name, words, said):
-    check = {"evaluate": command.check_evaluate, "sample": command.check_sample}[name]
+    check = {"evaluate": evaluate.check, "sample": sample.check}[name]
     with pytest.raises(UserError, match=said):
         check(compose(name, root, *words))
 
 
 def test_an_edm_of_another_run_is_refused(root):
     with pytest.raises(UserError, match="learnt the tokens of run zoom, not"):
-        command.find_edm(root / "runs", "other", "edm")
+        find_edm(root / "runs", "other", "edm")
     with pytest.raises(UserError, match=r"zoomldm\.run=other"):
-        command.find_edm(root / "runs", "other", None)
+        find_edm(root / "runs", "other", None)
 
 
 def test_inception_without_weights_offers_the_others(root, monkeypatch, tmp_path):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     with pytest.raises(UserError, match=r"features=texture or features=stats"):
-        job.evaluate(compose("evaluate", root, "features=inception", "num_per_magnification=8"))
+        evaluate.run(compose("evaluate", root, "features=inception", "num_per_magnification=8"))
 
 
 def test_a_run_is_evaluated_after_training_and_compared(root):
     cfg = compose("train", root, "run_name=zoom", "evaluation.num_in_sweep=12", "data.ladder.num_rungs=2")
-    cfg.evaluation.rows = ["halves", "oracle"]
-    job.evaluate_run(cfg, Judged(zoomldm="zoom"))
+    evaluate.run_after_training(cfg, Judged(zoomldm="zoom"))
     cfg.features = {"name": "stats"}
-    job.evaluate_run(cfg, Judged(zoomldm="zoom"))
+    evaluate.run_after_training(cfg, Judged(zoomldm="zoom"))
     assert stored_evaluations(root / "runs" / "zoom", "fd_texture")[0].rows == ["halves", "oracle"]
-    found = job.compare_runs(root / "runs", ["zoom", "absent"], root / "sweep", title="One run")
+    found = compare_runs(root / "runs", ["zoom", "absent"], root / "sweep", title="One run")
     assert list(found.runs) == ["zoom"]
     assert found.distance_name == "fd_texture"
     assert (root / "sweep" / "comparison.html").is_file()
@@ -172,5 +175,5 @@ def test_runs_are_named_by_what_differs():
     from types import SimpleNamespace as Labelled
 
     runs = [Labelled(run_name=str(i), labels={"cond": c, "data": "demo"}) for i, c in enumerate(["film", "mag"])]
-    assert job.display_names(runs) == ["film", "mag"]
-    assert job.display_names(runs[:1]) == ["0"]
+    assert display_names(runs) == ["film", "mag"]
+    assert display_names(runs[:1]) == ["0"]

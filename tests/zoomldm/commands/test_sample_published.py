@@ -9,8 +9,7 @@ from PIL import Image
 from tests.helpers.originals import dit_file, official_file
 from tests.helpers.toy_data import make_toy_data
 from zoomldm import cli
-from zoomldm.commands import evaluation_check as command
-from zoomldm.commands import sample_published as published
+from zoomldm.commands import sample
 from zoomldm.errors import ConfigError, DataError
 
 
@@ -32,8 +31,8 @@ def compose(files, *words):
 
 def test_generated_conditions(files, capsys) -> None:
     cfg = compose(files, "conditions=generated", f"edm_weights={files}/cdm.pt")
-    command.check_sample(cfg)
-    (sheet,) = published.sample(cfg)
+    sample.check(cfg)
+    (sheet,) = sample.run(cfg)
     assert sheet.parent == files / "runs" / "published-weights" / "samples" / "generated-10x-seed0"
     patches = sorted(sheet.parent.glob("0*.png"))
     assert len(patches) == 2
@@ -44,9 +43,9 @@ def test_generated_conditions(files, capsys) -> None:
 def test_conditions_of_real_patches_need_grids_of_uni(files) -> None:
     make_toy_data(files / "data" / "demo", train=(4, 4), test=(2, 2), patch_px=32, dim=24, latent_px=8)
     cfg = compose(files, "data=demo")
-    command.check_sample(cfg)
+    sample.check(cfg)
     with pytest.raises(DataError, match="uni"):
-        published.sample(cfg)
+        sample.run(cfg)
 
 
 @pytest.mark.parametrize(
@@ -60,4 +59,4 @@ def test_conditions_of_real_patches_need_grids_of_uni(files) -> None:
 )
 def test_what_is_missing_is_said_first(files, words: list[str], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
-        command.check_sample(compose(files, *words))
+        sample.check(compose(files, *words))

@@ -2,9 +2,10 @@
 
 import pytest
 
+from tests.helpers.toy_evaluation import make_rows
 from zoomldm.errors import UserError
 from zoomldm.evaluation.claims import below, lowest_judged, overall, run_below, verdict
-from zoomldm.evaluation.distances import Measure
+from zoomldm.evaluation.errors import Measure
 from zoomldm.evaluation.report.compare import compare, merge
 from zoomldm.evaluation.result import Cell, DescriptorInfo, Evaluation
 
@@ -24,7 +25,11 @@ def made(name: str, labels=LABELS, unjudged=(), ids="same", **rows) -> Evaluatio
         values = values if isinstance(values, list) else [values] * len(labels)
         cells[row] = {
             label: Cell(
-                num=90, num_reference=90, judged=label not in unjudged, distance=measure(v), paired=measure(2 * v)
+                num=90,
+                num_reference=90,
+                judged=label not in unjudged,
+                distance=measure(v),
+                measures={"paired": measure(2 * v)},
             )
             for label, v in zip(labels, values)
         }
@@ -33,6 +38,7 @@ def made(name: str, labels=LABELS, unjudged=(), ids="same", **rows) -> Evaluatio
         step=1,
         magnifications=list(labels),
         descriptors=[INFO],
+        row_infos=[row.info() for row in make_rows(*rows)],
         reference_ids=dict.fromkeys(labels, ids),
         cells={"fd_texture": cells},
     )
@@ -107,8 +113,8 @@ def test_comparison_shows_every_run_and_claims():
 def test_single_magnification_runs_become_one_row():
     singles = [("single", made("s20", labels=["20x"], oracle=4.0)), ("single", made("s5", labels=["5x"], oracle=3.0))]
     found = compare([("unified", made("u", oracle=1.0)), *singles], below=[("unified", "single")])
-    row = found.table(("oracle",)).rows[-1]
-    assert row[0] == "single"
+    row = found.table().rows[-1]
+    assert row[0] == "single, oracle conditions"
     assert [cell.split(" ")[0] for cell in row[1:]] == ["4.00", "–", "3.00", "–"]
     assert found.claims[0].verdict == "holds"
     assert merge([one for _, one in singles]).magnifications == ["20x", "5x"]

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from zoomldm.evaluation import distances
-from zoomldm.evaluation.distances import Measure
 
 
 def draws(seed: int, n: int = 400, d: int = 4, shift: float = 0.0, scale: float = 1.0) -> np.ndarray:
@@ -50,37 +49,6 @@ def test_paired_is_never_below_the_set_distance():
 @pytest.mark.parametrize(("a", "b", "dim", "judged"), [(80, 80, 20, True), (79, 500, 20, False), (500, 79, 20, False)])
 def test_judged_from_four_samples_a_dimension_on_both_sides(a, b, dim, judged):
     assert distances.is_judged(a, b, dim) is judged
-
-
-def test_jackknife_error_of_a_mean_is_the_textbook_one():
-    a = draws(0, d=1)
-    measure = distances.jackknife(lambda x, y: float(x.mean()), a, a)
-    assert measure.error == pytest.approx(float(a.std(ddof=1) / np.sqrt(len(a))), rel=0.35)
-    assert len(measure.replicates) == distances.GROUPS
-
-
-def test_jackknife_error_is_about_the_spread_over_draws():
-    b = draws(999, n=2000)
-    values = [distances.frechet(draws(seed, shift=0.6), b) for seed in range(30)]
-    error = distances.jackknife(distances.frechet, draws(0, shift=0.6), b).error
-    assert 0.5 < error / np.std(values) < 2
-
-
-def test_few_samples_have_no_error():
-    assert distances.jackknife(distances.frechet, draws(0, n=50), draws(1, n=50)).error is None
-
-
-def test_common_samples_cancel_in_a_difference():
-    a, reference = draws(0), draws(1)
-    low = distances.jackknife(distances.frechet, a + 0.5, reference)
-    high = distances.jackknife(distances.frechet, a + 0.6, reference)
-    together, apart = distances.difference(high, low), distances.difference(high, low, same_samples=False)
-    assert together.value == apart.value == pytest.approx(high.value - low.value)
-    assert together.error < apart.error
-
-
-def test_difference_without_errors_has_none():
-    assert distances.difference(Measure(2.0), Measure(1.0, 0.1)) == Measure(1.0)
 
 
 def test_kid_is_about_zero_for_the_same_source_and_grows():

@@ -13,17 +13,20 @@ from diffusers import DDIMScheduler, UNet2DConditionModel, VQModel
 from omegaconf import OmegaConf
 
 from tests.helpers.toy_data import make_toy_data
+from tests.helpers.toy_evaluation import make_rows
 from zoomldm import build, cli
+from zoomldm.commands import export as command
 from zoomldm.data.batch import GridGroup
 from zoomldm.diffusion.guidance import guided
 from zoomldm.diffusion.solvers.ddim import DDIM
 from zoomldm.errors import ConfigError, UserError
-from zoomldm.evaluation.distances import Measure
+from zoomldm.evaluation.errors import Measure
 from zoomldm.evaluation.result import Cell, DescriptorInfo, Evaluation
-from zoomldm.export.folder import export, load_source, require_anonymous
+from zoomldm.export.anonymous import require_anonymous
 from zoomldm.export.pipeline import PatchAutoencoder, ZoomLDMPipeline
 from zoomldm.runs.checkpoint import CheckpointInfo, Checkpoints
 from zoomldm.runs.run import Run
+from zoomldm.stages.trained import TrainedModels, load_trained
 
 PATIENT, SLIDE = "TCGA-E2-A1B4", "TCGA-E2-A1B4-01Z-00-DX1.0f3a"
 LADDER = "data.ladder.num_rungs=3"
@@ -41,6 +44,10 @@ def save(root: Path, cfg, kind: str, module, extra_state: dict) -> None:
     state = {key: value.clone() for key, value in module.state_dict().items()}
     info = CheckpointInfo(kind=kind, step=10, extra_state=extra_state)
     Checkpoints(run.folder / "checkpoints").save(info, {}, state)
+
+
+def load(root: Path) -> TrainedModels:
+    return load_trained(root / "runs", "zoom", wants_edm=True)
 
 
 def lively(module):
@@ -79,7 +86,8 @@ def root(tmp_path_factory) -> Path:
 def evaluation(**change) -> Evaluation:
     cell = Cell(num=9, num_reference=9, judged=True, distance=Measure(12.34, 0.5, (12.0, 12.6)))
     judge = DescriptorInfo(name="texture", distance_name="fd_texture", dim=20, fingerprint="f", conditions_model=False)
-    facts = {"run_name": "zoom", "step": 10, "magnifications": ["20x", "10x"], "reference_ids": {}}
+    rows = [row.info() for row in make_rows("oracle")]
+    facts = {"run_name": "zoom", "step": 10, "row_infos": rows, "magnifications": ["20x", "10x"], "reference_ids": {}}
     cells = {"fd_texture": {"oracle": {"20x": cell, "10x": cell}}}
     data = {"name": PATIENT, "counts": {}}
     return Evaluation(**{**facts, "descriptors": [judge], "cells": cells, "data": data, "notes": [PATIENT], **change})
@@ -87,7 +95,7 @@ def evaluation(**change) -> Evaluation:
 
 @pytest.fixture(scope="module")
 def folder(root: Path) -> Path:
-    return export(compose("export", root, "run=zoom", "title=A small model"))
+    return command.run(compose("export", root, "run=zoom", "title=A small model"))
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +124,7 @@ def _keys(path: Path) -> list[str]:
 
 def test_parts_load_with_diffusers_alone(folder: Path, root: Path) -> None:
     unet = UNet2DConditionModel.from_pretrained(folder / "unet")
-    source = load_source(compose("export", root, "run=zoom"))
+    source = load(root)
     for key, value in source.model.module.unet.state_dict().items():
         assert torch.equal(value, unet.state_dict()[key])
     scheduler = DDIMScheduler.from_pretrained(folder / "scheduler")
@@ -126,7 +134,7 @@ def test_parts_load_with_diffusers_alone(folder: Path, root: Path) -> None:
 
 
 def test_given_embeddings_make_the_images_of_the_run(pipeline: ZoomLDMPipeline, root: Path) -> None:
-    source = load_source(compose("export", root, "run=zoom"))
+    source = load(root)
     model = source.model.module
     grids = torch.randn(2, 4, 4, 24).half()
     images = pipeline(5, grids, 2.0, 6, torch.Generator().manual_seed(3), output_type="np").images
@@ -155,7 +163,7 @@ def test_autoencoder_that_diffusers_cannot_hold_comes_back(root: Path, tmp_path:
 
 
 def test_own_conditions_have_the_statistics_of_the_tokens(pipeline: ZoomLDMPipeline, root: Path) -> None:
-    edm = load_source(compose("export", root, "run=zoom")).edm.module
+    edm = load(root).edm.module
     assert torch.equal(pipeline.edm.edm.token_mean, edm.token_mean)
     assert pipeline.edm.config.num_steps == 20
     rung = torch.tensor([1])
@@ -181,7 +189,7 @@ def test_what_cannot_be_drawn_is_said(pipeline: ZoomLDMPipeline, root: Path, tmp
         pipeline(7)
     with pytest.raises(UserError, match=r"embeddings of shape \(2, 2, 24\) at 5x: expected \(4, 4, 24\)"):
         pipeline(5, np.zeros((2, 2, 24), np.float16))
-    without = export(compose("export", root, "run=zoom", "edm=none", f"folder={tmp_path / 'x'}"))
+    without = command.run(compose("export", root, "run=zoom", "edm=none", f"folder={tmp_path / 'x'}"))
     bare = ZoomLDMPipeline.from_pretrained(without)
     assert bare.edm is None
     with pytest.raises(UserError, match="holds no embedding diffusion model"):
@@ -213,7 +221,7 @@ def test_a_planted_name_stops_the_export(root: Path, tmp_path: Path) -> None:
     target = tmp_path / "x"
     for title in (f"Model of {PATIENT}", f"See {SLIDE}", f"From {root}/data"):
         with pytest.raises(UserError, match=r"README\.md would hold"):
-            export(compose("export", root, "run=zoom", f"title='{title}'", f"folder={target}"))
+            command.run(compose("export", root, "run=zoom", f"title='{title}'", f"folder={target}"))
         assert list(tmp_path.iterdir()) == []
 
 
@@ -228,4 +236,4 @@ def test_names_in_weight_files_are_found(tmp_path: Path) -> None:
 
 def test_an_export_is_not_overwritten_unasked(folder: Path, root: Path) -> None:
     with pytest.raises(ConfigError, match="fresh=true"):
-        export(compose("export", root, "run=zoom"))
+        command.run(compose("export", root, "run=zoom"))

@@ -7,12 +7,13 @@ from pathlib import Path
 
 from zoomldm.errors import UserError
 from zoomldm.evaluation.claims import run_below
-from zoomldm.evaluation.evaluator import Examples
+from zoomldm.evaluation.examples import Examples
+from zoomldm.evaluation.report import pictures
 from zoomldm.evaluation.report.page import Claims, Page, Picture, Section, Table, table_to_markdown
-from zoomldm.evaluation.report.tables import format_cell
-from zoomldm.evaluation.result import ROWS, Claim, Evaluation
+from zoomldm.evaluation.report.tables import format_cell, format_measure
+from zoomldm.evaluation.result import FLOOR_ROW, MAIN_ROW, Claim, Evaluation
 from zoomldm.files import write_atomically
-from zoomldm.sampling import pictures
+from zoomldm.sampling.pictures import Column, panel, png_bytes
 
 Entry = tuple[str, Evaluation]
 
@@ -57,8 +58,15 @@ def merge(evaluations: Sequence[Evaluation]) -> Evaluation:
             for row, by_label in rows.items():
                 cells.setdefault(distance, {}).setdefault(row, {}).update(by_label)
     ids = {label: value for one in evaluations for label, value in one.reference_ids.items()}
-    names = " + ".join(one.run_name for one in evaluations)
-    return replace(evaluations[0], run_name=names, magnifications=labels, cells=cells, reference_ids=ids, claims=[])
+    return replace(
+        evaluations[0],
+        run_name=" + ".join(one.run_name for one in evaluations),
+        magnifications=labels,
+        row_infos=list({row.name: row for one in evaluations for row in one.row_infos}.values()),
+        cells=cells,
+        reference_ids=ids,
+        claims=[],
+    )
 
 
 class Comparison:
@@ -70,21 +78,21 @@ class Comparison:
         labels = {label for evaluation in runs.values() for label in evaluation.magnifications}
         self.magnifications = sorted(labels, key=lambda label: -float(label.rstrip("x")))
 
-    def table(self, rows: Sequence[str] = ("oracle", "generated"), *, paired: bool = False) -> Table:
-        """Return runs × magnifications; the real rows that all runs share stand above."""
-        body, styles = [], []
+    def table(self, *, of_pairs: bool = False) -> Table:
+        """Return runs × magnifications of the synthetic rows; the real rows that all runs share stand above."""
         first = next(iter(self.runs.values()))
-        if not paired:
-            for row in ("halves", "reconstructions"):
-                if row in first.rows:
-                    body.append([ROWS[row], *(self._text(first, row, label) for label in self.magnifications)])
-                    styles.append("quiet")
+        real = [] if of_pairs else [row for row in first.row_infos if not row.is_synthetic]
+        body = [[row.title, *(self._text(first, row.name, label) for label in self.magnifications)] for row in real]
+        styles = ["quiet"] * len(body)
+        infos = {row.name: row for run in self.runs.values() for row in run.row_infos}
+        rows = [row for row in infos.values() if row.is_synthetic and not row.is_control]
+        rows = [row for row in rows if row.name == MAIN_ROW] if of_pairs else rows
         for row in rows:
-            for number, (name, run) in enumerate((n, r) for n, r in self.runs.items() if row in r.rows):
-                title = f"{name}, {ROWS[row]}" if len(rows) > 1 else name
-                body.append([title, *(self._text(run, row, label, paired) for label in self.magnifications)])
+            for number, (name, run) in enumerate((n, r) for n, r in self.runs.items() if row.name in r.rows):
+                title = name if of_pairs else f"{name}, {row.title}"
+                body.append([title, *(self._text(run, row.name, label, of_pairs) for label in self.magnifications)])
                 styles.append("break" if number == 0 else "")
-        name = f"{self.distance_name}, paired" if paired else self.distance_name
+        name = f"{self.distance_name}, paired" if of_pairs else self.distance_name
         caption = "Lower is nearer to real patches; ± one standard error; † too few samples to judge."
         return Table([name, *self.magnifications], body, styles, caption)
 
@@ -101,7 +109,7 @@ class Comparison:
         paired = [run for run in self.runs.values() if any(c.paired for c in _oracle(run).values())]
         if paired:
             text = "Each synthetic patch against the real patch whose condition it was made from."
-            sections.append(Section("Does a patch follow its condition?", [text, self.table(("oracle",), paired=True)]))
+            sections.append(Section("Does a patch follow its condition?", [text, self.table(of_pairs=True)]))
         if self.claims:
             shown = Claims([(claim.verdict, claim.statement, claim.details) for claim in self.claims])
             sections.append(Section("What the figures show", [shown]))
@@ -130,51 +138,35 @@ class Comparison:
         """Return every run's distances as ``fd_texture/oracle/5x/film``, ready for a tracker."""
         return {f"{key}/{name}": value for name, run in self.runs.items() for key, value in run.metrics().items()}
 
-    def _text(self, run: Evaluation, row: str, label: str, paired: bool = False) -> str:
+    def _text(self, run: Evaluation, row: str, label: str, of_pairs: bool = False) -> str:
         cell = run.cell(row, label)
-        if cell is None or (paired and cell.paired is None):
-            return "–"
-        return format_cell(replace(cell, distance=cell.paired, judged=True) if paired else cell)
+        return format_measure(cell and cell.paired) if of_pairs else format_cell(cell)
 
     def _chart(self) -> Picture:
-        lines = []
+        shown = [(name, run, MAIN_ROW) for name, run in self.runs.items()]
         first = next(iter(self.runs.values()))
-        for name, run, row in [
-            ("real, other half", first, "halves"),
-            *((n, r, "oracle") for n, r in self.runs.items()),
-        ]:
+        if FLOOR_ROW in first.rows:
+            shown.insert(0, (first.row(FLOOR_ROW).title, first, FLOOR_ROW))
+        lines = []
+        for name, run, row in shown:
             cells = [(label, cell) for label in self.magnifications if (cell := run.cell(row, label))]
+            colour = run.row(row).colour if row == FLOOR_ROW else None
             if cells:
-                lines.append(
-                    pictures.Line(
-                        name,
-                        [label for label, _ in cells],
-                        [max(cell.distance.value, 1e-6) for _, cell in cells],
-                        [cell.distance.error for _, cell in cells],
-                        dashed=row == "halves",
-                        colour="#8b8b93" if row == "halves" else None,
-                        hollow=[not cell.judged for _, cell in cells],
-                    )
-                )
-        png = pictures.chart(
-            lines,
-            x_title="magnification",
-            y_title=f"{self.distance_name} (log)",
-            categories=self.magnifications,
-            log_y=True,
-        )
+                lines.append(pictures.distance_line(name, cells, dashed=row == FLOOR_ROW, colour=colour))
+        title = f"{self.distance_name} (log)"
+        png = pictures.chart(lines, x_title="magnification", y_title=title, categories=self.magnifications, log_y=True)
         caption = "Oracle conditions by run, ± one standard error; dashed: two halves of the real patches."
         return Picture("comparison.png", png, caption, is_chart=True)
 
     def _panels(self, examples: dict[str, Examples]) -> list[Section]:
         columns = []
         for label in self.magnifications:
-            shown = {n: e.get("oracle", label) for n, e in examples.items() if e.get("oracle", label) is not None}
+            shown = {n: e.get(MAIN_ROW, label) for n, e in examples.items() if e.get(MAIN_ROW, label) is not None}
             references = [e.get("reference", label) for n, e in examples.items() if n in shown]
             if shown:
                 group = label.replace("x", "×")
-                columns.append(pictures.Column("reference", list(references[0][:3]), group))
-                columns += [pictures.Column(name, list(patches[:3]), group) for name, patches in shown.items()]
+                columns.append(Column("reference", list(references[0][:3]), group))
+                columns += [Column(name, list(patches[:3]), group) for name, patches in shown.items()]
         if not columns:
             return []
         half = max(1, len({column.group for column in columns}) // 2)
@@ -183,9 +175,9 @@ class Comparison:
         items = []
         for i, part in enumerate(parts):
             chosen = [column for column in columns if column.group in part]
-            picture = pictures.panel(chosen, side_px=64)
+            picture = panel(chosen, side_px=64)
             caption = "The same references and the same noise, run by run."
-            items.append(Picture(f"comparison_patches_{i}.png", pictures.png_bytes(picture), caption))
+            items.append(Picture(f"comparison_patches_{i}.png", png_bytes(picture), caption))
         return [Section("Patches", items)]
 
 
@@ -198,4 +190,4 @@ def _claims(lower: str, upper: str, together: dict[str, Evaluation]) -> list[Cla
 
 
 def _oracle(evaluation: Evaluation) -> dict:
-    return evaluation.cells[evaluation.judge.distance_name].get("oracle", {})
+    return evaluation.cells[evaluation.judge.distance_name].get(MAIN_ROW, {})

@@ -7,33 +7,32 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.helpers.toy_evaluation import LADDER, ToyAutoencoder, ToyEDM, ToyModel, ToySource, toy_patches
+from tests.helpers.toy_evaluation import ToyEDM, ToyModel, ToySource, make_rows, toy_evaluator, toy_patches
 from zoomldm.encoder.stats import StatsEncoder
-from zoomldm.evaluation.evaluator import Evaluator, Plan
 from zoomldm.evaluation.report import references
 from zoomldm.evaluation.report.page import Page, Section, Table
-from zoomldm.evaluation.report.tables import distance_table, loss_curves, summary_sentence, write_report
-from zoomldm.evaluation.result import ROWS
-from zoomldm.features.stats import StatsDescriptor
-from zoomldm.features.texture import TextureDescriptor
+from zoomldm.evaluation.report.pictures import loss_curves
+from zoomldm.evaluation.report.report import summary_sentence, write_report
+from zoomldm.evaluation.report.tables import distance_table
 from zoomldm.sampling import pictures
-from zoomldm.sampling.generator import PatchGenerator
+
+ROWS = {row.name: row.title for row in make_rows()}
 
 
 @pytest.fixture(scope="module")
 def evaluated():
-    evaluator = Evaluator(
-        generator=PatchGenerator(ToyModel(0.05), ToyAutoencoder(), edm=ToyEDM(), steps=2),
+    evaluator = toy_evaluator(
+        edm=ToyEDM(),
         source=ToySource(num_train=200, num_test=50),
-        descriptors=[TextureDescriptor(), StatsDescriptor()],
-        ladder=LADDER,
-        plan=Plan(num_per_magnification=100, num_examples=4),
-        identity={"model": "m", "data": "d"},
+        num_per_magnification=100,
+        num_examples=4,
         untrained=ToyModel(9),
         encoder=StatsEncoder(),
     )
     data = {"name": "toy <data>", "counts": {"train": {"20x": 200}}}
-    return evaluator.run(run_name="toy", step=7, data=data, hardware="2 cores", date="2026-01-01"), evaluator.examples
+    return evaluator.run(
+        run_name="toy", step=7, data=data, hardware="2 cores", date="2026-01-01"
+    ), evaluator.bench.examples
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +66,7 @@ def test_both_forms_hold_every_row_the_paper_and_the_claims(evaluated, report):
 
 def test_markdown_pictures_lie_beside_it(report):
     names = re.findall(r"\]\((\S+\.png)\)", (report / "report.md").read_text())
-    assert set(names) == {"reference_synthetic.png", "distances.png", "novel.png", "curves_loss.png"}
+    assert set(names) == {"reference_synthetic.png", "distances.png", "novel_generated.png", "curves_loss.png"}
     for name in names:
         Image.open(report / name).verify()
 

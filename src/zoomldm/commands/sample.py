@@ -1,0 +1,135 @@
+"""sample.py: synthetic patches of a run of ours or of a published model. Nothing here imports torch before ``run``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zoomldm.commands.job import allowed
+from zoomldm.commands.requests import (
+    check_magnifications,
+    check_sampling,
+    data_root,
+    how_to_sample,
+)
+from zoomldm.data.manifest import Manifest
+from zoomldm.errors import ConfigError, near_match
+from zoomldm.ladder import Ladder, Rung
+from zoomldm.runs.belonging import find_edm
+from zoomldm.runs.run import find_run
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from zoomldm.sampling.conditions import Conditions
+    from zoomldm.sampling.generator import PatchGenerator
+
+CONDITIONS = ("oracle", "generated")
+SPLITS = ("train", "test")
+
+
+def check(cfg: DictConfig) -> None:
+    """Refuse what cannot be sampled.
+
+    Raises:
+        UserError: no such run, conditions or magnification; senseless numbers.
+    """
+    for key, known in (("conditions", CONDITIONS), ("split", SPLITS)):
+        if cfg[key] not in known:
+            raise ConfigError(f"{key}={cfg[key]}:{near_match(str(cfg[key]), known)} expected {' or '.join(known)}")
+    check_sampling(cfg, {"n": 1, "batch_size": 1})
+    if cfg.weights:
+        ladder = _check_published(cfg)
+    else:
+        run = find_run(cfg.paths.runs, "zoomldm", cfg.run)
+        if cfg.conditions == "generated":
+            find_edm(cfg.paths.runs, run.name, cfg.edm)
+        ladder = Manifest.load(data_root(cfg) or run.config["data"]["root"]).ladder
+    check_magnifications(ladder, [] if cfg.magnification is None else [cfg.magnification])
+
+
+def _check_published(cfg: DictConfig) -> Ladder:
+    if cfg.run or cfg.edm:
+        raise ConfigError("weights= samples from a published file, run= and edm= from runs of yours: give one of them")
+    if cfg.conditions == "generated" and not cfg.edm_weights:
+        raise ConfigError("conditions=generated with weights= needs edm_weights=, the file of the condition model")
+    if cfg.conditions == "oracle" and not data_root(cfg):
+        raise ConfigError(
+            "conditions=oracle with weights= needs data=, a data set prepared with encoder=uni; or choose "
+            "conditions=generated and give edm_weights="
+        )
+    for key in ("weights", "edm_weights"):
+        if cfg[key] and not Path(cfg[key]).expanduser().exists():
+            raise ConfigError(f"{key}={cfg[key]}: no such file; docs/weights.md says where it is published")
+    return Manifest.load(data_root(cfg)).ladder if cfg.conditions == "oracle" else Ladder()
+
+
+def run(cfg: DictConfig) -> list[Path]:
+    """Write synthetic patches as PNGs and contact sheets; return the paths of the sheets."""
+    from zoomldm.sampling.conditions import GeneratedConditions, RealConditions
+
+    generator, manifest, name = _published(cfg) if cfg.weights else _of_run(cfg)
+    wants_edm = cfg.conditions == "generated"
+    conditions = GeneratedConditions() if wants_edm else RealConditions(manifest, split=cfg.split, seed=cfg.seed)
+    return _write(cfg, generator, conditions, manifest.ladder if manifest else Ladder(), name)
+
+
+def _of_run(cfg: DictConfig) -> tuple[PatchGenerator, Manifest, str]:
+    from zoomldm.stages.trained import load_trained
+
+    trained = load_trained(
+        cfg.paths.runs,
+        cfg.run,
+        data_root=data_root(cfg),
+        edm=cfg.edm,
+        wants_edm=cfg.conditions == "generated",
+        allow=allowed(cfg),
+    )
+    print(f"sampling from run {trained.run.name}, checkpoint of step {trained.model.step}")
+    return trained.generator(how_to_sample(cfg)), trained.manifest, trained.run.name
+
+
+def _published(cfg: DictConfig) -> tuple[PatchGenerator, Manifest | None, str]:
+    """Load an official ZoomLDM. Its condition model knows no dropped magnification, so there is no guidance for it.
+
+    Raises:
+        WeightsError: the files are not an official ZoomLDM's. DataError: the data set's grids were not made with UNI.
+    """
+    from zoomldm.diffusion.solvers.ddim import DDIM
+    from zoomldm.sampling.generator import PatchGenerator, Sampling
+    from zoomldm.stages.published import load_published
+
+    wants_edm = cfg.conditions == "generated"
+    published = load_published(cfg.weights, edm_path=cfg.edm_weights if wants_edm else None)
+    for report in published.reports:
+        print(report)
+    manifest = None
+    if not wants_edm:
+        manifest = Manifest.load(data_root(cfg))
+        manifest.check_encoder(published.encoder)
+    how = how_to_sample(cfg)
+    generator = PatchGenerator(
+        published.model,
+        published.autoencoder,
+        edm=published.edm,
+        sampling=how.over(Sampling(solver=DDIM(), steps=50, guidance_scale=1.75)),
+        edm_sampling=Sampling(solver=DDIM(spacing="even", last_alpha_bar=1.0), steps=200, guidance_scale=1.0),
+        seed=how.seed,
+        device=how.device,
+        precision=how.precision,
+    )
+    return generator, manifest, f"published-{Path(cfg.weights).stem}"
+
+
+def _write(cfg: DictConfig, generator: PatchGenerator, conditions: Conditions, ladder: Ladder, name: str) -> list[Path]:
+    from zoomldm.sampling.writer import write_samples
+
+    def folder_of(rung: Rung) -> Path:
+        if cfg.folder:
+            return Path(cfg.folder) / rung.label
+        return Path(cfg.paths.runs) / name / "samples" / f"{cfg.conditions}-{rung.label}-seed{cfg.seed}"
+
+    rungs = ladder.rungs if cfg.magnification is None else [ladder.rung_of(cfg.magnification)]
+    return write_samples(
+        generator, conditions, rungs, num=cfg.n, batch_size=cfg.batch_size, name=name, folder_of=folder_of
+    )

@@ -1,0 +1,84 @@
+"""The one interface of metrics of sets of patches."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+
+from zoomldm.evaluation.errors import Measure
+from zoomldm.evaluation.result import MetricInfo, RowInfo
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What a metric may look at: one row at one magnification, in the vectors of one descriptor.
+
+    Attributes:
+        row: what the vectors are of.
+        vectors: (n, d), in the order of the conditioning half.
+        reference: (m, d), the reference half of the real training patches.
+        pairs: (n, d), the vectors of each patch's own real patch; None where there are no pairs.
+        embeddings, paired_embeddings: (n, e), the conditioning encoder's embeddings of each patch and of its own real
+            patch; None where they were not made.
+    """
+
+    row: RowInfo
+    vectors: np.ndarray
+    reference: np.ndarray
+    pairs: np.ndarray | None
+    embeddings: np.ndarray | None
+    paired_embeddings: np.ndarray | None
+    _training: Callable[[], np.ndarray]
+    _held_out: Callable[[], np.ndarray | None]
+
+    @cached_property
+    def training(self) -> np.ndarray:
+        """All real training patches that were described, (n + m, d)."""
+        return self._training()
+
+    @cached_property
+    def held_out(self) -> np.ndarray | None:
+        """Real patches that no model saw, None where there are too few."""
+        return self._held_out()
+
+
+class Metric(ABC):
+    """Measure something of a row.
+
+    Attributes:
+        title, caption, template, section: as in ``result.MetricInfo``.
+        of_judge: measured in the judging descriptor alone.
+        needs_embeddings: asks for the conditioning encoder's embeddings.
+    """
+
+    title: ClassVar[str]
+    caption: ClassVar[str] = ""
+    template: ClassVar[str] = ""
+    section: ClassVar[str] = "further"
+    of_judge: ClassVar[bool] = False
+    needs_embeddings: ClassVar[bool] = False
+
+    def __init__(self, *, name: str) -> None:
+        self.name = name
+
+    @abstractmethod
+    def measure(self, compared: Compared) -> Measure | dict[str, Measure] | None:
+        """Return a figure, several by name, or None where this row has none."""
+
+    def named(self, compared: Compared) -> dict[str, Measure]:
+        """Return the figures by the names under which a result keeps them: ``kid``, ``precision_recall.recall``."""
+        found = self.measure(compared)
+        if found is None:
+            return {}
+        if isinstance(found, Measure):
+            return {self.name: found}
+        return {f"{self.name}.{part}": measure for part, measure in found.items()}
+
+    def info(self) -> MetricInfo:
+        """Return what the report says of this metric."""
+        return MetricInfo(
+            name=self.name, title=self.title, caption=self.caption, template=self.template, section=self.section
+        )

@@ -1,0 +1,1 @@
+"""The rows of an evaluation: one class a file, one YAML each in ``conf/rows/``."""

@@ -1,0 +1,32 @@
+"""Novel patches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from itertools import repeat
+from typing import Any
+
+from zoomldm.evaluation.bench import Bench, RungData
+from zoomldm.evaluation.claims import Expectation
+from zoomldm.evaluation.rows.synthetic import Maker, SyntheticRow
+
+
+class Generated(SyntheticRow):
+    """Synthetic patches from conditions that the embedding diffusion model drew; they have no reference."""
+
+    title = "generated conditions"
+    meaning = "synthetic, from conditions that the embedding diffusion model drew: novel patches"
+    colour = "#6b4fa0"
+    is_paired = False
+    needs_edm = True
+    expectations = (Expectation("generated", "untrained", "generated conditions lie below the untrained model"),)
+
+    def why_not(self, bench: Bench) -> str | None:
+        return None if bench.generator.edm is not None else "no embedding diffusion model was given"
+
+    def depends_on(self, bench: Bench) -> dict[str, Any]:
+        return {**super().depends_on(bench), "edm": bench.identity.get("edm"), **bench.generator.edm_facts()}
+
+    def makers(self, data: RungData) -> Iterator[Maker]:
+        return repeat(partial(self.generator(data).from_edm, data.rung.index))

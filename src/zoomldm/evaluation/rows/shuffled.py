@@ -1,0 +1,63 @@
+"""The control: does a patch follow its condition?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from zoomldm.evaluation.bench import Bench, Described, RungData
+from zoomldm.evaluation.claims import Expectation
+from zoomldm.evaluation.rows.synthetic import SyntheticRow
+
+
+class Shuffled(SyntheticRow):
+    """Synthetic patches, each from the condition of another patient's patch but with the noise of its own place."""
+
+    title = "shuffled conditions"
+    meaning = "synthetic, each from the condition of another patient's patch: the control"
+    colour = "#dba3bd"
+    is_control = True
+    shows_examples = False
+    expectations = (
+        Expectation(
+            "oracle",
+            "shuffled",
+            "right conditions lie below shuffled ones, each patch against its own reference",
+            paired=True,
+        ),
+    )
+
+    def why_not(self, bench: Bench) -> str | None:
+        if bench.generator.uses_grid:
+            return None
+        return "the model's condition is the magnification alone, so there is nothing to shuffle"
+
+    def places(self, data: RungData) -> np.ndarray:
+        return shuffle_among(data.half.patients, np.random.default_rng([data.bench.plan.seed, data.rung.index]))
+
+    def described(self, data: RungData) -> Described:
+        """Describe the patches, which come condition by condition, and put each in its place."""
+        patients, places = np.asarray(data.half.patients), self.places(data)
+        if num_same := int((patients == patients[places]).sum()):
+            data.bench.notes.append(
+                f"{data.rung.label}: {num_same} of {len(patients)} shuffled conditions come from another patch of the "
+                "same patient, since one patient has most of the patches"
+            )
+        return super().described(data).in_order(np.argsort(places))
+
+
+def shuffle_among(patients: Sequence[str], rng: np.random.Generator) -> np.ndarray:
+    """Permute so that each condition goes to a patch of another patient, as far as there are others.
+
+    Conditions are put in a random order within each patient, patient after patient, and turned by the size of the
+    largest patient. Returns the place that condition j goes to, int64 (n,).
+    """
+    names = np.asarray(patients)
+    shuffled = rng.permutation(len(names))
+    order = shuffled[np.argsort(names[shuffled], kind="stable")]
+    turn = int(np.unique(names, return_counts=True)[1].max()) if len(names) else 0
+    turn = turn if turn < len(names) else 1
+    belongs_to = np.empty(len(names), np.int64)
+    belongs_to[order] = np.roll(order, turn)
+    return belongs_to

@@ -1,0 +1,36 @@
+"""Which embedding diffusion model belongs to a ZoomLDM run. Nothing here imports torch."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from zoomldm.errors import UserError
+from zoomldm.runs.run import Run, find_run, find_runs
+
+
+def find_edm(runs: str | Path, zoomldm_run: str, name: str | None) -> Run:
+    """Return the named embedding diffusion model's run, or the newest that learnt the tokens of a ZoomLDM run.
+
+    Raises:
+        UserError: there is none; the named one learnt another run's tokens.
+    """
+    if name is not None:
+        run = find_run(runs, "edm", name)
+        if (learnt := run.config["zoomldm"]["run"]) != zoomldm_run:
+            raise UserError(f"edm={name}: learnt the tokens of run {learnt}, not of {zoomldm_run}; name another")
+        return run
+    belonging = list(_edms_of(runs, zoomldm_run))
+    if not belonging:
+        raise UserError(
+            f"no embedding diffusion model learnt the tokens of run {zoomldm_run}; train one: `python src/train.py "
+            f"model=edm zoomldm.run={zoomldm_run}` (demo: model=edm_tiny), or choose conditions=oracle"
+        )
+    return belonging[-1]
+
+
+def _edms_of(runs: str | Path, zoomldm_run: str) -> Iterator[Run]:
+    for run in find_runs(runs, "edm"):
+        try:
+            if run.config["zoomldm"]["run"] == zoomldm_run:
+                yield run
+        except (OSError, KeyError, TypeError):
+            continue

@@ -1,0 +1,174 @@
+"""The evaluation of a ZoomLDM run: its models and data against real patches, kept in its folder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from zoomldm.config import Option
+from zoomldm.data.manifest import Manifest
+from zoomldm.encoder.base import Encoder
+from zoomldm.encoder.build import build_encoder
+from zoomldm.errors import UserError
+from zoomldm.evaluation.bench import Bench, Plan
+from zoomldm.evaluation.evaluator import Evaluator
+from zoomldm.evaluation.metrics.base import Metric
+from zoomldm.evaluation.record import computed_or_read
+from zoomldm.evaluation.report.tables import text_claims, text_table
+from zoomldm.evaluation.result import Evaluation
+from zoomldm.evaluation.rows.base import Row
+from zoomldm.evaluation.stored import FOLDER
+from zoomldm.features.base import Descriptor
+from zoomldm.features.build import build_descriptor
+from zoomldm.runs.run import Run
+from zoomldm.sampling.conditions import ShardPatches
+from zoomldm.sampling.device import device_name
+from zoomldm.stages.trained import HowToSample, TrainedModels, load_trained
+
+LABELLED = ("model", "cond", "training", "curriculum", "data")
+"""Groups whose options name a run in a comparison."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What to evaluate; None: as the run's configuration says.
+
+    Attributes:
+        run, edm, data_root, allow: as in ``stages.trained.load_trained``.
+        rows, metrics: by their options.
+        features: section of the descriptors: the first one judges.
+        encoder: section of the encoder that conditions the model, for conditioning fidelity.
+        fresh: compute again, also what is there.
+    """
+
+    run: str | None
+    edm: str | None = None
+    data_root: str | None = None
+    rows: Sequence[Option]
+    metrics: Sequence[Option]
+    features: Mapping[str, Any] | None = None
+    encoder: Mapping[str, Any] | None = None
+    num_per_magnification: int | None = None
+    magnifications: Sequence[float] | None = None
+    how: HowToSample
+    batch_size: int = 64
+    fresh: bool = False
+    allow: tuple[str, ...] = ()
+
+
+def evaluated(
+    runs: str | Path, request: Request, *, chosen: str, keep: Callable[[Run, Path], None] | None = None
+) -> Evaluation:
+    """Evaluate a run into its folder and print what was found.
+
+    Args:
+        chosen: how the run was chosen, for the first line.
+        keep: called with the run and the folder of a new report.
+    """
+    rows = [option.make(Row) for option in request.rows]
+    trained = load_trained(
+        runs,
+        request.run,
+        data_root=request.data_root,
+        edm=request.edm,
+        wants_edm=any(row.needs_edm for row in rows),
+        allow=request.allow,
+    )
+    run, manifest = trained.run, trained.manifest
+    print(f"evaluating run {run.name} ({chosen}), checkpoint of step {trained.model.step}, data {manifest.root}")
+    notes = _data_notes(manifest)
+    evaluation, known = computed_or_read(
+        _evaluator(trained, request, rows, notes),
+        run.folder,
+        run_name=run.name,
+        step=trained.model.step,
+        log=lambda metrics: run.log(trained.model.step, metrics),
+        keep=None if keep is None else lambda folder: keep(run, folder),
+        fresh=request.fresh,
+        labels={group: str(trained.config[group]["name"]) for group in LABELLED if group in trained.config},
+        data=_data_facts(manifest),
+        hardware=device_name(request.how.device),
+        date=time.strftime("%Y-%m-%d"),
+        notes=notes,
+    )
+    if known:
+        print("this checkpoint was evaluated with these settings before; fresh=true computes it again")
+    print(f"\n{text_table(evaluation)}\n\n{text_claims(evaluation)}\n")
+    print(f"report: {run.folder / 'report' / 'index.html'}")
+    return evaluation
+
+
+def _evaluator(trained: TrainedModels, request: Request, rows: Sequence[Row], notes: list[str]) -> Evaluator:
+    config, manifest, device = trained.config, trained.manifest, request.how.device
+    metrics = [option.make(Metric) for option in request.metrics]
+    encoder = _encoder(request.encoder or config["encoder"], manifest, device, notes)
+    magnifications = request.magnifications
+    if magnifications is None and config["training"]["name"] == "single":
+        magnifications = [config["training"]["magnification"]]
+    bench = Bench(
+        generator=trained.generator(request.how),
+        source=ShardPatches(manifest),
+        descriptors=_descriptors(request.features or config["features"], encoder, device),
+        plan=Plan(
+            num_per_magnification=request.num_per_magnification or config["evaluation"]["num_per_magnification"],
+            magnifications=magnifications,
+            seed=request.how.seed,
+            batch_size=request.batch_size,
+        ),
+        identity=trained.identity,
+        make_untrained=trained.maker_of_untrained(request.how.seed),
+        conditioned_on=manifest.encoder.name,
+        encoder=encoder,
+        folder=trained.run.folder / FOLDER / "patches",
+    )
+    return Evaluator(bench, manifest.ladder, rows=rows, metrics=metrics)
+
+
+def _encoder(section: Mapping[str, Any], manifest: Manifest, device: str, notes: list[str]) -> Encoder | None:
+    """Build the encoder that conditions the model; where its weights are not at hand, say so and go on without."""
+    try:
+        manifest.check_encoder(section["name"])
+        return build_encoder(section, statistics=manifest.encoder.statistics).to(device)
+    except UserError as error:
+        notes.append(f"conditioning fidelity was not measured: {str(error).rstrip('.')}")
+        return None
+
+
+def _descriptors(features: Mapping[str, Any], encoder: Encoder | None, device: str) -> list[Descriptor]:
+    first = build_descriptor(
+        features["name"],
+        batch_size=features.get("batch_size", 50),
+        encoder=encoder,
+        device=device,
+        weights=features.get("weights"),
+    )
+    return [first, *(build_descriptor(name, encoder=encoder, device=device) for name in features.get("also") or [])]
+
+
+def _data_facts(manifest: Manifest) -> dict[str, Any]:
+    return {
+        "name": manifest.name,
+        "counts": manifest.counts,
+        "held out": manifest.held_out,
+        "patients": " + ".join(f"{len(names)} {split}" for split, names in manifest.patients.items()),
+        "manifest": manifest.sha256[:12],
+    }
+
+
+def _data_notes(manifest: Manifest) -> list[str]:
+    notes = [f"{label}: dropped in preparation: {reason}" for label, reason in manifest.dropped.items()]
+    stride = manifest.config.get("stride", 1)
+    overlapping = min(stride.values()) if isinstance(stride, dict) else stride
+    if overlapping < 1:
+        notes.append(
+            f"regions overlap (data.stride down to {overlapping:g} of their side): both halves of the real patches "
+            "show much of the same tissue there, and the row of held-out patients is the fairer floor"
+        )
+    if manifest.held_out == "area":
+        notes.append("held out: a separate area of the same slide, since there is a single patient")
+    if manifest.image_format == "jpeg":
+        notes.append("real patches are JPEG of quality 95, which a distance sees; prepare with data.image_format=png")
+    return notes

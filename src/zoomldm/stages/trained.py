@@ -1,0 +1,155 @@
+"""All that sampling from a ZoomLDM run needs: models and data set, found by its own configuration, fitting together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from zoomldm.config import Option
+from zoomldm.data.manifest import Manifest
+from zoomldm.diffusion.solvers.base import Solver
+from zoomldm.errors import UserError
+from zoomldm.model.token_model import TokenModel
+from zoomldm.model.zoomldm import ZoomLDM
+from zoomldm.runs.belonging import find_edm
+from zoomldm.runs.lineage import require_autoencoder, require_zoomldm
+from zoomldm.runs.run import Run, find_run
+from zoomldm.sampling.generator import PatchGenerator, Precision, Sampling
+from zoomldm.stages.base import stage_of
+from zoomldm.stages.loaded import Loaded, LoadedAutoencoder, load_autoencoder, load_edm, load_zoomldm
+from zoomldm.stages.zoomldm import ZoomLDMStage
+
+
+@dataclass(frozen=True, kw_only=True)
+class HowToSample:
+    """What a command was asked for; None: as the runs' configurations say."""
+
+    solver: Option | None = None
+    steps: int | None = None
+    guidance_scale: float | None = None
+    seed: int = 0
+    device: str = "cpu"
+    precision: Precision = "32"
+
+    def over(self, default: Sampling) -> Sampling:
+        """Return what was asked for, and the default where nothing was."""
+        scale = default.guidance_scale if self.guidance_scale is None else self.guidance_scale
+        solver = self.solver.make(Solver) if self.solver else default.solver
+        return Sampling(solver=solver, steps=self.steps or default.steps, guidance_scale=scale)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedModels:
+    """A ZoomLDM run with its autoencoder, its data set and perhaps an embedding diffusion model."""
+
+    run: Run
+    manifest: Manifest
+    model: Loaded[ZoomLDM]
+    autoencoder: LoadedAutoencoder
+    edm: Loaded[TokenModel] | None
+    allow: tuple[str, ...] = ()
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The ZoomLDM run's configuration."""
+        return self.model.config
+
+    @property
+    def identity(self) -> dict[str, str | None]:
+        """The hashes of what synthetic patches depend on."""
+        return {
+            "model": self.model.sha256,
+            "autoencoder": self.autoencoder.sha256,
+            "edm": self.edm and self.edm.sha256,
+            "data": self.manifest.sha256,
+        }
+
+    def generator(self, how: HowToSample) -> PatchGenerator:
+        """Return what turns conditions into patches."""
+        return PatchGenerator(
+            self.model.module,
+            self.autoencoder.module,
+            edm=self.edm and self.edm.module,
+            sampling=how.over(sampling_of(self.config, self.allow)),
+            edm_sampling=self.edm and how.over(sampling_of(self.edm.config, self.allow)),
+            seed=how.seed,
+            device=how.device,
+            precision=how.precision,
+        )
+
+    def maker_of_untrained(self, seed: int) -> Callable[[], ZoomLDM]:
+        """Return what builds the same network before training."""
+
+        def make() -> ZoomLDM:
+            stage = stage_of(self.config, self.allow)
+            if not isinstance(stage, ZoomLDMStage):
+                raise TypeError(f"run {self.run.name}: a ZoomLDM whose configuration makes a {type(stage).__name__}")
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                return stage.untrained(**_sizes(self.manifest), latent_scale=self.model.module.latent_scale).eval()
+
+        return make
+
+
+def load_trained(
+    runs: str | Path,
+    name: str | None,
+    *,
+    data_root: str | Path | None = None,
+    edm: str | None = None,
+    wants_edm: bool,
+    allow: tuple[str, ...] = (),
+) -> TrainedModels:
+    """Load a ZoomLDM run and what it stands on, and refuse what doesn't fit together.
+
+    Args:
+        name: of the run; None for the newest.
+        data_root: of the data set; None for the run's own.
+        edm: run of the embedding diffusion model; None for the newest that belongs to the run, if there is one.
+        allow: packages whose classes a stored configuration may name.
+
+    Raises:
+        UserError: something is missing, or was made with another state of what it stands on.
+    """
+    run = find_run(runs, "zoomldm", name)
+    config = run.config
+    manifest = Manifest.load(data_root or config["data"]["root"])
+    manifest.check_encoder(config["encoder"]["name"])
+    model = load_zoomldm(runs, run.name, **_sizes(manifest), allow=allow)
+    named = config["autoencoder"]
+    autoencoder = load_autoencoder(runs, run=named["run"], weights=named["weights"], allow=allow)
+    require_autoencoder(
+        run.name, model.parents, latent=manifest.columns.get("latent"), autoencoder=autoencoder.as_parent
+    )
+    loaded_edm = _load_edm(runs, model, edm, allow) if wants_edm else None
+    return TrainedModels(run=run, manifest=manifest, model=model, autoencoder=autoencoder, edm=loaded_edm, allow=allow)
+
+
+def sampling_of(config: dict[str, Any], allow: tuple[str, ...]) -> Sampling:
+    """Return how a run of this configuration is sampled."""
+    sampling, solver = config["sampling"], Option("solver", config["solver"], allow).make(Solver)
+    return Sampling(solver=solver, steps=sampling["steps"], guidance_scale=sampling["guidance_scale"])
+
+
+def _load_edm(
+    runs: str | Path, model: Loaded[ZoomLDM], name: str | None, allow: tuple[str, ...]
+) -> Loaded[TokenModel] | None:
+    """Load the named embedding diffusion model, or the newest that belongs to a ZoomLDM; None where there is none."""
+    try:
+        run = find_edm(runs, model.run_name, name)
+    except UserError as error:
+        if name is not None:
+            raise
+        print(f"without an embedding diffusion model: {error}")
+        return None
+    edm = load_edm(runs, run.name, allow=allow)
+    require_zoomldm(run.name, edm.parents, learnt=edm.config["zoomldm"]["run"], zoomldm=model.as_parent)
+    return edm
+
+
+def _sizes(manifest: Manifest) -> dict[str, int]:
+    return {"num_rungs": len(manifest.ladder), "grid_dim": manifest.encoder.dim}
