@@ -10,9 +10,7 @@ import dataclasses
 import json
 import multiprocessing
 import os
-import signal
 import sys
-import threading
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
@@ -27,6 +25,7 @@ if __package__ in (None, ""):  # run as a script: the repository's root is not o
 from data_prep.demo.blueprint import draw_blueprint
 from data_prep.demo.patient import MPP, draw_patient
 from data_prep.demo.stain import Renderer
+from data_prep.execution.parent import follow_parent
 from zoomldm.cli import user_errors
 from zoomldm.errors import UserError, near_match
 from zoomldm.files import open_atomically, progress, write_json
@@ -147,24 +146,13 @@ def _remove_stale(folder: Path, drawing: dict, keep: set[str]) -> None:
 
 def _make_in_parallel(tasks: Sequence[tuple], workers: int) -> None:
     spawn = multiprocessing.get_context("spawn")  # the caller may run threads, which a fork would break
-    pool = ProcessPoolExecutor(workers, mp_context=spawn, initializer=_follow_parent)
+    pool = ProcessPoolExecutor(workers, mp_context=spawn, initializer=follow_parent)
     try:
         futures = [pool.submit(_make_slide, *task) for task in tasks]
         for future in progress(as_completed(futures), total=len(futures), label="demo slides", unit="slide"):
             future.result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _follow_parent() -> None:
-    """Leave Ctrl-C to the parent, which lets the slides in hand be finished; end at once when the parent is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def watch() -> None:
-        multiprocessing.parent_process().join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def main(argv: Sequence[str]) -> None:

@@ -84,7 +84,9 @@ def prepare_slide(job: SlideJob) -> SlideState:
 
 def reason_of(spec: SlideSpec, error: Exception) -> str:
     """Return why a slide failed, with its file: a ``DataError`` names it, what a reader raises does not."""
-    return str(error) if isinstance(error, DataError) else f"{spec.path}: {error}; check the file or copy it again"
+    if isinstance(error, DataError):
+        return str(error)
+    return f"{spec.path}: {error or type(error).__name__}; check the file or copy it again"
 
 
 def failed(spec: SlideSpec, reason: str) -> FailedSlide:
@@ -94,16 +96,12 @@ def failed(spec: SlideSpec, reason: str) -> FailedSlide:
 def _attempt(job: SlideJob, encoder: Encoder, aside: SlideStore) -> SlideState:
     try:
         return _prepare(job, encoder, aside)
-    except (DataError, UnreadableError) as error:
-        reason = reason_of(job.spec, error)
-    except OSError as error:
-        raise_if_disk_fault(error, aside.folder)
-        reason = f"{job.spec.path}: {error}"
-    except MemoryError as error:  # a damaged header may promise any size
-        reason = f"{job.spec.path}: {error or 'needs more memory than there is'}"
-    aside.clear()
-    aside.error_path.write_text(traceback.format_exc())
-    return failed(job.spec, reason)
+    except (DataError, UnreadableError, OSError, MemoryError) as error:  # a damaged header may promise any size
+        if isinstance(error, OSError):
+            raise_if_disk_fault(error, aside.folder)
+        aside.clear()
+        aside.error_path.write_text(traceback.format_exc())
+        return failed(job.spec, reason_of(job.spec, error))
 
 
 def _prepare(job: SlideJob, encoder: Encoder, aside: SlideStore) -> DoneSlide:

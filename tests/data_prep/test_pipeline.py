@@ -35,6 +35,63 @@ def test_a_second_run_does_nothing_and_keeps_the_latents(slides, tmp_path, capsy
     assert again.columns["latent"] == {"std": 1.0}
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"test_fraction": 0.6},
+        {"split_mode": "paper"},
+        {"shard_samples": 150},
+        {"min_samples": {"train": 15, "test": 2}},
+        {"name": "other"},
+    ],
+)
+def test_what_decides_packing_alone_packs_again_and_reads_no_slide(slides, tmp_path, monkeypatch, change):
+    wanted = prepare_folder(slides, tmp_path / "fresh", **change)
+    prepare_folder(slides, tmp_path / "data")
+    monkeypatch.setattr("data_prep.pipeline.prepare_slide", lambda job: pytest.fail("a slide was read again"))
+    manifest = prepare_folder(slides, tmp_path / "data", **change)
+    assert replace(manifest, root=None).to_dict() == replace(wanted, root=None).to_dict()
+    assert hashes(tmp_path / "data") == hashes(tmp_path / "fresh")
+    assert verify(manifest) == []
+
+
+def test_a_split_by_patients_may_follow_one_that_held_out_nothing(slides, tmp_path):
+    prepare_folder(slides, tmp_path / "data", split_mode="paper")
+    manifest = prepare_folder(slides, tmp_path / "data")
+    assert len(manifest.patients["test"]) == 1
+    assert verify(manifest) == []
+
+
+def test_each_slide_is_in_one_part(slides, tiny_slide, tmp_path, monkeypatch):
+    for number, name in enumerate(("d", "e")):
+        tiny_slide(name, seed=10 + number, width=400, height=360)
+    done, original = [], work.prepare_slide
+    monkeypatch.setattr("data_prep.pipeline.prepare_slide", lambda job: done.append(job.spec.name) or original(job))
+    sizes = []
+    for number in (3, 1, 2):
+        before = len(done)
+        assert prepare_folder(slides, tmp_path / "data", part=(number, 3)) is None
+        sizes.append(len(done) - before)
+    assert sorted(done) == ["a", "b", "c", "d", "e"]
+    assert sorted(sizes) == [1, 2, 2]
+    assert prepare_folder(slides, tmp_path / "data") is not None
+    assert len(done) == 5
+
+
+def test_a_corrected_scale_is_read_again_and_reaches_the_shards(tiny_slide, slides, tmp_path):
+    tiny_slide("u", mpp=None, seed=5, width=800, height=720)
+    scales = {}
+    for mpp in (0.5, 0.25):
+        specs, _ = find_slides(str(slides), SUFFIXES)
+        specs = [replace(spec, mpp=mpp) if spec.name == "u" else spec for spec in specs]
+        manifest = prepare_folder(slides, tmp_path / "data", specs=specs)
+        assert verify(manifest) == []
+        scales[mpp] = {
+            meta.region_px0 for s, meta, _ in samples_of(manifest) if meta.slide == "u" and s.magnification == 20
+        }
+    assert scales == {0.5: {16}, 0.25: {32}}
+
+
 def test_an_added_slide_is_the_only_one_that_is_done(slides, tiny_slide, tmp_path, monkeypatch):
     prepare_folder(slides, tmp_path / "data")
     tiny_slide("d", seed=9)

@@ -103,3 +103,21 @@ def test_other_settings_and_lost_slides_are_refused(slides, tmp_path):
     (slides / "b.tif").write_bytes(b"other")
     with pytest.raises(DataError, match="gone or have changed: b"):
         add(slides, root)
+
+
+def test_rows_that_another_encoder_left_behind_are_not_taken(slides, tmp_path, monkeypatch):
+    """One killed before the rows were exchanged, then another encoder: the grids are the second's."""
+    root = tmp_path / "data"
+    prepare_folder(slides, root)
+    stats = tiny_preparation(slides, root)
+    for name in ("a", "b"):
+        store = stats.store(name)
+        store.save_new_rows(np.zeros((len(store.rows()), 5), np.float32), Other())
+    manifest = add(slides, root)
+    assert (manifest.encoder.name, manifest.encoder.dim) == ("mean", 3)
+    prepare_folder(slides, tmp_path / "two", encoder="mean")
+    assert hashes(root) == hashes(tmp_path / "two")
+
+
+class Other(MeanColour):
+    name, dim, weights_sha256 = "other", 5, "beef"

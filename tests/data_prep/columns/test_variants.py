@@ -40,6 +40,25 @@ def test_variants_are_made_once_for_the_magnifications_asked_for(tmp_path):
     assert having == {5.0, 10.0}
 
 
+def test_a_killed_run_goes_on_where_it_stopped(tmp_path):
+    make_toy_data(tmp_path)
+    calls = []
+
+    def breaks(images):
+        calls.append(len(images))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return encode(images)
+
+    with pytest.raises(KeyboardInterrupt):
+        add_variants(Manifest.load(tmp_path), breaks, [20.0])
+    assert "variants" not in Manifest.load(tmp_path).columns
+    calls.clear()
+    add_variants(Manifest.load(tmp_path), lambda images: calls.append(len(images)) or encode(images), [20.0])
+    assert sum(calls) == (40 - 2 * 16) * 7
+    SampleSource(tmp_path, split="train", columns=("latent",), augmented=[20.0])
+
+
 def test_variants_of_other_latents_are_made_again(tmp_path):
     make_toy_data(tmp_path)
     manifest = add_variants(Manifest.load(tmp_path), encode, [5.0])

@@ -119,3 +119,18 @@ def test_a_full_data_set_of_jpeg_keeps_lossless_references(slides, tmp_path):
     exact = {m.key: c["image"]["png"] for s, m, c in samples_of(lossless) if s.magnification == 10}
     for position in range(len(reference)):
         assert np.array_equal(decode_image(reference[position]["png"]), decode_image(exact[reference.key(position)]))
+
+
+def test_a_samples_meta_says_the_slides_own_scale(tiny_slide, tmp_path):
+    """Scanned at 0.26 mpp, a box of 2 makes base pixels of 0.52: four per cent more than the ladder's 0.5."""
+    for number, name in enumerate(("a", "b")):
+        tiny_slide(name, seed=number, mpp=0.26, width=700, height=640)
+    manifest = prepare_folder(tmp_path / "slides", tmp_path / "data")
+    seen = set()
+    for shard, meta, _ in samples_of(manifest):
+        side = round(20 / shard.magnification)
+        assert meta.mpp_nominal == pytest.approx(0.5 * side)
+        assert meta.mpp_true == pytest.approx(0.52 * side)
+        assert meta.region_px0 == 2 * 16 * side
+        seen.add(side)
+    assert seen == {1, 2, 4, 8}

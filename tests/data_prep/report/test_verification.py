@@ -4,7 +4,9 @@ import pytest
 
 from data_prep.report.verification import verify
 from tests.helpers.toy_data import make_toy_data
-from zoomldm.data.shards import column_path, index_path, write_column
+from zoomldm.data.schema import SampleMeta
+from zoomldm.data.shards import ColumnReader, column_path, index_path, write_column
+from zoomldm.files import sha256_of
 
 
 @pytest.fixture
@@ -50,6 +52,17 @@ def other_counts(manifest):
 
 
 def patient_in_both(manifest):
+    """A training sample's meta names a patient of the test split; sizes and checksums are those of the manifest."""
+    tar = tar_of(manifest, "meta")
+    reader = ColumnReader(tar, ("json",))
+    metas = [SampleMeta.decode(reader[number]["json"]) for number in range(len(reader))]
+    reader.close()
+    metas[3] = dataclasses.replace(metas[3], patient=manifest.patients["test"][0])
+    write_column(tar, [(meta.key, {"json": meta.encode()}) for meta in metas])
+    manifest.shards[0].columns["meta"] = {"bytes": tar.stat().st_size, "sha256": sha256_of(tar)}
+
+
+def listed_in_both(manifest):
     manifest.patients["test"].append(manifest.patients["train"][0])
 
 
@@ -67,7 +80,8 @@ def other_split(manifest):
         (extra, "99999.image.tar: not in the manifest"),
         (bad_index, "meta.index.npy"),
         (other_counts, "its shards add up to"),
-        (patient_in_both, "is in train and in test"),
+        (patient_in_both, "says patient p0test, who is not in train"),
+        (listed_in_both, "is in train and in test"),
         (other_split, "says"),
     ],
 )

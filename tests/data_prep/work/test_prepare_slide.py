@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import struct
 
 import numpy as np
 import openslide
@@ -132,3 +133,27 @@ def test_a_damaged_native_tile_is_skipped_counted_and_listed(tiny_slide, tmp_pat
                 and meta.x_px0 + meta.region_px0 > 384
                 and meta.y_px0 + meta.region_px0 > 384
             )
+
+
+def test_what_a_library_makes_of_a_damaged_file_is_the_slides_fault_alone(slides, tmp_path, monkeypatch):
+    original = work.Slide
+
+    def damaged(spec, *arguments):
+        if spec.name == "b":
+            raise struct.error("unpack requires a buffer of 4 bytes")
+        return original(spec, *arguments)
+
+    monkeypatch.setattr(work, "Slide", damaged)
+    manifest = prepare_folder(slides, tmp_path / "data")
+    reasons = [line["reason"] for line in manifest.slides if line["status"] == "failed"]
+    assert reasons == [
+        f"{slides / 'b.tif'}: cannot be opened (error: unpack requires a buffer of 4 bytes); "
+        "check the file or copy it again"
+    ]
+
+
+def test_a_mistake_of_ours_ends_the_run_and_fails_no_slide(slides, tmp_path, monkeypatch):
+    monkeypatch.setattr(work, "find_regions", lambda *arguments, **options: len(None))
+    with pytest.raises(TypeError):
+        prepare_folder(slides, tmp_path / "data")
+    assert not list((tmp_path / "data" / "slides").glob("*/state.json"))
