@@ -1,6 +1,7 @@
 """Slides of a few thousand pixels for tests: stained noise on glass, written as OpenSlide reads it."""
 
 import struct
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,16 @@ from data_prep.settings import SlideSettings
 from data_prep.slides.readers.base import suffixes_of
 from data_prep.slides.slide import Slide
 from data_prep.slides.table import SlideSpec
-from data_prep.tissue.mask import TissueSettings
+from data_prep.tissue.mask import TissueSettings, segmenter_of
+from data_prep.tissue.segmenter import Segmenter
 from zoomldm.cli import compose_jobs
 from zoomldm.config import Option, options_of
 from zoomldm.ladder import Ladder
 
 ROOT = Path(__file__).resolve().parents[2]
 GLASS = (244, 242, 243)
+SMALL_TISSUE = {"min_object_um2": 100.0, "max_hole_um2": 100.0, "smooth_um": 4.0}
+"""Values of conf/tissue for slides of some hundred pixels."""
 
 
 def readers(*names: str) -> tuple[Option, ...]:
@@ -139,6 +143,12 @@ def tissue_settings(
     section = compose_jobs("prepare", [f"tissue={name}", *(f"tissue.{k}={v}" for k, v in values.items())])[0].tissue
     segmenter = Option("tissue", OmegaConf.to_container(section))
     return TissueSettings(segmenter=segmenter, cells_per_tile=cells_per_tile, min_tile=0.1, regions=regions)
+
+
+@cache
+def segmenter(name: str = "default", **values: float) -> Segmenter:
+    """Return a segmenter of conf/tissue, some of its values changed."""
+    return segmenter_of(tissue_settings(name, **values).segmenter)
 
 
 def tiny_settings(
