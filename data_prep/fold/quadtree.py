@@ -17,7 +17,7 @@ from einops import rearrange
 
 from data_prep.fold.pieces import Block, Pieces, Region, blocks_of
 from data_prep.fold.regions import RungRegions
-from data_prep.fold.resample import box_sums, halve_sums, round_sums
+from data_prep.fold.sums import box_sums, halve_sums, round_sums
 from data_prep.slides.readers.base import UnreadableError
 from zoomldm.ladder import Ladder
 

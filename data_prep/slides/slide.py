@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import ImageCms
 
-from data_prep.fold.resample import area_resample, area_span
 from data_prep.slides.colour import apply_icc
 from data_prep.slides.files import readable_stamp
 from data_prep.slides.readers.base import WHITE, open_reader
+from data_prep.slides.resample import area_resample, area_span
 from data_prep.slides.scale import choose_scale, mpp_of
 from data_prep.slides.table import SlideSpec
 from zoomldm.config import Option

@@ -12,7 +12,6 @@ from data_prep.execution.encoding.queue import TileQueue
 from data_prep.fold.area import Area, find_area
 from data_prep.fold.quadtree import Fold, FoldResult, union_of
 from data_prep.fold.regions import RungRegions, find_regions
-from data_prep.report.overlay import overlay
 from data_prep.settings import SlideSettings
 from data_prep.slides.files import quick_hash
 from data_prep.slides.readers.base import UnreadableError
@@ -20,6 +19,7 @@ from data_prep.slides.slide import Slide
 from data_prep.slides.table import SlideSpec
 from data_prep.tissue.mask import TissueMask, find_tissue
 from data_prep.work.images import ImageWriter
+from data_prep.work.picture import picture_of
 from data_prep.work.state import DoneSlide, FailedSlide, FileFacts, ScaleFacts, SlideState, told_of
 from data_prep.work.store import SlideStore
 from zoomldm.encoder.base import Encoder
@@ -115,7 +115,7 @@ def _prepare(job: SlideJob, encoder: Encoder, aside: SlideStore) -> DoneSlide:
         samples = [images.samples(k) for k in range(len(layout.regions))]
         aside.save_rows(encoded.rows, encoder)
         aside.save_samples(encoded.cells, samples)
-        aside.qc_path.write_bytes(overlay(layout.tissue, encoded.cells > 0, layout.regions))
+        aside.qc_path.write_bytes(picture_of(layout.tissue, encoded.cells > 0, layout.regions))
         counts = {chosen.rung.label: len(rung.spans) for chosen, rung in zip(layout.regions, samples, strict=True)}
         return _state(
             job, slide, layout, encoded, encoder, counts, (time.perf_counter() - began, time.process_time() - cpu)

@@ -38,6 +38,23 @@ def test_a_patch_is_what_openslide_gives_for_its_place(tiny_slide, tmp_path):
     assert checked == {20.0, 10.0, 5.0, 2.5}
 
 
+def test_beyond_the_edge_a_patch_is_the_slides_own_glass(tmp_path):
+    pixels = np.full((300, 300, 3), GLASS, np.uint8)
+    pixels[60:, 60:] = (180, 90, 150)  # tissue up to the edges, which lie 4 px before the end of their tiles
+    (tmp_path / "slides").mkdir()
+    write_slide(tmp_path / "slides" / "a.tif", pixels)
+    manifest = prepare_folder(tmp_path / "slides", tmp_path / "data")
+    seen = set()
+    for _, meta, columns in samples_of(manifest):
+        beyond = (meta.x_px0 + meta.region_px0 - 300) * 16 // meta.region_px0
+        if beyond > 0:
+            patch = decode_image(columns["image"]["png"])
+            assert (patch[:, -beyond:] == GLASS).all()
+            assert (patch[-2, : 16 - beyond - 1] != 255).all()
+            seen.add(meta.magnification)
+    assert {20.0, 10.0, 5.0} <= seen
+
+
 def test_every_bad_input_is_reported_with_its_reason_and_the_others_go_on(slides, tiny_slide, tmp_path):
     rng = np.random.default_rng(0)
     whole = tiny_slide("cut", width=900, height=900, jpeg=True, seed=3).read_bytes()

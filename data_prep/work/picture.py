@@ -13,7 +13,7 @@ EDGE, KEPT, REGION = (0, 140, 50), (30, 80, 230), (240, 110, 0)
 PALE = 0.6  # how far the colours of tiles that were not encoded go towards white
 
 
-def overlay(tissue: TissueMask, kept: np.ndarray, regions: list[RungRegions]) -> bytes:
+def picture_of(tissue: TissueMask, kept: np.ndarray, regions: list[RungRegions]) -> bytes:
     """Return a JPEG: thumbnail, pale but for the encoded tiles, these and the mask outlined, some lowest regions.
 
     Args:
