@@ -128,13 +128,13 @@ def load_dit(dit: DiT, path: str | Path, *, tensors: Tensors | None = None) -> L
 
 
 def load_edm_file(edm: torch.nn.Module, path: str | Path) -> LoadReport:
-    """Start an embedding diffusion model from the official condition model, which only ``model.arch=dit`` can.
+    """Start an embedding diffusion model from the official condition model, which only ``model=edm_dit`` can.
 
     Raises:
         ConfigError: another architecture. WeightsError: another file, or of other sizes.
     """
     if not isinstance(edm, DiT):
-        raise ConfigError(f"model.init={path}: published condition models are DiTs; add model.arch=dit")
+        raise ConfigError(f"model.init={path}: published condition models are DiTs; choose model=edm_dit")
     return load_dit(edm, path)
 
 

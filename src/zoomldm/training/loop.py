@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -28,6 +27,8 @@ from zoomldm.launch.preempt import Preempted, Preemption
 from zoomldm.launch.settings import FabricSettings
 from zoomldm.model.trainable import Trainable
 from zoomldm.runs.checkpoint import Checkpoints
+from zoomldm.runs.run import Run
+from zoomldm.tracking.base import Tracker
 from zoomldm.training.memory import advice
 from zoomldm.training.optim import learning_rate, set_learning_rate
 from zoomldm.training.perf import PerfMeter, flops_per_image
@@ -35,10 +36,6 @@ from zoomldm.training.reporter import Reporter
 from zoomldm.training.settings import LoopSettings, OptimSettings
 from zoomldm.training.state import Keeper, TrainingState, copied
 from zoomldm.training.validation import averaged, validation_losses
-
-if TYPE_CHECKING:
-    from zoomldm.runs.run import Run
-    from zoomldm.tracking.base import Tracker
 
 OnSample = Callable[[Trainable, int], Path | None]
 
@@ -91,7 +88,7 @@ def fit(
         UserError: the loss is no number or explodes, memory or disk is short; the message says what to do.
         Preempted: a signal asked the run to stop; everything is saved, and the process should end.
     """
-    reporter = Reporter(run, tracker, is_first=fabric.global_rank == 0)
+    reporter = Reporter(run, tracker or Tracker(), is_first=fabric.global_rank == 0)
     job = _set_up(
         trainable,
         data=data,

@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lightning_fabric import Fabric
 
 from zoomldm.data.order.loader import Partition
 from zoomldm.runs.checkpoint import CheckpointInfo
+from zoomldm.runs.run import Run
+from zoomldm.tracking.base import Tracker
 from zoomldm.training.settings import OptimSettings
-
-if TYPE_CHECKING:
-    from zoomldm.runs.run import Run
-    from zoomldm.tracking.base import Tracker
 
 
 @dataclass(frozen=True)
@@ -23,7 +20,7 @@ class Reporter:
     """Follows one run; every call of another process than the first returns at once."""
 
     run: Run
-    tracker: Tracker | None = None
+    tracker: Tracker
     is_first: bool = True
 
     def say(self, line: str) -> None:
@@ -35,12 +32,11 @@ class Reporter:
         """Append metrics to the run's records."""
         if self.is_first:
             self.run.metrics.write(step, metrics)
-            if self.tracker is not None:
-                self.tracker.notify()
+            self.tracker.notify()
 
     def picture(self, path: Path | None) -> None:
         """Give a picture to the tracker."""
-        if path is not None and self.tracker is not None:
+        if path is not None:
             self.tracker.artifact(path)
 
     def plan(self, optim: OptimSettings, part: Partition, fabric: Fabric) -> None:
@@ -79,8 +75,7 @@ class Reporter:
         """Note how the run ended and bring the tracker up to date."""
         if self.is_first:
             self.run.update(status="finished" if finished else "stopped")
-            if self.tracker is not None:
-                self.tracker.sync()
+            self.tracker.sync()
 
 
 def duration(seconds: float) -> str:

@@ -103,7 +103,7 @@ DIT = Family(
     ),
     infer=infer_dit,
     rows=dit_rows,
-    loads_into="model=edm model.arch=dit model.init=PATH; python src/sample.py weights=… edm_weights=PATH",
+    loads_into="model=edm_dit model.init=PATH; python src/sample.py weights=… edm_weights=PATH",
 )
 
 

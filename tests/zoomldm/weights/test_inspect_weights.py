@@ -67,7 +67,7 @@ def test_class_embedding_of_cin256(tmp_path: Path) -> None:
 def test_condition_model_and_stranger(tmp_path: Path) -> None:
     found = inspect(saved(dit_file(), tmp_path / "dit.pt"))
     assert found.parts[0].variant.name.startswith("ema")
-    assert "arch=dit" in found.parts[0].family.loads_into
+    assert "model=edm_dit" in found.parts[0].family.loads_into
     assert "not recognised" in report(saved({"conv1.weight": torch.zeros(2, 2)}, tmp_path / "resnet.pth"))
 
 
