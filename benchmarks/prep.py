@@ -87,7 +87,7 @@ def settings_of(args: argparse.Namespace) -> SlideSettings:
     labels = ladder.labels
     return SlideSettings(
         ladder=ladder,
-        encoder=Option("encoder", {"name": args.encoder}),
+        encoder=Option("encoder", {"_target_": "zoomldm.encoder.stats.StatsEncoder", "name": args.encoder}),
         readers=READERS[:1],
         tissue=TissueSettings(segmenter=SEGMENTER, cells_per_tile=max(4, args.patch_px // 16), min_tile=0.1),
         regions=RegionSettings(

@@ -84,7 +84,9 @@ def from_config(cfg: Any) -> tuple[SlideSettings, PackSettings]:
     seed = data.get("seed", 0)
     slide_settings = SlideSettings(
         ladder=ladder,
-        encoder=Option("encoder", encoder, tuple(cfg.get("allow_code") or ())),
+        encoder=Option("encoder", encoder, tuple(cfg.get("allow_code") or ())).given(
+            tile_px=ladder.patch_px, tile_mpp=ladder.base_mpp
+        ),
         readers=readers_of(cfg),
         tissue=tissue_of(cfg),
         regions=_regions(data, ladder),

@@ -12,6 +12,7 @@ from data_prep.slides.readers.base import UnreadableError
 from data_prep.slides.slide import Slide
 from data_prep.work.prepare_slide import SlideJob, lay_out, reason_of
 from zoomldm.config import Option
+from zoomldm.encoder.base import Encoder
 from zoomldm.errors import DataError
 from zoomldm.files import progress
 from zoomldm.ladder import Rung
@@ -118,7 +119,7 @@ def cost_line(estimates: list[Estimate], num_bytes: float, settings: SlideSettin
 
 def dim_of(encoder: Option) -> int:
     """Return the width of an encoder's vectors."""
-    return encoder.arguments.get("dim") or {"stats": 24, "hipt": 384, "ctranspath": 768}.get(encoder.name, 1024)
+    return encoder.arguments.get("dim") or encoder.target(Encoder).dim
 
 
 def readable_bytes(number: float) -> str:

@@ -9,10 +9,8 @@ from zoomldm.config import Option
 
 if TYPE_CHECKING:
     from zoomldm.cond.base import Conditioner
-    from zoomldm.data.manifest import Manifest
     from zoomldm.diffusion.schedules.base import NoiseSchedule
     from zoomldm.diffusion.solvers.base import Solver
-    from zoomldm.encoder.base import Encoder
     from zoomldm.model.autoencoder import Autoencoder
     from zoomldm.model.token_model import TokenModel
     from zoomldm.model.zoomldm import ZoomLDM
@@ -59,13 +57,6 @@ def solver_of(cfg: Any, allow: Sequence[str] = ()) -> Solver:
     from zoomldm.diffusion.solvers.base import Solver
 
     return option_of(cfg, "solver", allow).make(Solver)
-
-
-def make_encoder(cfg: Any, manifest: Manifest | None = None) -> Encoder:
-    """Build the encoder of ``conf/encoder/*.yaml``; with a manifest, ``stats`` standardises as it did there."""
-    from zoomldm.encoder.build import build_encoder
-
-    return build_encoder(cfg.encoder, statistics=manifest.encoder.statistics if manifest else None)
 
 
 def make_autoencoder(model: Any) -> Autoencoder:

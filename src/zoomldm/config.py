@@ -10,7 +10,7 @@ import importlib
 import inspect
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -39,6 +39,8 @@ class Option:
     group: str
     section: Mapping[str, Any]
     allow: tuple[str, ...] = field(default=())
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What is known of the run already and travels along; see ``given``."""
 
     @property
     def name(self) -> str:
@@ -50,20 +52,30 @@ class Option:
         """The class's own arguments, as configured."""
         return {key: value for key, value in self.section.items() if key not in RESERVED}
 
+    def given(self, **facts: Any) -> Option:
+        """Return the option with facts that its class may need, for whoever makes it elsewhere."""
+        return replace(self, facts={**self.facts, **facts})
+
     def make(self, base: type[T], **facts: Any) -> T:
         """Build the object, which must be a ``base``.
 
         Args:
             facts: what is known at run time; those that the class doesn't take are left out, and a configured value
-                that is not null goes before a fact of the same name.
+                that is not null goes before a fact of the same name. An argument that is an option itself (a section
+                with ``_target_``) is given to the class as an ``Option``.
 
         Raises:
             ConfigError: no such class, one that is not allowed or no ``base``, an argument that it doesn't take (with
                 the near match), one that is missing, or values that the class refuses with a ``ValueError``.
         """
+        facts = {**self.facts, **facts}
         made = self.target(base)
         known = parameters_of(made)
-        configured = {key: value for key, value in self.arguments.items() if value is not None or key not in facts}
+        configured = {
+            key: self._nested(key, value)
+            for key, value in self.arguments.items()
+            if value is not None or key not in facts
+        }
         for key in configured:
             if key not in known:
                 raise ConfigError(
@@ -80,6 +92,10 @@ class Option:
             return made(**arguments)
         except ValueError as error:
             raise ConfigError(f"{self.group}={self.name}: {error}") from error
+
+    def _nested(self, key: str, value: Any) -> Any:
+        is_option = isinstance(value, Mapping) and "_target_" in value
+        return Option(f"{self.group}.{key}", value, self.allow) if is_option else value
 
     def target(self, base: type[T]) -> type[T]:
         """Import the class that ``_target_`` names.

@@ -20,6 +20,7 @@ from data_prep.tissue.segmenter import Segmenter
 from zoomldm.cli import compose_jobs
 from zoomldm.config import Option, options_of
 from zoomldm.ladder import Ladder
+from zoomldm.runs.upgrade import option_of_today
 
 ROOT = Path(__file__).resolve().parents[2]
 GLASS = (244, 242, 243)
@@ -175,4 +176,4 @@ def tiny_settings(
 
 
 def encoder_option(name: str) -> Option:
-    return Option("encoder", {"name": name})
+    return Option("encoder", option_of_today("encoder", name))

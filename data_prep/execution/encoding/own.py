@@ -32,10 +32,8 @@ def stop_sharing(option: Option) -> None:
 
 
 def _built(option: Option) -> Encoder:
-    from zoomldm.encoder.build import build_encoder
-
-    encoder = build_encoder(option.section)
-    if option.name == "stats":
+    encoder = option.make(Encoder, statistics=None)
+    if encoder.weights_sha256 is None:
         return encoder
     import torch
 

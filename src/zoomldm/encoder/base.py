@@ -15,6 +15,7 @@ class Encoder(ABC):
         input_px: side to which a tile is brought before the network sees it (None: any side is taken as it is).
         mpp: micrometres a pixel at which the encoder was trained.
         weights_sha256: hash of the weight file, None for an encoder without weights.
+        licence: of the weights, which a model trained on its vectors inherits; empty for an encoder without weights.
         batch_size: tiles a call; preparation always calls with exactly this many (the last batch is padded), so that
             a tile's vector does not depend on what was encoded beside it. None: any number will do.
     """
@@ -24,6 +25,7 @@ class Encoder(ABC):
     input_px: int | None = None
     mpp: float = 0.5
     weights_sha256: str | None = None
+    licence: str = ""
     batch_size: int | None = 64
 
     @abstractmethod

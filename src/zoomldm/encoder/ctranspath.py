@@ -8,13 +8,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from einops import rearrange
 from timm.models.swin_transformer import SwinTransformer
 from torch import Tensor, nn
 
-from zoomldm.encoder.vision import IMAGENET, VisionEncoder
+from zoomldm.encoder.vision import IMAGENET, VisionEncoder, weights_of
 from zoomldm.weights.layout_encoders import CTRANSPATH, CTRANSPATH_DIMS
 from zoomldm.weights.load import load_family
-from zoomldm.weights.read import weight_file
 
 INPUT_PX = 224
 
@@ -35,7 +35,7 @@ class ConvStem(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norm(self.proj(x).movedim(1, -1))
+        return self.norm(rearrange(self.proj(x), "n c h w -> n h w c"))
 
 
 def build_ctranspath() -> SwinTransformer:
@@ -66,17 +66,32 @@ def load_ctranspath(network: nn.Module, path: str | Path) -> None:
 class CTransPathEncoder(VisionEncoder):
     """CTransPath: tiles resized to 224 px and normalised as ImageNet."""
 
-    def __init__(self, *, weights: str | Path, batch_size: int = 64, device: str | torch.device = "cpu") -> None:
-        network = build_ctranspath()
-        load_ctranspath(network, weights)
+    dim = 8 * CTRANSPATH_DIMS["width"]
+
+    def __init__(
+        self,
+        *,
+        name: str = "ctranspath",
+        weights: str | Path | None,
+        batch_size: int = 64,
+        device: str | torch.device = "cpu",
+        licence: str = "",
+        tile_px: int | None = None,
+        tile_mpp: float | None = None,
+    ) -> None:
+        file, network = weights_of(name, weights), build_ctranspath()
+        load_ctranspath(network, file)
         super().__init__(
-            name="ctranspath",
+            name=name,
             network=network,
-            weights=weight_file(weights),
-            dim=8 * CTRANSPATH_DIMS["width"],
+            weights=file,
+            dim=self.dim,
             input_px=INPUT_PX,
             normalisation=IMAGENET,
             mpp=2.0,  # the paper: trained at 5x
             batch_size=batch_size,
             device=device,
+            licence=licence,
+            tile_px=tile_px,
+            tile_mpp=tile_mpp,
         )

@@ -6,15 +6,15 @@ import math
 from pathlib import Path
 
 import torch
+from einops import rearrange
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional
 
-from zoomldm.encoder.vision import HALF, VisionEncoder
+from zoomldm.encoder.vision import HALF, VisionEncoder, weights_of
 from zoomldm.weights.layout import Row
 from zoomldm.weights.layout_encoders import HIPT, HIPT_DIMS
 from zoomldm.weights.load import load_family
-from zoomldm.weights.read import weight_file
 
 INPUT_PX = 256
 
@@ -56,26 +56,41 @@ def resize_positions(positions: Tensor, side: int) -> Tensor:
     old = math.isqrt(positions.shape[1] - 1)
     if old == side:
         return positions
-    grid = positions[:, 1:].reshape(1, old, old, -1).movedim(-1, 1).float()
+    grid = rearrange(positions[:, 1:].float(), "1 (h w) d -> 1 d h w", h=old)
     factor = (side + 0.1) / old
     grid = functional.interpolate(grid, scale_factor=(factor, factor), mode="bicubic")
-    return torch.cat([positions[:, :1].float(), grid.movedim(1, -1).reshape(1, side * side, -1)], dim=1)
+    return torch.cat([positions[:, :1].float(), rearrange(grid, "1 d h w -> 1 (h w) d")], dim=1)
 
 
 class HIPTEncoder(VisionEncoder):
     """HIPT ViT-256: tiles of 256 px as they are, normalised to -1..1."""
 
-    def __init__(self, *, weights: str | Path, batch_size: int = 64, device: str | torch.device = "cpu") -> None:
-        network = build_hipt()
-        load_hipt(network, weights)
+    dim = HIPT_DIMS["width"]
+
+    def __init__(
+        self,
+        *,
+        name: str = "hipt",
+        weights: str | Path | None,
+        batch_size: int = 64,
+        device: str | torch.device = "cpu",
+        licence: str = "",
+        tile_px: int | None = None,
+        tile_mpp: float | None = None,
+    ) -> None:
+        file, network = weights_of(name, weights), build_hipt()
+        load_hipt(network, file)
         super().__init__(
-            name="hipt",
+            name=name,
             network=network,
-            weights=weight_file(weights),
-            dim=HIPT_DIMS["width"],
+            weights=file,
+            dim=self.dim,
             input_px=INPUT_PX,
             normalisation=HALF,
             mpp=0.5,
             batch_size=batch_size,
             device=device,
+            licence=licence,
+            tile_px=tile_px,
+            tile_mpp=tile_mpp,
         )

@@ -1,6 +1,6 @@
-"""Pathology encoders published for timm or transformers, from a local folder: one adapter, one recipe for each.
+"""Pathology encoders published for timm or transformers, from a local folder: one adapter, one YAML for each.
 
-UNI, UNI2-h, Virchow2, H-optimus-0, Phikon-v2 and DINOv2 are vision transformers of the DINOv2 kind. A recipe says how
+UNI, UNI2-h, Virchow2, H-optimus-0, Phikon-v2 and DINOv2 are vision transformers of the DINOv2 kind. The YAML says how
 the network is built, which tokens make the vector, and what the network was trained on; the folder is what the
 publisher's page offers (model.safetensors or pytorch_model.bin). Parity with the publishers' outputs is not shown: no
 weights or reference vectors were at hand.
@@ -10,7 +10,7 @@ Legend: n tiles, p patch tokens, d width.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,110 +19,72 @@ import torch
 from timm.layers import SwiGLUPacked, resample_abs_pos_embed
 from torch import Tensor, nn
 
-from zoomldm.encoder.vision import IMAGENET, VisionEncoder
-from zoomldm.errors import WeightsError, near_match
-from zoomldm.weights.read import read_tensors, weight_file
+from zoomldm.encoder.vision import VisionEncoder, weights_of
+from zoomldm.errors import ConfigError, WeightsError
+from zoomldm.weights.read import read_tensors
 
 Pooling = Literal["class", "class_and_mean"]
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How one published encoder is built and used.
-
-    Attributes:
-        architecture, arguments: as `timm.create_model` takes them.
-        dim: width of the vector that `pooling` makes.
-        pooling: the class token alone, or joined with the mean of the patch tokens (Virchow2).
-        mpp: micrometres a pixel at which it was trained.
-    """
-
-    architecture: str
-    dim: int
-    arguments: dict[str, Any] = field(default_factory=dict)
-    pooling: Pooling = "class"
-    input_px: int = 224
-    fit: Literal["resize", "crop"] = "resize"
-    normalisation: tuple[tuple[float, ...], tuple[float, ...]] = IMAGENET
-    mpp: float = 0.5
-
-
-_SWIGLU = {"mlp_layer": SwiGLUPacked, "act_layer": nn.SiLU}
-_H_OPTIMUS = ((0.707223, 0.578729, 0.703617), (0.211883, 0.230117, 0.177517))
-
-RECIPES: dict[str, Recipe] = {
-    "uni": Recipe("vit_large_patch16_224", 1024, {"init_values": 1e-5}),
-    "uni2_h": Recipe(
-        "vit_giant_patch14_224",
-        1536,
-        {
-            "depth": 24,
-            "num_heads": 24,
-            "embed_dim": 1536,
-            "mlp_ratio": 2.66667 * 2,
-            "init_values": 1e-5,
-            "no_embed_class": True,
-            "reg_tokens": 8,
-            **_SWIGLU,
-        },
-    ),
-    "virchow2": Recipe(
-        "vit_huge_patch14_224",
-        2560,
-        {"init_values": 1e-5, "mlp_ratio": 5.3375, "reg_tokens": 4, **_SWIGLU},
-        pooling="class_and_mean",
-        fit="crop",
-    ),
-    "h_optimus_0": Recipe(
-        "vit_giant_patch14_reg4_dinov2",
-        1536,
-        {"init_values": 1e-5},
-        fit="crop",
-        normalisation=_H_OPTIMUS,
-    ),
-    "phikon_v2": Recipe("vit_large_patch16_224", 1024, {"init_values": 1e-5}, fit="crop"),
-    "dinov2": Recipe("vit_large_patch14_dinov2", 1024),
-}
-
-
 class HubEncoder(VisionEncoder):
-    """A published vision transformer, by the name of its recipe, from a folder or a weight file.
+    """A published vision transformer from a folder or a weight file; its recipe is its YAML in ``conf/encoder``.
 
     Args:
-        name: a key of `RECIPES`.
         weights: the publisher's folder, or the weight file in it. The download, which some publishers tie to a licence,
             is the user's (docs/weights.md).
-        architecture: another timm architecture of the same family, for example a smaller DINOv2.
+        architecture, arguments: as `timm.create_model` takes them.
+        swiglu: the gated MLP of DINOv2's larger models in the place of the plain one.
+        pooling: the class token alone, or joined with the mean of the patch tokens (Virchow2).
+        dim: width of the vector that `pooling` makes.
+        mean, std: of the channels, for values in 0..1.
+
+    Raises:
+        ConfigError: no weights are named, or the network makes vectors of another width.
+        WeightsError: the weights are missing or are another network's.
     """
 
     def __init__(
         self,
         *,
         name: str,
-        weights: str | Path,
-        architecture: str | None = None,
+        weights: str | Path | None,
+        architecture: str,
+        arguments: Mapping[str, Any],
+        swiglu: bool,
+        pooling: Pooling,
+        dim: int,
+        input_px: int,
+        fit: Literal["resize", "crop"],
+        mean: Sequence[float],
+        std: Sequence[float],
+        mpp: float,
         batch_size: int = 64,
         device: str | torch.device = "cpu",
+        licence: str = "",
+        tile_px: int | None = None,
+        tile_mpp: float | None = None,
     ) -> None:
-        if name not in RECIPES:
-            raise WeightsError(f"encoder={name}: no such recipe;{near_match(name, RECIPES)}")
-        recipe = RECIPES[name]
-        file = weight_file(weights)
+        file = weights_of(name, weights)
         with torch.device("meta"):  # a billion parameters are read, not drawn first
-            vit = build_vit(recipe, architecture)
+            vit = build_vit(architecture, input_px=input_px, swiglu=swiglu, **arguments)
+        network = Pooled(vit, pooling)
+        if network.dim != dim:
+            raise ConfigError(f"encoder.dim={dim}: {architecture} makes {network.dim} numbers a tile; say so")
         load_vit(vit, file)
-        network = Pooled(vit, recipe.pooling)
         super().__init__(
             name=name,
             network=network,
             weights=file,
-            dim=network.dim,
-            input_px=recipe.input_px,
-            fit=recipe.fit,
-            normalisation=recipe.normalisation,
-            mpp=recipe.mpp,
+            dim=dim,
+            input_px=input_px,
+            fit=fit,
+            normalisation=(tuple(mean), tuple(std)),
+            mpp=mpp,
             batch_size=batch_size,
             device=device,
+            licence=licence,
+            tile_px=tile_px,
+            tile_mpp=tile_mpp,
         )
 
 
@@ -141,10 +103,12 @@ class Pooled(nn.Module):
         return torch.cat([tokens[:, 0], tokens[:, self.vit.num_prefix_tokens :].mean(1)], dim=1)
 
 
-def build_vit(recipe: Recipe, architecture: str | None = None) -> nn.Module:
-    """Build the untrained network of a recipe."""
-    arguments = {"img_size": recipe.input_px, "num_classes": 0, "global_pool": "token", **recipe.arguments}
-    return timm.create_model(architecture or recipe.architecture, pretrained=False, **arguments)
+def build_vit(architecture: str, *, input_px: int, swiglu: bool, **arguments: Any) -> nn.Module:
+    """Build an untrained vision transformer of timm's."""
+    gated = {"mlp_layer": SwiGLUPacked, "act_layer": nn.SiLU} if swiglu else {}
+    return timm.create_model(
+        architecture, pretrained=False, img_size=input_px, num_classes=0, global_pool="token", **gated, **arguments
+    )
 
 
 def load_vit(vit: nn.Module, file: Path) -> None:

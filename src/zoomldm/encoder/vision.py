@@ -1,4 +1,7 @@
-"""What encoders with weights have in common: a network on a device, and the way from uint8 tiles to its input."""
+"""What encoders with weights have in common: a network on a device, and the way from uint8 tiles to its input.
+
+Legend: n tiles, c channels, h w pixels.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,14 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional
 
 from zoomldm.encoder.base import Encoder
+from zoomldm.errors import ConfigError
 from zoomldm.files import sha256_of
+from zoomldm.weights.read import weight_file
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +36,8 @@ class VisionEncoder(Encoder):
         normalisation: mean and standard deviation of the channels, for values in 0..1.
         mpp: micrometres a pixel of the tiles that the encoder was trained on.
         batch_size: tiles a call, always the same, so that a tile's vector does not depend on its neighbours.
+        tile_px, tile_mpp: of the tiles that it will get, where they are known: it is said where they are unlike those
+            that it was trained on.
     """
 
     def __init__(
@@ -45,15 +53,20 @@ class VisionEncoder(Encoder):
         mpp: float = 0.5,
         batch_size: int = 64,
         device: str | torch.device = "cpu",
+        licence: str = "",
+        tile_px: int | None = None,
+        tile_mpp: float | None = None,
     ) -> None:
         if fit not in ("resize", "crop"):
             raise ValueError(f"fit must be resize or crop, got {fit!r}")
         self.name, self.dim, self.input_px, self.mpp, self.batch_size = name, dim, input_px, mpp, batch_size
-        self.fit = fit
+        self.fit, self.licence = fit, licence
         self.weights_sha256 = sha256_of(weights) if weights is not None else None
         self._mean, self._std = (torch.tensor(values).view(1, 3, 1, 1) for values in normalisation)
         self._network = network.eval().requires_grad_(False)
         self.to(device)
+        if tile_px and tile_mpp:
+            warn_of_mismatch(self, tile_px=tile_px, mpp=tile_mpp)
 
     def to(self, device: Any) -> VisionEncoder:
         self.device = torch.device(device)
@@ -66,7 +79,7 @@ class VisionEncoder(Encoder):
 
     @torch.inference_mode()
     def __call__(self, tiles: np.ndarray) -> np.ndarray:
-        pixels = torch.from_numpy(np.ascontiguousarray(tiles)).to(self.device).movedim(-1, 1)
+        pixels = rearrange(torch.from_numpy(np.ascontiguousarray(tiles)).to(self.device), "n h w c -> n c h w")
         return self._network(self.prepare(pixels)).float().cpu().numpy()
 
     def prepare(self, pixels: Tensor) -> Tensor:
@@ -84,6 +97,17 @@ class VisionEncoder(Encoder):
             return resized.clamp(0, 1)
         top, left = (x.shape[-2] - side) // 2, (x.shape[-1] - side) // 2
         return x[..., top : top + side, left : left + side]
+
+
+def weights_of(name: str, weights: str | Path | None) -> Path:
+    """Return the weight file that a path or folder names.
+
+    Raises:
+        ConfigError: none is given. WeightsError: it is not there.
+    """
+    if weights is None:
+        raise ConfigError(f"encoder={name} needs encoder.weights=PATH; docs/weights.md says where they are published")
+    return weight_file(weights)
 
 
 def warn_of_mismatch(encoder: Encoder, *, tile_px: int, mpp: float) -> list[str]:

@@ -11,18 +11,6 @@ import zoomldm
 from zoomldm.evaluation.report.tables import text_table
 from zoomldm.export.source import Source
 
-LICENCES = {
-    "hipt": "Apache 2.0 with Commons Clause (HIPT)",
-    "ctranspath": "GPL-3.0 (CTransPath)",
-    "uni": "CC-BY-NC-ND 4.0 (UNI)",
-    "uni2_h": "CC-BY-NC-ND 4.0 (UNI2-h)",
-    "virchow2": "CC-BY-NC-ND 4.0 (Virchow2)",
-    "h_optimus_0": "Apache 2.0 (H-optimus-0)",
-    "phikon_v2": "Owkin non-commercial (Phikon-v2)",
-    "dinov2": "see the publisher's page (DINOv2)",
-}
-"""Licences of the encoders' weights, as docs/weights.md has them."""
-
 
 def card(source: Source, *, title: str, parts: dict[str, str]) -> str:
     """Write the card.
@@ -117,9 +105,9 @@ def _distances(source: Source) -> str:
 
 def _licences(source: Source) -> str:
     lines = []
-    encoder = source.manifest.encoder.name
-    if source.model.conditioner.uses_grid and encoder in LICENCES:
-        lines.append(f"- trained on embeddings of `{encoder}`: {LICENCES[encoder]}")
+    licence = source.config["encoder"].get("licence")
+    if source.model.conditioner.uses_grid and licence:
+        lines.append(f"- trained on embeddings of `{source.manifest.encoder.name}`: {licence}")
     lines += [f"- {what} (sha256 `{sha}`): its publisher's licence" for what, sha in source.published_starts().items()]
     lines = lines or ["- none from other weights: every part was trained from scratch"]
     return "\n".join(

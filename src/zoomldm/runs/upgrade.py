@@ -14,7 +14,7 @@ import yaml
 from zoomldm.config import CONF
 from zoomldm.errors import ConfigError, near_match
 
-GROUPS = ("cond", "curriculum", "tracking")
+GROUPS = ("cond", "curriculum", "encoder", "tracking")
 """Groups whose option was once a name and its arguments, without the class."""
 
 

@@ -11,7 +11,6 @@ from typing import Any
 from zoomldm.config import Option
 from zoomldm.data.manifest import Manifest
 from zoomldm.encoder.base import Encoder
-from zoomldm.encoder.build import build_encoder
 from zoomldm.errors import UserError
 from zoomldm.evaluation.bench import Bench, Plan
 from zoomldm.evaluation.evaluator import Evaluator
@@ -104,7 +103,7 @@ def evaluated(
 def _evaluator(trained: TrainedModels, request: Request, rows: Sequence[Row], notes: list[str]) -> Evaluator:
     config, manifest, device = trained.config, trained.manifest, request.how.device
     metrics = [option.make(Metric) for option in request.metrics]
-    encoder = _encoder(request.encoder or config["encoder"], manifest, device, notes)
+    encoder = _encoder(request.encoder or config["encoder"], manifest, device, notes, request.allow)
     magnifications = request.magnifications
     if magnifications is None and config["training"]["name"] == "single":
         magnifications = [config["training"]["magnification"]]
@@ -127,11 +126,13 @@ def _evaluator(trained: TrainedModels, request: Request, rows: Sequence[Row], no
     return Evaluator(bench, manifest.ladder, rows=rows, metrics=metrics)
 
 
-def _encoder(section: Mapping[str, Any], manifest: Manifest, device: str, notes: list[str]) -> Encoder | None:
+def _encoder(
+    section: Mapping[str, Any], manifest: Manifest, device: str, notes: list[str], allow: tuple[str, ...]
+) -> Encoder | None:
     """Build the encoder that conditions the model; where its weights are not at hand, say so and go on without."""
     try:
         manifest.check_encoder(section["name"])
-        return build_encoder(section, statistics=manifest.encoder.statistics).to(device)
+        return Option("encoder", section, allow).make(Encoder, statistics=manifest.encoder.statistics).to(device)
     except UserError as error:
         notes.append(f"conditioning fidelity was not measured: {str(error).rstrip('.')}")
         return None

@@ -18,6 +18,7 @@ from zoomldm.config import Option
 from zoomldm.encoder.base import Encoder
 from zoomldm.encoder.stats import StatsEncoder
 from zoomldm.errors import UserError
+from zoomldm.runs.upgrade import option_of_today
 
 
 class Means(Encoder):
@@ -127,6 +128,6 @@ def test_with_shared_encoders_the_bytes_are_the_same(slides, tmp_path):
 
 def test_missing_weights_end_the_run_with_their_message(tmp_path):
     executor = LocalExecutor(1, encoders=1)
-    option = Option("encoder", {"name": "hipt", "weights": str(tmp_path / "none.pth")})
+    option = Option("encoder", option_of_today("encoder", "hipt") | {"weights": str(tmp_path / "none.pth")})
     with pytest.raises(UserError, match=r"none\.pth: no such file"):
         list(executor.map(str, ["a"], encoder=option))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,24 +10,36 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from zoomldm.encoder import timm_hub
-from zoomldm.encoder.build import HUB_ENCODERS
-from zoomldm.encoder.timm_hub import RECIPES, HubEncoder, Pooled, build_vit, from_transformers, load_vit
-from zoomldm.errors import WeightsError
+from zoomldm.config import Option
+from zoomldm.encoder.base import Encoder
+from zoomldm.encoder.timm_hub import Pooled, build_vit, from_transformers, load_vit
+from zoomldm.errors import ConfigError, WeightsError
+from zoomldm.runs.upgrade import option_of_today
 
 SMALL = {"depth": 2, "embed_dim": 48, "num_heads": 4}
 DIMS = {"uni": 1024, "uni2_h": 1536, "virchow2": 2560, "h_optimus_0": 1536, "phikon_v2": 1024, "dinov2": 1024}
 PARAMETERS_M = {"uni": 303.4, "uni2_h": 681.4, "virchow2": 631.2, "h_optimus_0": 1134.8, "phikon_v2": 303.4}
 
 
+def recipe(name: str, **change) -> dict:
+    """Return an option's section, its network changed."""
+    section = option_of_today("encoder", name)
+    return section | {"arguments": {**section["arguments"], **change}}
+
+
+def vit_of(section: dict):
+    return build_vit(
+        section["architecture"], input_px=section["input_px"], swiglu=section["swiglu"], **section["arguments"]
+    )
+
+
 def small(name: str):
-    recipe = RECIPES[name]
-    return replace(recipe, arguments={**recipe.arguments, **SMALL})
+    return vit_of(recipe(name, **SMALL))
 
 
-@pytest.fixture
-def small_recipes(monkeypatch) -> None:
-    monkeypatch.setattr(timm_hub, "RECIPES", {name: small(name) for name in RECIPES})
+def small_encoder(name: str, weights: Path) -> Encoder:
+    section = recipe(name, **SMALL) | {"weights": weights, "dim": 96 if name == "virchow2" else 48}
+    return Option("encoder", section).make(Encoder)
 
 
 def randomised(vit):
@@ -38,24 +49,26 @@ def randomised(vit):
     return vit.eval()
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", DIMS)
 def test_recipes_are_the_published_networks(name: str) -> None:
     with torch.device("meta"):
-        network = Pooled(build_vit(RECIPES[name]), RECIPES[name].pooling)
-    assert network.dim == RECIPES[name].dim == DIMS[name]
+        network = Pooled(vit_of(recipe(name)), recipe(name)["pooling"])
+    assert network.dim == recipe(name)["dim"] == DIMS[name]
     if name in PARAMETERS_M:
         assert sum(p.numel() for p in network.parameters()) / 1e6 == pytest.approx(PARAMETERS_M[name], abs=0.1)
 
 
-def test_every_recipe_has_an_option() -> None:
-    assert set(RECIPES) == set(HUB_ENCODERS)
+def test_another_width_than_the_yaml_says_is_refused(tmp_path: Path) -> None:
+    save_file(small("uni").state_dict(), tmp_path / "model.safetensors")
+    with pytest.raises(ConfigError, match=r"encoder\.dim=1024: vit_large_patch16_224 makes 48"):
+        Option("encoder", recipe("uni", **SMALL) | {"weights": tmp_path}).make(Encoder)
 
 
-@pytest.mark.parametrize("name", RECIPES)
-def test_local_folder_makes_an_encoder(tmp_path: Path, small_recipes, name: str) -> None:
-    vit = randomised(build_vit(small(name)))
+@pytest.mark.parametrize("name", DIMS)
+def test_local_folder_makes_an_encoder(tmp_path: Path, name: str) -> None:
+    vit = randomised(small(name))
     save_file(vit.state_dict(), tmp_path / "model.safetensors")
-    encoder = HubEncoder(name=name, weights=tmp_path)
+    encoder = small_encoder(name, tmp_path)
     tiles = np.random.default_rng(0).integers(0, 256, (2, 256, 256, 3), dtype=np.uint8)
     vectors = encoder(tiles)
     assert vectors.shape == (2, encoder.dim)
@@ -69,9 +82,9 @@ def test_local_folder_makes_an_encoder(tmp_path: Path, small_recipes, name: str)
     assert encoder.weights_sha256
 
 
-def test_the_publishers_normalisation_is_used(tmp_path: Path, small_recipes) -> None:
-    save_file(build_vit(small("h_optimus_0")).state_dict(), tmp_path / "model.safetensors")
-    encoder = HubEncoder(name="h_optimus_0", weights=tmp_path)
+def test_the_publishers_normalisation_is_used(tmp_path: Path) -> None:
+    save_file(small("h_optimus_0").state_dict(), tmp_path / "model.safetensors")
+    encoder = small_encoder("h_optimus_0", tmp_path)
     white = encoder.prepare(torch.full((1, 3, 224, 224), 255, dtype=torch.uint8))
     expected = [(1 - m) / s for m, s in zip((0.707223, 0.578729, 0.703617), (0.211883, 0.230117, 0.177517))]
     torch.testing.assert_close(white[0, :, 0, 0], torch.tensor(expected))
@@ -101,7 +114,7 @@ def to_transformers(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def test_keys_of_transformers_are_mapped(tmp_path: Path) -> None:
-    vit, again = randomised(build_vit(small("phikon_v2"))), build_vit(small("phikon_v2"))
+    vit, again = randomised(small("phikon_v2")), small("phikon_v2")
     spelt = to_transformers(vit.state_dict())
     assert set(from_transformers(spelt)) == set(vit.state_dict()) | {"mask_token"}
     path = tmp_path / "model.safetensors"
@@ -113,8 +126,7 @@ def test_keys_of_transformers_are_mapped(tmp_path: Path) -> None:
 
 def test_keys_of_meta_with_registers_are_mapped(tmp_path: Path) -> None:
     """Meta's models give the class token a position of its own; timm adds it to the token."""
-    recipe = small("h_optimus_0")
-    vit = randomised(build_vit(recipe))
+    vit = randomised(small("h_optimus_0"))
     state = vit.state_dict()
     position = torch.randn(1, 1, 48)
     spelt = {key.replace("mlp.fc1", "mlp.w12").replace("mlp.fc2", "mlp.w3"): value for key, value in state.items()}
@@ -122,7 +134,7 @@ def test_keys_of_meta_with_registers_are_mapped(tmp_path: Path) -> None:
     spelt["pos_embed"] = torch.cat([position, state["pos_embed"]], dim=1)
     spelt["cls_token"] = state["cls_token"] - position
     torch.save(spelt | {"mask_token": torch.zeros(1, 48)}, tmp_path / "meta.pth")
-    again = build_vit(recipe)
+    again = small("h_optimus_0")
     load_vit(again, tmp_path / "meta.pth")
     for key, value in state.items():
         torch.testing.assert_close(value, again.state_dict()[key])
@@ -131,17 +143,17 @@ def test_keys_of_meta_with_registers_are_mapped(tmp_path: Path) -> None:
 def test_positions_of_a_larger_image_are_resized(tmp_path: Path) -> None:
     larger = timm.create_model("vit_large_patch14_dinov2", img_size=518, num_classes=0, **SMALL)
     torch.save(larger.state_dict(), tmp_path / "x.pth")
-    vit = build_vit(small("dinov2"))
+    vit = small("dinov2")
     load_vit(vit, tmp_path / "x.pth")
     assert vit.pos_embed.shape[1] == 1 + 16 * 16
     assert torch.equal(vit.pos_embed[:, 0], larger.pos_embed[:, 0])
 
 
-def test_wrong_files_are_refused(tmp_path: Path, small_recipes) -> None:
-    save_file(build_vit(small("uni")).state_dict(), tmp_path / "model.safetensors")
+def test_wrong_files_are_refused(tmp_path: Path) -> None:
+    save_file(small("uni").state_dict(), tmp_path / "model.safetensors")
     with pytest.raises(WeightsError, match=r"(?s)model\.safetensors: does not fit.*reg_token.*its first keys are"):
-        HubEncoder(name="uni2_h", weights=tmp_path)
-    deeper = build_vit(replace(small("uni"), arguments={**small("uni").arguments, "depth": 3}))
+        small_encoder("uni2_h", tmp_path)
+    deeper = vit_of(recipe("uni", **SMALL | {"depth": 3}))
     save_file(deeper.state_dict(), tmp_path / "model.safetensors")
     with pytest.raises(WeightsError, match="tensors that this encoder has no place for"):
-        HubEncoder(name="uni", weights=tmp_path)
+        small_encoder("uni", tmp_path)

@@ -10,15 +10,14 @@ import pytest
 import torch
 from torch import nn
 
-from zoomldm.encoder.base import encode_in_batches
-from zoomldm.encoder.build import ENCODERS, build_encoder
+from zoomldm.config import CONF, Option
+from zoomldm.encoder.base import Encoder, encode_in_batches
 from zoomldm.encoder.ctranspath import CTransPathEncoder, build_ctranspath
 from zoomldm.encoder.hipt import HIPTEncoder, build_hipt, resize_positions
 from zoomldm.encoder.vision import HALF, VisionEncoder, warn_of_mismatch
 from zoomldm.errors import ConfigError, WeightsError
 from zoomldm.files import sha256_of
-
-CONF = Path(__file__).parents[3] / "conf" / "encoder"
+from zoomldm.runs.upgrade import option_of_today
 
 
 class Corner(nn.Module):
@@ -128,25 +127,35 @@ def test_positions_of_the_same_size_are_kept() -> None:
     torch.testing.assert_close(resize_positions(flat, 5), torch.ones(1, 26, 4))
 
 
-def test_every_encoder_has_its_option() -> None:
-    assert {path.stem for path in CONF.glob("*.yaml")} == set(ENCODERS)
+def option(name: str, **changed) -> Option:
+    return Option("encoder", option_of_today("encoder", name) | changed)
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "encoder").glob("*.yaml")))
+def test_every_option_names_an_encoder_and_says_its_licence(name: str) -> None:
+    one = option(name)
+    one.target(Encoder)
+    assert one.name == name
+    if name != "stats":
+        assert one.arguments["licence"]
+        with pytest.raises(ConfigError, match=r"encoder\.weights=PATH"):
+            option(name, weights=None).make(Encoder)
+        with pytest.raises(WeightsError, match="no such file"):
+            option(name, weights="/nowhere").make(Encoder)
 
 
 def test_tiles_unlike_the_training_are_warned_of(tmp_path: Path, caplog) -> None:
     torch.save({f"backbone.{key}": value for key, value in build_hipt(224).state_dict().items()}, tmp_path / "x.pth")
-    config = {"name": "hipt", "weights": tmp_path / "x.pth", "tiles": {"px": 256, "mpp": 0.5}}
-    build_encoder(config)
+    hipt = option("hipt", weights=tmp_path / "x.pth")
+    encoder = hipt.make(Encoder, tile_px=256, tile_mpp=0.5)
+    assert encoder.licence == "Apache 2.0 with Commons Clause (HIPT)"
     assert not caplog.messages
-    build_encoder({**config, "tiles": {"px": 32, "mpp": 0.5}})
+    hipt.given(tile_px=32, tile_mpp=0.5).make(Encoder)
     assert "sees 256 px, tiles have 32 px" in caplog.messages[0]
     assert "at 0.0625 mpp" in caplog.messages[1]
 
 
-def test_build_refuses_what_it_cannot_build() -> None:
-    with pytest.raises(ConfigError, match="did you mean 'hipt'"):
-        build_encoder({"name": "hip"})
-    with pytest.raises(ConfigError, match=r"encoder\.weights=PATH"):
-        build_encoder({"name": "hipt", "weights": None})
-    assert build_encoder({"name": "stats", "weights": None, "batch_size": None, "device": "cpu"}).name == "stats"
-    with pytest.raises(WeightsError, match="no such file"):
-        build_encoder({"name": "uni", "weights": "/nowhere/UNI"})
+def test_stats_takes_the_statistics_of_the_data_set() -> None:
+    statistics = {"mean": [0.0] * 24, "std": [2.0] * 24}
+    assert option("stats").make(Encoder, statistics=statistics, tile_px=32, tile_mpp=0.5).fitted
+    assert not option("stats").make(Encoder, statistics=None).fitted
