@@ -102,8 +102,8 @@ def settings_of(args: argparse.Namespace) -> SlideSettings:
 def plain_way(spec: SlideSpec, settings: SlideSettings, encoder: Encoder) -> int:
     """Read and encode every magnification on its own; return how many tiles were encoded."""
     ladder, slide = settings.ladder, Slide(spec, settings.ladder.base_mpp, READERS[1:])
-    tissue = find_tissue(slide, ladder.patch_px, ladder.base_mpp, settings.tissue)
-    regions = find_regions(tissue.fraction, ladder, settings.regions, slide=spec.name, seed=0)
+    mask = find_tissue(slide, ladder.patch_px, ladder.base_mpp, settings.tissue)
+    regions = find_regions(mask.fraction, ladder, settings.regions, slide=spec.name, seed=0)
     slide.close()
     p, encoded = ladder.patch_px, 0
     with openslide.OpenSlide(str(spec.path)) as reader:
@@ -115,7 +115,7 @@ def plain_way(spec: SlideSpec, settings: SlideSettings, encoder: Encoder) -> int
             for y, x in zip(chosen.y.tolist(), chosen.x.tolist()):
                 patch = reader.read_region(slide.to_px0(x * p, y * p), level, (size, size)).convert("RGB")
                 encode_image(np.asarray(patch.resize((p, p), Image.Resampling.BOX)), settings.image_format)
-                inside = tissue.fraction[y : y + side, x : x + side] >= settings.tissue.min_tile
+                inside = mask.fraction[y : y + side, x : x + side] >= settings.tissue.min_tile
                 tiles = [_tile(reader, slide, x + tx, y + ty, p) for ty, tx in zip(*np.nonzero(inside))]
                 if tiles:
                     queue.add(np.stack(tiles))
@@ -133,11 +133,11 @@ def _tile(reader: openslide.OpenSlide, slide: Slide, x: int, y: int, p: int) -> 
 def squares_of(spec: SlideSpec, settings: SlideSettings, square_px: int) -> tuple[dict[str, list], int, int]:
     """Return which squares hold tissue tiles and which regions, and their side, at level 0; and the tiles' pixels."""
     ladder, slide = settings.ladder, Slide(spec, settings.ladder.base_mpp, READERS[1:])
-    tissue = find_tissue(slide, ladder.patch_px, ladder.base_mpp, settings.tissue)
+    mask = find_tissue(slide, ladder.patch_px, ladder.base_mpp, settings.tissue)
     union = union_of(
-        find_regions(tissue.fraction, ladder, settings.regions, slide=spec.name, seed=0), tissue.fraction.shape
+        find_regions(mask.fraction, ladder, settings.regions, slide=spec.name, seed=0), mask.fraction.shape
     )
-    tiles = union & (tissue.fraction >= settings.tissue.min_tile)
+    tiles = union & (mask.fraction >= settings.tissue.min_tile)
     group = max(1, square_px // ladder.patch_px)
     step = group * ladder.patch_px
     corners = {}

@@ -52,14 +52,14 @@ class TissueMask:
     """What a slide's thumbnail shows.
 
     Attributes:
-        mask: (h * c, w * c) bool.
+        tissue: (h * c, w * c) bool, where it is.
         fraction: (h, w) float32, tissue fraction of every 20x tile.
         thumbnail: (h * c, w * c, 3) uint8.
         glass: (3,) uint8, the median colour of the background.
         pen: fraction of the thumbnail that is pen.
     """
 
-    mask: np.ndarray
+    tissue: np.ndarray
     fraction: np.ndarray
     thumbnail: np.ndarray
     glass: np.ndarray
@@ -88,19 +88,19 @@ def find_tissue(slide: Slide, patch_px: int, base_mpp: float, settings: TissueSe
     pitch_px = patch_px / c
     tiles_x, tiles_y = -(-slide.width_px // patch_px), -(-slide.height_px // patch_px)
     thumbnail = slide.thumbnail(pitch_px, (tiles_x * c, tiles_y * c))
-    mask, pen = segmenter_of(settings.segmenter).segment(thumbnail, pitch_px * base_mpp)
-    inside = np.zeros(mask.shape, bool)
+    tissue, pen = segmenter_of(settings.segmenter).segment(thumbnail, pitch_px * base_mpp)
+    inside = np.zeros(tissue.shape, bool)
     inside[: int(slide.height_px / pitch_px), : int(slide.width_px / pitch_px)] = True
-    mask &= inside
+    tissue &= inside
     path = Path(settings.regions or "") / f"{slide.spec.name}.geojson"
     if settings.regions and path.is_file():
         origin_px0, pitch_px0 = np.array(slide.to_px0(0, 0), float), pitch_px * slide.pitch_px0
-        mask &= polygons_mask(read_polygons(path), lambda px0: (px0 - origin_px0) / pitch_px0, mask.shape)
+        tissue &= polygons_mask(read_polygons(path), lambda px0: (px0 - origin_px0) / pitch_px0, tissue.shape)
     return TissueMask(
-        mask=mask,
-        fraction=reduce(mask.astype(np.float32), "(h c1) (w c2) -> h w", "mean", c1=c, c2=c),
+        tissue=tissue,
+        fraction=reduce(tissue.astype(np.float32), "(h c1) (w c2) -> h w", "mean", c1=c, c2=c),
         thumbnail=thumbnail,
-        glass=glass_of(thumbnail, inside & ~mask & ~pen),
+        glass=glass_of(thumbnail, inside & ~tissue & ~pen),
         pen=float(pen.mean()),
     )
 

@@ -13,19 +13,19 @@ EDGE, KEPT, REGION = (0, 140, 50), (30, 80, 230), (240, 110, 0)
 PALE = 0.6  # how far the colours of tiles that were not encoded go towards white
 
 
-def picture_of(tissue: TissueMask, kept: np.ndarray, regions: list[RungRegions]) -> bytes:
+def picture_of(mask: TissueMask, kept: np.ndarray, regions: list[RungRegions]) -> bytes:
     """Return a JPEG: thumbnail, pale but for the encoded tiles, these and the mask outlined, some lowest regions.
 
     Args:
         kept: (tiles_y, tiles_x) bool, the tiles that were encoded.
         regions: of every rung, the finest first.
     """
-    height, width = tissue.mask.shape
+    height, width = mask.tissue.shape
     factor = min(1.0, MAX_SIDE_PX / max(height, width))
     size = max(1, round(width * factor)), max(1, round(height * factor))
-    pixels = np.array(Image.fromarray(tissue.thumbnail).resize(size, Image.Resampling.BOX))
+    pixels = np.array(Image.fromarray(mask.thumbnail).resize(size, Image.Resampling.BOX))
     small_mask, small_kept = (
-        np.asarray(Image.fromarray(area).resize(size, Image.Resampling.NEAREST)) for area in (tissue.mask, kept)
+        np.asarray(Image.fromarray(area).resize(size, Image.Resampling.NEAREST)) for area in (mask.tissue, kept)
     )
     pale = pixels[~small_kept]
     pixels[~small_kept] = (pale + (255 - pale) * PALE).astype(np.uint8)

@@ -47,7 +47,7 @@ class SlideJob:
 class Layout:
     """What is to be read of a slide: its mask, its regions by rung, and the tiles to encode (tiles_y, tiles_x)."""
 
-    tissue: TissueMask
+    mask: TissueMask
     area: Area
     regions: list[RungRegions]
     encode: np.ndarray
@@ -115,7 +115,7 @@ def _prepare(job: SlideJob, encoder: Encoder, aside: SlideStore) -> DoneSlide:
         samples = [images.samples(k) for k in range(len(layout.regions))]
         aside.save_rows(encoded.rows, encoder)
         aside.save_samples(encoded.cells, samples)
-        aside.qc_path.write_bytes(picture_of(layout.tissue, encoded.cells > 0, layout.regions))
+        aside.qc_path.write_bytes(picture_of(layout.mask, encoded.cells > 0, layout.regions))
         counts = {chosen.rung.label: len(rung.spans) for chosen, rung in zip(layout.regions, samples, strict=True)}
         return _state(
             job, slide, layout, encoded, encoder, counts, (time.perf_counter() - began, time.process_time() - cpu)
@@ -140,28 +140,28 @@ def _open(job: SlideJob) -> Slide:
 def lay_out(slide: Slide, job: SlideJob) -> Layout:
     """Find tissue and regions on the thumbnail, and tell the slide its glass."""
     settings, ladder = job.settings, job.settings.ladder
-    tissue = find_tissue(slide, ladder.patch_px, ladder.base_mpp, settings.tissue)
-    slide.glass = tissue.glass
-    area = find_area(tissue.fraction, ladder, settings.area_test_fraction)
+    mask = find_tissue(slide, ladder.patch_px, ladder.base_mpp, settings.tissue)
+    slide.glass = mask.glass
+    area = find_area(mask.fraction, ladder, settings.area_test_fraction)
     regions = find_regions(
-        tissue.fraction,
+        mask.fraction,
         ladder,
         settings.regions,
         slide=job.spec.name,
         seed=settings.seed,
         area=area if job.by_area else None,
     )
-    encode = union_of(regions, tissue.fraction.shape)
+    encode = union_of(regions, mask.fraction.shape)
     if not settings.encode_background:
-        encode &= tissue.fraction >= settings.tissue.min_tile
-    return Layout(tissue=tissue, area=area, regions=regions, encode=encode)
+        encode &= mask.fraction >= settings.tissue.min_tile
+    return Layout(mask=mask, area=area, regions=regions, encode=encode)
 
 
 def _read(slide: Slide, settings: SlideSettings, layout: Layout, encoder: Encoder, images: ImageWriter) -> Encoded:
     """Read the slide once, writing its patches and encoding its tiles; row 0 is glass."""
     p, shape = settings.ladder.patch_px, layout.encode.shape
     queue = TileQueue(encoder)
-    queue.add(np.broadcast_to(layout.tissue.glass, (1, p, p, 3)))
+    queue.add(np.broadcast_to(layout.mask.glass, (1, p, p, 3)))
     cells = np.zeros(shape, np.int32)
     num_rows = 1
 
@@ -173,7 +173,7 @@ def _read(slide: Slide, settings: SlideSettings, layout: Layout, encoder: Encode
 
     with images:
         fold = Fold(slide.read_boxes, settings.ladder, shape, layout.regions, layout.encode).run(
-            images.emit, on_tiles, layout.tissue.glass
+            images.emit, on_tiles, layout.mask.glass
         )
     rows = queue.finish()
     if not np.isfinite(rows).all():
@@ -210,9 +210,9 @@ def _state(
             origin_level=(slide.x_level, slide.y_level),
         ),
         size_px=(slide.width_px, slide.height_px),
-        tissue=round(float(layout.tissue.fraction.mean()), 6),
-        pen=round(layout.tissue.pen, 6),
-        glass=layout.tissue.glass.tolist(),
+        tissue=round(float(layout.mask.fraction.mean()), 6),
+        pen=round(layout.mask.pen, 6),
+        glass=layout.mask.glass.tolist(),
         area={"axis": layout.area.axis, "cut": layout.area.cut},
         by_area=job.by_area,
         counts=counts,

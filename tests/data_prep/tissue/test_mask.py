@@ -50,12 +50,12 @@ def test_a_geojson_restricts_the_tissue(tiny_slide, tmp_path):
     found = find_tissue(slide, 16, 0.5, settings)
     full = find_tissue(slide, 16, 0.5, tissue_settings(**SMALL_TISSUE))
     px0 = 8  # level-0 pixels a mask pixel
-    assert found.mask.sum() < full.mask.sum()
-    assert not found.mask[:, : 190 // px0].any()
-    assert not found.mask[:, 416 // px0 :].any()
-    assert not found.mask[200 // px0, 300 // px0]
+    assert found.tissue.sum() < full.tissue.sum()
+    assert not found.tissue[:, : 190 // px0].any()
+    assert not found.tissue[:, 416 // px0 :].any()
+    assert not found.tissue[200 // px0, 300 // px0]
     row = 120 // px0, slice(220 // px0, 380 // px0)
-    assert np.array_equal(found.mask[row], full.mask[row])
+    assert np.array_equal(found.tissue[row], full.tissue[row])
     (folder / "slide.geojson").write_text("[1, 2]")
     with pytest.raises(DataError, match="not a GeoJSON"):
         find_tissue(slide, 16, 0.5, settings)
@@ -117,7 +117,7 @@ def test_a_segmenter_of_ones_own_makes_the_mask(tiny_slide, tmp_path, monkeypatc
     section = {"_target_": "darkness.Dark", "name": "dark", "below": 200}
     settings = replace(tissue_settings(), segmenter=Option("tissue", section, ("darkness",)))
     found = find_tissue(open_slide(tiny_slide()), 16, 0.5, settings)
-    assert np.array_equal(found.mask, (found.thumbnail < 200).any(2))
+    assert np.array_equal(found.tissue, (found.thumbnail < 200).any(2))
     assert settings.to_dict()["segmenter"] == "darkness.Dark"
     with pytest.raises(ConfigError, match=r"allow_code=\[darkness\]"):
         segmenter_of(Option("tissue", section | {"below": 201}))
