@@ -10,6 +10,8 @@ from zoomldm.errors import UserError
 class Descriptor(ABC):
     """Describe patches by fixed vectors; a Fréchet distance is taken between sets of them.
 
+    Facts known at run time, of which a class takes what it needs: `encoder` (that of the data set) and `device`.
+
     Attributes:
         name: the option of the group ``features`` (``texture``).
         distance_name: what its Fréchet distance is called: ``FID`` for Inception alone, ``fd_<name>`` for all others.

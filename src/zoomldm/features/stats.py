@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from zoomldm.encoder.base import Encoder
 from zoomldm.encoder.stats import FEATURE_NAMES, StatsEncoder
 from zoomldm.features.encoders import EncoderDescriptor
 
@@ -36,10 +37,14 @@ FIXED_STATISTICS: dict[str, tuple[float, float]] = {
 
 
 class StatsDescriptor(EncoderDescriptor):
-    """Describe patches by the encoder ``stats``, standardised by the data set or, without one, by fixed statistics."""
+    """Describe patches by the encoder ``stats``, standardised by the data set or, without one, by fixed statistics.
 
-    def __init__(self, encoder: StatsEncoder | None = None) -> None:
-        if encoder is None or not encoder.fitted:
+    Args:
+        encoder: that of the data set; another one than ``stats`` tells nothing here.
+    """
+
+    def __init__(self, encoder: Encoder | None = None) -> None:
+        if not isinstance(encoder, StatsEncoder) or not encoder.fitted:
             centre, spread = np.array([FIXED_STATISTICS[name] for name in FEATURE_NAMES]).T
             encoder = StatsEncoder().fit(centre, spread)
         super().__init__(encoder)

@@ -10,7 +10,7 @@ NOT_IDENTITY = (
     "train.steps", "train.log_every", "train.validate_every", "train.checkpoint_every", "train.keep_last",
     "train.keep_every", "train.sample_every", "train.preempt_every", "optim.max_micro_batch", "fabric", "tracking",
     "paths", "hydra", "fresh", "plan", "evaluation", "features", "experiments", "run_name", "data.root", "data.slides",
-    "data.demo_slides.folder", "data.tissue", "tissue", "allow_code",
+    "data.demo_slides.folder", "data.tissue", "tissue", "allow_code", "rows", "metrics",
 )  # fmt: skip
 """Keys that may differ between two starts of one run: where and how fast it computes, how far, and what is reported."""
 

@@ -14,7 +14,7 @@ import yaml
 from zoomldm.config import CONF
 from zoomldm.errors import ConfigError, near_match
 
-GROUPS = ("cond", "curriculum", "encoder", "tracking")
+GROUPS = ("cond", "curriculum", "encoder", "features", "tracking")
 """Groups whose option was once a name and its arguments, without the class."""
 
 
@@ -29,7 +29,8 @@ def upgraded(config: Mapping[str, Any]) -> dict[str, Any]:
     for group in GROUPS:
         section = config.get(group)
         if isinstance(section, Mapping) and "name" in section and "_target_" not in section:
-            config[group] = option_of_today(group, section["name"], section)
+            stored = {key: value for key, value in section.items() if key != "also"}  # names, which are options today
+            config[group] = option_of_today(group, section["name"], stored)
     _upgrade_diffusion(config)
     _upgrade_model(config)
     return config
@@ -49,9 +50,24 @@ def option_of_today(group: str, name: str, stored: Mapping[str, Any] = {}) -> di
         )
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
     today: dict[str, Any] = {}
-    for base in content.pop("defaults", ()):
-        today |= content if base == "_self_" else option_of_today(group, base)
+    for entry in content.pop("defaults", ()):
+        if entry == "_self_":
+            today |= content
+        else:
+            _place(today, group, entry)
     return {key: stored.get(key, value) for key, value in (today or content).items()}
+
+
+def _place(section: dict[str, Any], group: str, entry: str | Mapping[str, str]) -> None:
+    """Put another option into a section, where an entry of a defaults list says: ``stats@also.stats``."""
+    if isinstance(entry, Mapping):
+        ((where, name),) = entry.items()
+        group, _, package = where.lstrip("/").partition("@")
+    else:
+        name, _, package = entry.partition("@")
+    for key in package.split(".") if package else ():
+        section = section.setdefault(key, {})
+    section |= option_of_today(group, name)
 
 
 def _upgrade_conditioner(config: dict[str, Any]) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from zoomldm.config import Option
 from zoomldm.ladder import Ladder
@@ -33,14 +33,14 @@ class AutoencoderStage(Stage):
 
     kind = "autoencoder"
 
-    network: Mapping[str, Any]
+    network: Option
     channels: int
     channel_mult: Sequence[int]
     num_res_blocks: int
     middle_attention: bool
     num_codes: int
     norm_groups: int
-    loss: Mapping[str, Any]
+    loss: Option
     autoencoder: WeightSource
     schedule: Option | None = None
     solver: Option | None = None
@@ -63,7 +63,7 @@ class AutoencoderStage(Stage):
         """Build the autoencoder."""
         from zoomldm.model.autoencoder import Autoencoder
 
-        return Option("model.network", self.network, self.encoder.allow).make(
+        return self.network.make(
             Autoencoder,
             channels=self.channels,
             mult=tuple(self.channel_mult),
@@ -78,11 +78,11 @@ class AutoencoderStage(Stage):
         from zoomldm.model.trainable import Trainable
         from zoomldm.weights.load import load_vq
 
-        module, loss = self.untrained(), dict(self.loss)
+        module, loss = self.untrained(), self.loss
         if self.autoencoder.weights:
             print(load_vq(module.vq, Path(self.autoencoder.weights).expanduser()))
-            loss["start_steps"] = None  # the published codebook is the start
-        return Option("model.loss", loss, self.encoder.allow).make(Trainable, autoencoder=module)
+            loss = replace(loss, section={**loss.section, "start_steps": None})  # the published codebook is the start
+        return loss.make(Trainable, autoencoder=module)
 
     def pictures(
         self, trainable: Trainable, manifest: Manifest, *, folder: Path, seed: int, device: torch.device

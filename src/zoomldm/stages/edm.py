@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from zoomldm.config import Option
 from zoomldm.ladder import Ladder
@@ -33,7 +33,7 @@ class EDMStage(Stage):
     kind = "edm"
     explained: ClassVar[Mapping[str, str]] = {"zoomldm.run": "the run whose tokens are learnt"}
 
-    network: Mapping[str, Any]
+    network: Option
     init: str | None
     width: int
     depth: int
@@ -84,7 +84,7 @@ class EDMStage(Stage):
         from zoomldm.diffusion.schedules.base import NoiseSchedule
         from zoomldm.model.token_model import TokenModel
 
-        return Option("model.network", self.network, self.cond.allow).make(
+        return self.network.make(
             TokenModel,
             num_rungs=num_rungs,
             num_tokens=num_tokens,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zoomldm.config import Option
+from zoomldm.config import Option, options_of
 from zoomldm.data.manifest import Manifest
 from zoomldm.encoder.base import Encoder
 from zoomldm.errors import UserError
@@ -21,7 +21,6 @@ from zoomldm.evaluation.result import Evaluation
 from zoomldm.evaluation.rows.base import Row
 from zoomldm.evaluation.stored import FOLDER
 from zoomldm.features.base import Descriptor
-from zoomldm.features.build import build_descriptor
 from zoomldm.runs.run import Run
 from zoomldm.sampling.conditions import ShardPatches
 from zoomldm.sampling.device import device_name
@@ -110,7 +109,7 @@ def _evaluator(trained: TrainedModels, request: Request, rows: Sequence[Row], no
     bench = Bench(
         generator=trained.generator(request.how),
         source=ShardPatches(manifest),
-        descriptors=_descriptors(request.features or config["features"], encoder, device),
+        descriptors=_descriptors(request.features or config["features"], encoder, device, request.allow),
         plan=Plan(
             num_per_magnification=request.num_per_magnification or config["evaluation"]["num_per_magnification"],
             magnifications=magnifications,
@@ -138,15 +137,13 @@ def _encoder(
         return None
 
 
-def _descriptors(features: Mapping[str, Any], encoder: Encoder | None, device: str) -> list[Descriptor]:
-    first = build_descriptor(
-        features["name"],
-        batch_size=features.get("batch_size", 50),
-        encoder=encoder,
-        device=device,
-        weights=features.get("weights"),
-    )
-    return [first, *(build_descriptor(name, encoder=encoder, device=device) for name in features.get("also") or [])]
+def _descriptors(
+    features: Mapping[str, Any], encoder: Encoder | None, device: str, allow: tuple[str, ...]
+) -> list[Descriptor]:
+    """Make the descriptor that judges and then those whose distances are shown as well (``features.also``)."""
+    judge = Option("features", {key: value for key, value in features.items() if key != "also"}, allow)
+    options = [judge, *options_of("features.also", features.get("also") or {}, allow).values()]
+    return [option.make(Descriptor, encoder=encoder, device=device) for option in options]
 
 
 def _data_facts(manifest: Manifest) -> dict[str, Any]:

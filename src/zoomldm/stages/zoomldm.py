@@ -61,7 +61,7 @@ class ZoomLDMStage(Stage):
 
     def contradictions(self, ladder: Ladder) -> Iterator[str]:
         yield from super().contradictions(ladder)
-        if self.features.name == self.encoder.name and self.features.arguments.get("weights"):
+        if self.features.name == self.encoder.name and self.features.arguments.get("encoder"):
             yield f"features={self.features.name} judges with the encoder that conditions the model; use another"
 
     def lacking(self, manifest: Manifest | None) -> Iterator[str]:

@@ -72,3 +72,16 @@ def test_a_run_of_the_first_layout_goes_on(name, monkeypatch):
     stored = yaml.safe_load((cli.PROJECT_ROOT / "tests" / "data" / "format1" / f"{name}.yaml").read_text())
     (cfg,) = cli.compose_jobs("train", [f"model={name.partition('-')[0]}"])
     assert differing_keys(upgraded(stored), build.plain(cfg)) == {}
+
+
+def test_descriptors_that_were_shown_by_name_become_options():
+    old = {"features": {"name": "texture", "also": ["stats"], "weights": None, "batch_size": 64}}
+    assert upgraded(old)["features"] == option_of_today("features", "texture")
+    assert upgraded(old)["features"]["also"]["stats"]["_target_"] == "zoomldm.features.stats.StatsDescriptor"
+
+
+def test_a_stored_encoder_keeps_its_values_and_gets_its_recipe():
+    old = {"name": "uni", "weights": "/w/UNI", "batch_size": 8, "device": "cpu", "tiles": {"px": 256, "mpp": 0.5}}
+    encoder = upgraded({"encoder": old})["encoder"]
+    assert (encoder["weights"], encoder["batch_size"], encoder["dim"]) == ("/w/UNI", 8, 1024)
+    assert "tiles" not in encoder
