@@ -84,13 +84,13 @@ def find_regions(
     chosen = []
     for rung in ladder.rungs:
         side = rung.grid_side
-        stride = stride_tiles(rung, settings.stride.get(rung.label, 1.0), ladder.patch_px)
+        stride = stride_tiles(rung, settings.stride[rung.label], ladder.patch_px)
         ys, xs = (corners(num_tiles, side, stride) for num_tiles in fraction.shape)
         y, x = (axis.ravel() for axis in np.meshgrid(ys, xs, indexing="ij"))
         tissue = window_mean(fraction, y, x, side)
-        keep = tissue >= max(settings.min_tissue.get(rung.label, 0.5), 1e-9)
+        keep = tissue >= max(settings.min_tissue[rung.label], 1e-9)
         y, x, tissue = y[keep], x[keep], tissue[keep]
-        most = settings.max_per_slide.get(rung.label)
+        most = settings.max_per_slide[rung.label]
         splits = np.array([area.split_of(a, b, side) or "" for a, b in zip(y, x)] if area else [TRAIN] * len(y), str)
         rank = _ranks(len(keep), f"{seed}:{slide}:{rung.label}")[keep]
         rows = np.concatenate([_choose(np.flatnonzero(splits == name), rank, most) for name in SPLITS])

@@ -137,13 +137,19 @@ def swapped_profile() -> bytes:
     return bytes(swapped)
 
 
+@cache
+def tissue_option(name: str, **values: float) -> Option:
+    """Return an option of conf/tissue, some of its values changed."""
+    words = [f"tissue={name}", *(f"tissue.{key}={value}" for key, value in values.items())]
+    return Option("tissue", OmegaConf.to_container(compose_jobs("prepare", words)[0].tissue))
+
+
 def tissue_settings(
     name: str = "default", *, cells_per_tile: int = 4, regions: str | None = None, **values: float
 ) -> TissueSettings:
     """Return a mask's settings: an option of conf/tissue with some of its values changed."""
-    section = compose_jobs("prepare", [f"tissue={name}", *(f"tissue.{k}={v}" for k, v in values.items())])[0].tissue
-    segmenter = Option("tissue", OmegaConf.to_container(section))
-    return TissueSettings(segmenter=segmenter, cells_per_tile=cells_per_tile, min_tile=0.1, regions=regions)
+    option = tissue_option(name, **values)
+    return TissueSettings(segmenter=option, cells_per_tile=cells_per_tile, min_tile=0.1, regions=regions)
 
 
 @cache
