@@ -32,6 +32,9 @@ class FlatReader(SlideReader):
     def read(self, level: int, x: int, y: int, width: int, height: int) -> np.ndarray:
         return self.pixels[y : y + height, x : x + width]
 
+    def decoder(self, level: int) -> str:
+        return "flat"
+
 
 @dataclass(frozen=True, kw_only=True)
 class FlatImage:

@@ -221,7 +221,7 @@ def _state(
         unreadable_tiles=len(unreadable_px0),
         unreadable_px0=unreadable_px0[:MAX_LISTED],
         regions_skipped=encoded.fold.num_regions_skipped,
-        reader="tifffile" if native else "openslide",
+        reader=slide.reader.decoder(scale.level),
         decodes={"native_tiles": len(native.touched), "decoded": native.num_decoded} if native else None,
         elapsed_s=round(elapsed_s[0], 3),
         cpu_s=round(elapsed_s[1], 3),

@@ -60,6 +60,10 @@ class SlideReader(ABC):
             UnreadableError: a part of it cannot be decoded.
         """
 
+    def decoder(self, level: int) -> str:
+        """Return in a word what decodes a level's pixels; a slide's state keeps it."""
+        return type(self).__name__
+
     def native(self, level: int) -> "NativeLevel | None":
         """Return what reads a level by its native tiles, None where nothing does."""
         return None

@@ -44,6 +44,9 @@ class LevelReader(OpenSlideReader):
             return native.read(x, y, width, height)
         return super().read(level, x, y, width, height)
 
+    def decoder(self, level: int) -> str:
+        return "tifffile" if self.native(level) else super().decoder(level)
+
     def close(self) -> None:
         for native in self._native.values():
             if native is not None:

@@ -66,5 +66,8 @@ class OpenSlideReader(SlideReader):
         blend = rgba[..., :3] * alpha + np.asarray(self.glass, np.float32) * (1 - alpha)
         return (blend + 0.5).astype(np.uint8)
 
+    def decoder(self, level: int) -> str:
+        return "openslide"
+
     def close(self) -> None:
         self._slide.close()

@@ -45,8 +45,11 @@ def test_the_first_reader_that_knows_a_files_kind_opens_it(tmp_path):
     write_slide(tmp_path / "tiled.tif", tissue_pixels(300, 300))
     Image.fromarray(tissue_pixels(300, 300)).save(tmp_path / "flat.tif")
     Image.fromarray(tissue_pixels(300, 300)).save(tmp_path / "flat.png")
-    kinds = {path.name: type(open_reader(path, READERS)).__name__ for path in tmp_path.glob("*.*")}
+    opened = {path.name: open_reader(path, READERS) for path in tmp_path.glob("*.*")}
+    kinds = {name: type(reader).__name__ for name, reader in opened.items()}
     assert kinds == {"tiled.tif": "LevelReader", "flat.tif": "FlatReader", "flat.png": "FlatReader"}
+    decoders = {name: reader.decoder(0) for name, reader in opened.items()}
+    assert decoders == {"tiled.tif": "tifffile", "flat.tif": "flat", "flat.png": "flat"}
     assert type(open_reader(tmp_path / "tiled.tif", readers("openslide", "auto"))).__name__ == "OpenSlideReader"
 
 
