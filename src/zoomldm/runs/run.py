@@ -70,7 +70,9 @@ class Run:
         if before:
             run._check_same(config, before, manifest_sha256, formerly)
         run.folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(run.folder / CONFIG_NAME, _to_yaml({key: value for key, value in config.items() if key != "allow_code"}))
+        write_atomically(
+            run.folder / CONFIG_NAME, _to_yaml({key: value for key, value in config.items() if key != "allow_code"})
+        )
         if before:
             run.update(manifest_sha256=manifest_sha256)
             return run
