@@ -86,11 +86,13 @@ def encoder_of(module: "Autoencoder", device: str) -> Encode:
     """Return ``encode`` over a torch autoencoder whose ``encode`` takes images in [-1, 1], (n, 3, p, p) float32."""
     import torch
 
+    from zoomldm.data.pixels import to_float
+
     module = module.to(device, memory_format=torch.channels_last).eval()
 
     @torch.no_grad()
     def encode(images: np.ndarray) -> np.ndarray:
-        pixels = rearrange(torch.from_numpy(images).to(device), "n h w c -> n c h w").float() / 127.5 - 1
+        pixels = to_float(rearrange(torch.from_numpy(images).to(device), "n h w c -> n c h w"))
         return module.encode(pixels).float().cpu().numpy()
 
     return encode

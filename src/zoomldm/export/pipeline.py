@@ -18,11 +18,13 @@ from diffusers.configuration_utils import register_to_config
 from diffusers.models.autoencoders.vae import DecoderOutput
 from diffusers.utils import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
+from einops import rearrange
 from torch import Tensor
 
 from zoomldm import build
 from zoomldm.config import Option
 from zoomldm.data.batch import GridGroup
+from zoomldm.data.pixels import to_uint8
 from zoomldm.diffusion.guidance import guided
 from zoomldm.errors import UserError
 from zoomldm.ladder import Ladder, Rung
@@ -184,7 +186,7 @@ class ZoomLDMPipeline(DiffusionPipeline):
         tokens = self._tokens(rung, embeddings, num_images, generator)
         latents = self._denoise(tokens, scale, steps, generator)
         decoded = self.vqvae.decode((latents / self.vqvae.config.scaling_factor).to(self.vqvae.dtype)).sample
-        images = ((decoded.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).movedim(1, -1).cpu().numpy()
+        images = rearrange(to_uint8(decoded), "n c h w -> n h w c").cpu().numpy()
         return ZoomLDMOutput(images=images if output_type == "np" else _to_pil(images))
 
     def _tokens(

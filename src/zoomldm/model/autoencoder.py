@@ -128,13 +128,3 @@ class LinearStartAutoencoder(Autoencoder):
         self.linear_encoder.bias.copy_(-(basis @ mean) / scale)
         self.linear_decoder.weight.copy_(kernels * scale)
         self.linear_decoder.bias.copy_(rearrange(mean, "(rgb y x) -> rgb y x", rgb=3, y=f).mean((1, 2)))
-
-
-def to_float(images: Tensor) -> Tensor:
-    """Map uint8 images to float32 in [-1, 1]."""
-    return images.float() / 127.5 - 1
-
-
-def to_uint8(images: Tensor) -> Tensor:
-    """Map images from about [-1, 1] to uint8, rounding and clipping."""
-    return ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)

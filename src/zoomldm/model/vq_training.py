@@ -14,9 +14,10 @@ from torch import Tensor, distributed
 from torch.nn import functional
 
 from zoomldm.data.batch import Batch
+from zoomldm.data.pixels import to_float
 from zoomldm.diffusion.losses import squared_error
 from zoomldm.diffusion.noise import keyed_uniform
-from zoomldm.model.autoencoder import Autoencoder, to_float
+from zoomldm.model.autoencoder import Autoencoder
 from zoomldm.model.trainable import Trainable
 
 

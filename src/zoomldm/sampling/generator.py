@@ -16,6 +16,7 @@ from einops import rearrange
 from torch import Tensor
 
 from zoomldm.data.batch import Batch, GridGroup
+from zoomldm.data.pixels import to_float, to_uint8
 from zoomldm.diffusion.solvers.base import Solver
 from zoomldm.errors import UserError
 from zoomldm.ladder import Rung
@@ -190,12 +191,12 @@ class PatchGenerator:
 
 def reconstruct(autoencoder: Decoder, images: Tensor) -> np.ndarray:
     """Encode and decode uint8 patches `b 3 p p`, on the autoencoder's device; uint8 (b, p, p, 3)."""
-    return to_images(autoencoder.decode(autoencoder.encode(images.float() / 127.5 - 1)))
+    return to_images(autoencoder.decode(autoencoder.encode(to_float(images))))
 
 
 def to_images(pixels: Tensor) -> np.ndarray:
     """Map `b 3 p p` in about [-1, 1] to uint8 (b, p, p, 3), rounding and clipping."""
-    levels = ((pixels.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    levels = to_uint8(pixels)
     return rearrange(levels, "b c h w -> b h w c").cpu().numpy()
 
 

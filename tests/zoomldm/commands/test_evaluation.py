@@ -160,10 +160,10 @@ def test_inception_without_weights_offers_the_others(root, monkeypatch, tmp_path
 
 
 def test_a_run_is_evaluated_after_training_and_compared(root):
-    cfg = compose("train", root, "run_name=zoom", "evaluation.num_in_sweep=12", "data.ladder.num_rungs=2")
-    evaluate.run_after_training(cfg, Judged(zoomldm="zoom"))
-    cfg.features = {"name": "stats"}
-    evaluate.run_after_training(cfg, Judged(zoomldm="zoom"))
+    words = ["run_name=zoom", "evaluation.num_in_sweep=12", "data.ladder.num_rungs=2"]
+    for features in ("texture", "stats"):
+        cfg = compose("train", root, f"features={features}", *words)
+        evaluate.run_after_training(cfg, Judged(zoomldm="zoom"))
     assert stored_evaluations(root / "runs" / "zoom", "fd_texture")[0].rows == ["halves", "oracle"]
     found = compare_runs(root / "runs", ["zoom", "absent"], root / "sweep", title="One run")
     assert list(found.runs) == ["zoom"]

@@ -3,7 +3,8 @@
 import torch
 
 from tests.helpers.tiny_autoencoder import build, make_batch
-from zoomldm.model.autoencoder import LinearStartAutoencoder, to_float
+from zoomldm.data.pixels import to_float
+from zoomldm.model.autoencoder import LinearStartAutoencoder
 from zoomldm.model.vq_training import VQTraining
 
 
