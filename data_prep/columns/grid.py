@@ -18,7 +18,7 @@ from data_prep.execution.executor import Died, Executor
 from data_prep.fold.quadtree import Fold
 from data_prep.pack.jobs import ShardJob, make_jobs
 from data_prep.pack.shard_plan import ShardPlan, batch_facts, inputs_hash, known_splits, read_plan
-from data_prep.pack.statistics import one_encoder, train_statistics
+from data_prep.pack.statistics import is_standardised, one_encoder, train_statistics
 from data_prep.pack.write import grids_of
 from data_prep.preparation import Contents, Preparation
 from data_prep.slides.slide import Slide
@@ -151,7 +151,7 @@ def write_grids(job: GridJob) -> ColumnRecord:
 def _write_grids(contents: Contents, plan: ShardPlan, manifest: Manifest, executor: Executor) -> Manifest:
     """Write every shard's grids and return the manifest with them."""
     encoder = one_encoder(contents)
-    encoder["statistics"] = train_statistics(contents) if encoder["name"] == "stats" else None
+    encoder["statistics"] = train_statistics(contents) if is_standardised(contents) else None
     jobs, _, _ = make_jobs(contents, statistics=encoder["statistics"], batches=plan.batches)
     if [job.path for job in jobs] != [shard.path for shard in manifest.shards]:
         raise DataError(

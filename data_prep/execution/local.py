@@ -79,8 +79,11 @@ class LocalExecutor:
 
 
 def shared_encoders(encoder: Option, wanted: int | None) -> int:
-    """Return how many encoders the workers share: as many as wanted, by default one for each GPU of this machine."""
-    if wanted is not None or encoder.name == "stats":
+    """Return how many encoders the workers share: as many as wanted, by default one for each GPU of this machine.
+
+    One without weights is fastest in the workers themselves.
+    """
+    if wanted is not None or not encoder.arguments.get("weights"):
         return wanted or 0
     import torch
 

@@ -98,7 +98,7 @@ class RayExecutor:
         gpus = int(self.ray.cluster_resources().get("GPU", 0))
         number = self.encoders
         if number is None:
-            number = 0 if option.name == "stats" else gpus
+            number = gpus if option.arguments.get("weights") else 0
         place = {"num_gpus": 1, "num_cpus": 0} if gpus else {"num_cpus": 1}
         actor = self.ray.remote(EncoderActor).options(max_restarts=-1, max_task_retries=-1, **place)
         return [actor.remote(option) for _ in range(number)]

@@ -13,7 +13,7 @@ from data_prep.execution.executor import Died, Executor
 from data_prep.pack.jobs import Counts, ShardJob, make_jobs
 from data_prep.pack.shard_plan import ShardPlan, inputs_hash, plan_of, read_plan
 from data_prep.pack.splits import AREA, Split
-from data_prep.pack.statistics import one_encoder, train_statistics
+from data_prep.pack.statistics import is_standardised, one_encoder, train_statistics
 from data_prep.pack.write import write_shard
 from data_prep.preparation import Contents
 from data_prep.work.state import DoneSlide, SlideState
@@ -56,7 +56,7 @@ def packing_of(contents: Contents) -> Packing:
     """
     plan, is_new = plan_of(read_plan(contents.root), contents)
     encoder = one_encoder(contents)
-    if encoder["name"] == "stats":
+    if is_standardised(contents):
         encoder["statistics"] = plan.statistics or train_statistics(contents)
     plan = replace(plan, statistics=encoder["statistics"], inputs_sha256=None)
     jobs, counts, dropped = make_jobs(contents, statistics=plan.statistics, batches=plan.batches)

@@ -9,6 +9,7 @@ from data_prep.fold.area import Area
 from data_prep.pack.splits import AREA
 from data_prep.preparation import Contents
 from zoomldm.data.schema import TRAIN
+from zoomldm.encoder.base import Encoder
 from zoomldm.errors import DataError
 
 
@@ -27,6 +28,11 @@ def one_encoder(contents: Contents) -> dict[str, Any]:
             f"{contents.root}: its slides were encoded with different weights ({named}); choose another data.root"
         )
     return json.loads(next(iter(encoders)))
+
+
+def is_standardised(contents: Contents) -> bool:
+    """Say whether the rows are yet to be standardised."""
+    return contents.preparation.slide_settings.encoder.target(Encoder).is_standardised
 
 
 def train_statistics(contents: Contents) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 slides/<slide>/state.json   done or failed with the reason; scale, counts, what could not be read
 slides/<slide>/samples.npz  for each rung k: k.place y, x (tiles), k.px0 x, y, k.tissue, k.spans; cells (row numbers)
 slides/<slide>/images.bin   the encoded patches one after the other
-slides/<slide>/rows.npy     (1 + n, D), row 0 is glass; float16, of `stats` float32 and not yet standardised
+slides/<slide>/rows.npy     (1 + n, D), row 0 is glass; float16, or float32 and yet to be standardised
 slides/<slide>/qc.jpg       thumbnail, mask, kept tiles
 slides/<slide>/error.txt    the traceback of a slide that failed
 
@@ -154,7 +154,7 @@ class SlideStore:
             np.save(stream, _stored(rows, encoder))
 
     def rows(self) -> np.ndarray:
-        """Return the slide's rows, mapped into memory: (1 + n, D), of `stats` not yet standardised."""
+        """Return the slide's rows, mapped into memory: (1 + n, D), `stats`' yet to be standardised."""
         with self._said_if_damaged():
             return np.load(self.rows_path, mmap_mode="r")
 
@@ -243,5 +243,5 @@ class SlideStore:
 
 
 def _stored(rows: np.ndarray, encoder: Encoder) -> np.ndarray:
-    """Return rows as a slide's folder keeps them: float16, but for ``stats`` float32 until they are standardised."""
-    return rows if encoder.name == "stats" else rows.astype(np.float16)
+    """Return rows as a slide's folder keeps them: float16, but float32 where they are yet to be standardised."""
+    return rows if encoder.is_standardised else rows.astype(np.float16)

@@ -166,7 +166,6 @@ def tiny_settings(
     min_tissue: float = 0.3,
     max_per_slide: int | None = None,
     min_object_um2: float = 100.0,
-    encoder: str = "stats",
     **values,
 ) -> SlideSettings:
     """Return settings for slides of some hundred pixels: stats encoder, four rungs of 16 px patches."""
@@ -177,7 +176,11 @@ def tiny_settings(
         "stride": dict.fromkeys(ladder.labels, stride) | {ladder.labels[0]: 1.0},
         "max_per_slide": dict.fromkeys(ladder.labels, max_per_slide),
     }
-    defaults = {"encoder": encoder_option(encoder), "readers": READERS, "tissue": tissue}
+    defaults = {
+        "encoder": encoder_option("stats"),
+        "readers": READERS,
+        "tissue": tissue,
+    }
     return SlideSettings(ladder=ladder, regions=RegionSettings(**by_label), **(defaults | values))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from data_prep.execution.encoding.batcher import PATIENCE_S, Batcher, shares
 from data_prep.execution.encoding.own import get_encoder, share
-from data_prep.execution.encoding.queue import EncoderGoneError, SharedEncoder
+from data_prep.execution.encoding.queue import EncoderGoneError, SharedEncoder, tell
 from data_prep.execution.parent import follow_parent
 from zoomldm.config import Option
 from zoomldm.encoder.base import Encoder
@@ -105,7 +105,7 @@ class _Server:
 
     def _welcome(self, worker: Connection) -> None:
         with contextlib.suppress(OSError):
-            worker.send((self.encoder.describe(), self.encoder.batch_size))
+            worker.send(tell(self.encoder))
         self.senders.append(worker)
 
     def _encode(self) -> None:
@@ -169,4 +169,4 @@ def use(pipe: Connection, option: Option) -> None:
         raise told
     link = PipeLink(pipe)
     link.start()
-    share(option, SharedEncoder(*told, link))
+    share(option, SharedEncoder(told, link))

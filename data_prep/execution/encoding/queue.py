@@ -46,13 +46,22 @@ class OwnLink:
         return self._rows
 
 
+Told = tuple[dict[str, Any], int | None, bool]
+"""What a shared encoder's process says of it: ``describe()``, batch_size, is_standardised."""
+
+
+def tell(encoder: Encoder) -> Told:
+    return encoder.describe(), encoder.batch_size, encoder.is_standardised
+
+
 class SharedEncoder(Encoder):
     """An encoder of another process as a worker sees it: what it is, and the way to it."""
 
-    def __init__(self, described: dict[str, Any], batch_size: int | None, link: Link) -> None:
-        self.described, self.batch_size, self.link = described, batch_size, link
-        self.name, self.dim = described["name"], described["dim"]
-        self.weights_sha256 = described["weights_sha256"]
+    def __init__(self, told: Told, link: Link) -> None:
+        self.described, self.batch_size, self.is_standardised = told
+        self.link = link
+        self.name, self.dim = self.described["name"], self.described["dim"]
+        self.weights_sha256 = self.described["weights_sha256"]
 
     def describe(self) -> dict[str, Any]:
         return dict(self.described)

@@ -7,7 +7,7 @@ import numpy as np
 
 from data_prep.execution.encoding.batcher import PATIENCE_S, Batcher, shares
 from data_prep.execution.encoding.own import get_encoder, share
-from data_prep.execution.encoding.queue import SharedEncoder
+from data_prep.execution.encoding.queue import SharedEncoder, tell
 from zoomldm.config import Option
 from zoomldm.errors import UserError
 
@@ -29,7 +29,7 @@ class EncoderActor:
         self.num_calls, self.at_work = 0, None
 
     async def describe(self) -> Any:
-        return self.fault or (self.encoder.describe(), self.encoder.batch_size)
+        return self.fault or tell(self.encoder)
 
     async def encode(self, tiles: np.ndarray) -> np.ndarray:
         self.num_calls += 1
@@ -72,7 +72,7 @@ def use_actor(option: Option, actor: Any) -> None:
     told = ray.get(actor.describe.remote())
     if isinstance(told, UserError):
         raise told
-    share(option, SharedEncoder(*told, _ActorLink(actor)))
+    share(option, SharedEncoder(told, _ActorLink(actor)))
 
 
 class _ActorLink:

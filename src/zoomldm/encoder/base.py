@@ -18,6 +18,8 @@ class Encoder(ABC):
         licence: of the weights, which a model trained on its vectors inherits; empty for an encoder without weights.
         batch_size: tiles a call; preparation always calls with exactly this many (the last batch is padded), so that
             a tile's vector does not depend on what was encoded beside it. None: any number will do.
+        is_standardised: its vectors become comparable only by mean and standard deviation of the training tiles, which
+            preparation finds and gives as ``statistics``.
     """
 
     name: str
@@ -27,6 +29,7 @@ class Encoder(ABC):
     weights_sha256: str | None = None
     licence: str = ""
     batch_size: int | None = 64
+    is_standardised: bool = False
 
     @abstractmethod
     def __call__(self, tiles: np.ndarray) -> np.ndarray:

@@ -44,6 +44,7 @@ class StatsEncoder(Encoder):
     name = "stats"
     dim = len(FEATURE_NAMES)
     batch_size = None
+    is_standardised = True
 
     def __init__(self, statistics: dict[str, Any] | None = None) -> None:
         unit = STAIN_VECTORS / np.linalg.norm(STAIN_VECTORS, axis=1, keepdims=True)

@@ -3,26 +3,26 @@ import pytest
 
 from data_prep.columns import grid as add_grid
 from data_prep.columns.grid import replace_grids
-from data_prep.execution.encoding import own
 from data_prep.execution.serial import SerialExecutor
 from data_prep.report.verification import verify
 from tests.helpers.prepare import MeanColour, hashes, prepare_folder, samples_of, tiny_preparation
+from zoomldm.config import Option
 from zoomldm.data.manifest import Manifest
 from zoomldm.data.schema import decode_grid, decode_image
 from zoomldm.errors import ConfigError, DataError
 
+MEAN = Option("encoder", {"_target_": "tests.helpers.prepare.MeanColour", "name": "mean"}, allow=("tests",))
+
 
 @pytest.fixture
-def slides(tiny_slide, monkeypatch):
-    original = own._built
-    monkeypatch.setattr(own, "_built", lambda option: MeanColour() if option.name == "mean" else original(option))
+def slides(tiny_slide):
     for number, name in enumerate(("a", "b")):
         path = tiny_slide(name, seed=number, width=400, height=360)
     return path.parent
 
 
 def add(slides, root, **values):
-    return replace_grids(tiny_preparation(slides, root, encoder="mean", **values), SerialExecutor())
+    return replace_grids(tiny_preparation(slides, root, encoder=MEAN, **values), SerialExecutor())
 
 
 def test_grids_are_replaced_and_images_stay(slides, tmp_path):
@@ -43,7 +43,7 @@ def test_grids_are_replaced_and_images_stay(slides, tmp_path):
 def test_it_equals_a_preparation_with_that_encoder(slides, tmp_path):
     prepare_folder(slides, tmp_path / "one")
     add(slides, tmp_path / "one")
-    prepare_folder(slides, tmp_path / "two", encoder="mean")
+    prepare_folder(slides, tmp_path / "two", encoder=MEAN)
     assert hashes(tmp_path / "one") == hashes(tmp_path / "two")
 
 
@@ -51,7 +51,7 @@ def test_afterwards_the_folder_belongs_to_the_new_encoder(slides, tmp_path, caps
     root = tmp_path / "data"
     prepare_folder(slides, root)
     add(slides, root)
-    prepare_folder(slides, root, encoder="mean")
+    prepare_folder(slides, root, encoder=MEAN)
     assert "nothing to do" in capsys.readouterr().out
     with pytest.raises(ConfigError, match=r"encoder\.name: mean there, stats now"):
         prepare_folder(slides, root)
@@ -65,7 +65,7 @@ def test_slides_may_be_added_before_and_after(slides, tiny_slide, tmp_path):
     add(slides, root)
     before = hashes(root)
     tiny_slide("d", seed=3, width=400, height=360)
-    manifest = prepare_folder(slides, root, encoder="mean")
+    manifest = prepare_folder(slides, root, encoder=MEAN)
     assert verify(manifest) == []
     assert {path: h for path, h in hashes(root).items() if path in before} == before
     assert manifest.encoder.name == "mean"
@@ -115,7 +115,7 @@ def test_rows_that_another_encoder_left_behind_are_not_taken(slides, tmp_path, m
         store.save_new_rows(np.zeros((len(store.rows()), 5), np.float32), Other())
     manifest = add(slides, root)
     assert (manifest.encoder.name, manifest.encoder.dim) == ("mean", 3)
-    prepare_folder(slides, tmp_path / "two", encoder="mean")
+    prepare_folder(slides, tmp_path / "two", encoder=MEAN)
     assert hashes(root) == hashes(tmp_path / "two")
 
 

@@ -77,7 +77,7 @@ def shared(process) -> SharedEncoder:
     told = pipe.recv()
     link = PipeLink(pipe)
     link.start()
-    return SharedEncoder(*told, link)
+    return SharedEncoder(told, link)
 
 
 def test_two_slides_at_once_through_one_process(process):
