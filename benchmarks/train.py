@@ -24,8 +24,9 @@ import numpy as np
 import torch
 from synthetic import make_shards
 
-from zoomldm.build import make_zoomldm, plain
 from zoomldm.cli import CONF
+from zoomldm.commands.check import stage_in
+from zoomldm.commands.job import plain
 from zoomldm.curriculum.uniform import Uniform
 from zoomldm.data.batch import Batch
 from zoomldm.data.manifest import Manifest
@@ -146,7 +147,7 @@ def bare_step_s(
 
 
 def made_model(cfg: Any, manifest: Manifest) -> Trainable:
-    return make_zoomldm(cfg, num_rungs=len(manifest.ladder), grid_dim=manifest.encoder.dim, latent_scale=1.0)
+    return stage_in(cfg).untrained(num_rungs=len(manifest.ladder), grid_dim=manifest.encoder.dim, latent_scale=1.0)
 
 
 def first_batches(manifest: Manifest, trainable: Trainable, size: int, number: int) -> Iterator[Batch]:

@@ -9,7 +9,6 @@ from typing import Any
 
 from diffusers import DDIMScheduler
 
-from zoomldm import build
 from zoomldm.data.manifest import Manifest
 from zoomldm.export.anonymous import names_of, require_anonymous
 from zoomldm.export.model_card import card
@@ -48,7 +47,7 @@ def make_pipeline(source: Source) -> ZoomLDMPipeline:
     """Make the pipeline of a run in memory."""
     model, config, manifest = source.model, source.config, source.manifest
     summarizer = Summarizer(
-        cond=dict(build.option_of(config, "cond").section),
+        cond=config["cond"],
         tokens=config["model"]["tokens"],
         num_rungs=len(manifest.ladder),
         grid_dim=manifest.encoder.dim,
@@ -94,8 +93,8 @@ def _edm(source: Source) -> TokenDiffusion | None:
     edm, config = source.edm.module, source.edm.config
     exported = TokenDiffusion(
         model={key: config["model"][key] for key in EDM_SIZES},
-        schedule=dict(build.option_of(config, "schedule").section),
-        solver=dict(build.option_of(config, "solver").section),
+        schedule=config["schedule"],
+        solver=config["solver"],
         num_rungs=edm.num_rungs,
         num_tokens=edm.num_tokens,
         token_dim=edm.token_dim,

@@ -7,7 +7,6 @@ Legend: n images, k tokens, d token width, S grid side, D embedding width, p pat
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,13 +20,16 @@ from diffusers.utils.torch_utils import randn_tensor
 from einops import rearrange
 from torch import Tensor
 
-from zoomldm import build
+from zoomldm.cond.base import Conditioner, facts_of_model
 from zoomldm.config import Option
 from zoomldm.data.batch import GridGroup
 from zoomldm.data.pixels import to_uint8
 from zoomldm.diffusion.guidance import guided
+from zoomldm.diffusion.solvers.base import Solver
 from zoomldm.errors import UserError
 from zoomldm.ladder import Ladder, Rung
+from zoomldm.stages.autoencoder import autoencoder_of
+from zoomldm.stages.edm import token_model_of
 
 Grids = np.ndarray | Tensor
 
@@ -44,8 +46,8 @@ class Summarizer(ModelMixin, ConfigMixin):
     @register_to_config
     def __init__(self, cond: dict[str, Any], tokens: dict[str, Any], num_rungs: int, grid_dim: int) -> None:
         super().__init__()
-        option = Option("cond", dict(cond))
-        self.conditioner = build.make_conditioner(option, tokens, num_rungs=num_rungs, grid_dim=grid_dim)
+        facts = facts_of_model(tokens, num_rungs=num_rungs, grid_dim=grid_dim)
+        self.conditioner = Option("cond", dict(cond)).make(Conditioner, **facts)
 
     def forward(self, grids: Tensor | None, rung: Tensor) -> Tensor:
         """Give the tokens `n k d` of grids `n S S D` of one side (None where they are not used) at rungs (n,)."""
@@ -57,7 +59,7 @@ class TokenDiffusion(ModelMixin, ConfigMixin):
     """The embedding diffusion model of an exported model, with its token statistics: magnification to tokens.
 
     Args:
-        model: arch, width, depth and num_heads, as in ``conf/model/edm.yaml``.
+        model: network, width, depth and num_heads, as in ``conf/model/edm.yaml``.
         schedule, solver: as in ``conf/schedule`` and ``conf/solver``; their classes must be ours.
         num_steps, guidance_scale: how it is sampled.
     """
@@ -75,13 +77,10 @@ class TokenDiffusion(ModelMixin, ConfigMixin):
         guidance_scale: float = 1.75,
     ) -> None:
         super().__init__()
-        self.edm = build.make_edm(
-            _section({"model": model, "schedule": schedule}),
-            num_rungs=num_rungs,
-            num_tokens=num_tokens,
-            token_dim=token_dim,
-        )
-        self.solver = build.solver_of(_section({"solver": solver}))
+        sizes = {"num_rungs": num_rungs, "num_tokens": num_tokens, "token_dim": token_dim}
+        network = Option("model.network", dict(model["network"]))
+        self.edm = token_model_of(network, model, schedule=Option("schedule", dict(schedule)), **sizes)
+        self.solver = Option("solver", dict(solver)).make(Solver)
 
     @torch.no_grad()
     def forward(self, rung: Tensor, generator: torch.Generator | list[torch.Generator] | None = None) -> Tensor:
@@ -108,7 +107,7 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
     @register_to_config
     def __init__(self, model: dict[str, Any], scaling_factor: float = 1.0) -> None:
         super().__init__()
-        self.autoencoder = build.make_autoencoder(_section(model))
+        self.autoencoder = autoencoder_of(Option("model.network", dict(model["network"])), model)
 
     def decode(self, latents: Tensor) -> DecoderOutput:
         """Quantise and decode latents `n c h w` to images `n 3 p p` in about [-1, 1]."""
@@ -246,9 +245,3 @@ def _to_pil(images: np.ndarray) -> list[Any]:
     from PIL import Image
 
     return [Image.fromarray(image) for image in images]
-
-
-def _section(content: Mapping[str, Any]) -> Any:
-    from omegaconf import OmegaConf
-
-    return OmegaConf.create(dict(content))

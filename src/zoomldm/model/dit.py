@@ -1,6 +1,6 @@
 """The condition model of the later official ZoomLDM (CVPR 2025): a DiT over the summarizer's tokens; loads its weights.
 
-It has the interface of `zoomldm.model.edm.EDM` (`model=edm arch=dit`) and differs in this: no patches, adaLN-Zero, a
+It has the interface of `zoomldm.model.edm.EDM` (`model=edm_dit`) and differs in this: no patches, adaLN-Zero, a
 squared-cosine schedule, raw tokens instead of standardised ones, and a second half of outputs for the variance, which
 deterministic sampling doesn't use and training here doesn't train. Parameter names are the original's.
 Legend: b batch, n condition tokens, d their width, e width of the transformer.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from zoomldm.config import Option
 from zoomldm.ladder import Ladder
@@ -61,18 +61,7 @@ class AutoencoderStage(Stage):
 
     def untrained(self) -> Autoencoder:
         """Build the autoencoder."""
-        from zoomldm.model.autoencoder import Autoencoder
-
-        return self.network.make(
-            Autoencoder,
-            channels=self.channels,
-            mult=tuple(self.channel_mult),
-            num_res_blocks=self.num_res_blocks,
-            latent_channels=self.latent_channels,
-            num_codes=self.num_codes,
-            attention=self.middle_attention,
-            norm_groups=self.norm_groups,
-        )
+        return autoencoder_of(self.network, vars(self))
 
     def build(self, manifest: Manifest) -> Trainable:
         from zoomldm.model.trainable import Trainable
@@ -91,3 +80,23 @@ class AutoencoderStage(Stage):
         from zoomldm.sampling.training_pictures import TrainingPictures, reconstructions, shown_source
 
         return TrainingPictures(folder, shown_source(manifest, ("image",)), answer=reconstructions, seed=seed)
+
+
+def autoencoder_of(network: Option, model: Mapping[str, Any]) -> Autoencoder:
+    """Build an untrained autoencoder.
+
+    Args:
+        model: its sizes, as in ``conf/model/autoencoder.yaml``; other keys are not looked at.
+    """
+    from zoomldm.model.autoencoder import Autoencoder
+
+    return network.make(
+        Autoencoder,
+        channels=model["channels"],
+        mult=tuple(model["channel_mult"]),
+        num_res_blocks=model["num_res_blocks"],
+        latent_channels=model["latent_channels"],
+        num_codes=model["num_codes"],
+        attention=model["middle_attention"],
+        norm_groups=model["norm_groups"],
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from zoomldm.config import Option
 from zoomldm.ladder import Ladder
@@ -81,19 +81,8 @@ class EDMStage(Stage):
         Args:
             num_rungs: of the ladder; num_tokens, token_dim: of the conditioner whose tokens are learnt.
         """
-        from zoomldm.diffusion.schedules.base import NoiseSchedule
-        from zoomldm.model.token_model import TokenModel
-
-        return self.network.make(
-            TokenModel,
-            num_rungs=num_rungs,
-            num_tokens=num_tokens,
-            token_dim=token_dim,
-            width=self.width,
-            depth=self.depth,
-            heads=self.num_heads,
-            schedule=self.schedule.make(NoiseSchedule),
-        )
+        sizes = {"num_rungs": num_rungs, "num_tokens": num_tokens, "token_dim": token_dim}
+        return token_model_of(self.network, vars(self), schedule=self.schedule, **sizes)
 
     def build(self, manifest: Manifest) -> Trainable:
         from zoomldm.model.edm import EDMTrainable
@@ -113,3 +102,26 @@ class EDMStage(Stage):
     def prepare(self, trainable: Trainable, batches: Iterable[Batch]) -> None:
         """Measure the statistics by which tokens are standardised."""
         trainable.fit_statistics(batches)
+
+
+def token_model_of(
+    network: Option, model: Mapping[str, Any], *, schedule: Option, num_rungs: int, num_tokens: int, token_dim: int
+) -> TokenModel:
+    """Build an untrained model of a conditioner's tokens.
+
+    Args:
+        model: width, depth and num_heads, as in ``conf/model/edm.yaml``; other keys are not looked at.
+    """
+    from zoomldm.diffusion.schedules.base import NoiseSchedule
+    from zoomldm.model.token_model import TokenModel
+
+    return network.make(
+        TokenModel,
+        num_rungs=num_rungs,
+        num_tokens=num_tokens,
+        token_dim=token_dim,
+        width=model["width"],
+        depth=model["depth"],
+        heads=model["num_heads"],
+        schedule=schedule.make(NoiseSchedule),
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from torch import Tensor, nn
 
@@ -15,13 +15,14 @@ from zoomldm.model.zoomldm import ZoomLDM
 from zoomldm.runs.checkpoint import CheckpointInfo, load_model
 from zoomldm.runs.lineage import Parent, parent_of_file
 from zoomldm.runs.run import find_run
-from zoomldm.stages.autoencoder import AutoencoderStage
 from zoomldm.stages.base import Stage, stage_of
-from zoomldm.stages.edm import EDMStage
-from zoomldm.stages.zoomldm import ZoomLDMStage
+
+if TYPE_CHECKING:
+    from zoomldm.stages.autoencoder import AutoencoderStage
+    from zoomldm.stages.edm import EDMStage
+    from zoomldm.stages.zoomldm import ZoomLDMStage
 
 M = TypeVar("M", bound=nn.Module)
-S = TypeVar("S", bound=Stage)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +93,8 @@ def load_autoencoder(
             "autoencoder.run and autoencoder.weights are both null: give the run of a trained autoencoder "
             "(`python src/train.py model=autoencoder data=…`) or a published VQ-f4 file"
         )
-    stage, config, info, tensors = _stored(runs, run, AutoencoderStage, allow)
+    found, config, info, tensors = _stored(runs, run, "autoencoder", allow)
+    stage = cast("AutoencoderStage", found)
     return LoadedAutoencoder(is_original=False, **_loaded(stage.untrained(), tensors, config, info, run))
 
 
@@ -107,7 +109,8 @@ def load_zoomldm(
     Raises:
         WeightsError: no such run, no checkpoint, a checkpoint of another model.
     """
-    stage, config, info, tensors = _stored(runs, name, ZoomLDMStage, allow)
+    found, config, info, tensors = _stored(runs, name, "zoomldm", allow)
+    stage = cast("ZoomLDMStage", found)
     scale = info.extra_state["latent_scale"]
     module = stage.untrained(num_rungs=num_rungs, grid_dim=grid_dim, latent_scale=scale)
     return Loaded(**_loaded(module, tensors, config, info, name))
@@ -115,22 +118,23 @@ def load_zoomldm(
 
 def load_edm(runs: str | Path, name: str, *, allow: tuple[str, ...] = ()) -> Loaded[TokenModel]:
     """Load the averaged weights of an embedding diffusion model's run."""
-    stage, config, info, tensors = _stored(runs, name, EDMStage, allow)
+    found, config, info, tensors = _stored(runs, name, "edm", allow)
+    stage = cast("EDMStage", found)
     module = stage.untrained(**{key: info.extra_state[key] for key in ("num_rungs", "num_tokens", "token_dim")})
     return Loaded(**_loaded(module, tensors, config, info, name))
 
 
 def _stored(
-    runs: str | Path, name: str, expected: type[S], allow: tuple[str, ...]
-) -> tuple[S, dict[str, Any], CheckpointInfo, dict[str, Tensor]]:
+    runs: str | Path, name: str, kind: str, allow: tuple[str, ...]
+) -> tuple[Stage, dict[str, Any], CheckpointInfo, dict[str, Tensor]]:
     """Return (stage, configuration, checkpoint info, averaged weights) of a run of this kind."""
-    run = find_run(runs, name=name, kind=expected.kind)
+    run = find_run(runs, name=name, kind=kind)
     info, tensors = load_model(run.folder)
     config = run.config
     stage = stage_of(config, allow)
-    if info.kind != expected.kind or not isinstance(stage, expected):
+    if not info.kind == stage.kind == kind:
         raise WeightsError(
-            f"run {name}: its checkpoint holds a model of kind {info.kind}, expected {expected.kind}; name another"
+            f"run {name}: its checkpoint holds a model of kind {info.kind}, expected {kind}; name another"
         )
     return stage, config, info, tensors
 

@@ -7,8 +7,10 @@ import torch
 
 from tests.helpers.toy_data import make_toy_data
 from tests.helpers.toy_evaluation import ALL_ROWS
-from zoomldm import build, cli
+from zoomldm import cli
 from zoomldm.commands import evaluate, sample
+from zoomldm.commands.check import stage_in
+from zoomldm.commands.job import plain
 from zoomldm.errors import UserError
 from zoomldm.evaluation.report.compare_runs import compare_runs, display_names
 from zoomldm.evaluation.stored import stored_evaluations
@@ -27,18 +29,9 @@ def compose(name, root, *words):
     return cfg
 
 
-def plain(cfg) -> dict:
-    return build.plain(cfg_without_hydra(cfg))
-
-
-def cfg_without_hydra(cfg):
-    from omegaconf import OmegaConf
-
-    return OmegaConf.create({key: cfg[key] for key in cfg if key != "hydra"})
-
-
 def save(root, cfg, kind, module, extra_state) -> None:
-    run = Run.open(root / "runs", cfg.run_name, plain(cfg), kind=kind)
+    config = {key: plain(cfg[key]) for key in cfg if key != "hydra"}
+    run = Run.open(root / "runs", cfg.run_name, config, kind=kind)
     info = CheckpointInfo(kind=kind, step=10, extra_state=extra_state)
     Checkpoints(run.folder / "checkpoints").save(info, {}, module.state_dict())
 
@@ -56,20 +49,20 @@ def root(tmp_path_factory):
         "model=autoencoder_tiny",
         "run_name=ae",
         "model.channels=32",
-        "model.network._target_=zoomldm.model.autoencoder.Autoencoder",
+        PLAIN_NETWORK,
         *ladder,
     )
-    save(root, cfg, "autoencoder", build.make_autoencoder(cfg.model), {})
+    save(root, cfg, "autoencoder", stage_in(cfg).untrained(), {})
     cfg = compose(
         "train", root, "model=zoomldm_tiny", "run_name=zoom", "autoencoder.run=ae", "unet.model_channels=32", *ladder
     )
-    model = build.make_zoomldm(cfg, num_rungs=2, grid_dim=manifest.encoder.dim, latent_scale=1.0)
+    model = stage_in(cfg).untrained(num_rungs=2, grid_dim=manifest.encoder.dim, latent_scale=1.0)
     save(root, cfg, "zoomldm", model, model.extra_state())
     cfg = compose(
         "train", root, "model=edm_tiny", "run_name=edm", "zoomldm.run=zoom", "model.width=32", "model.depth=1", *ladder
     )
     conditioner = model.conditioner
-    edm = build.make_edm(cfg, num_rungs=2, num_tokens=conditioner.num_tokens, token_dim=conditioner.token_dim)
+    edm = stage_in(cfg).untrained(num_rungs=2, num_tokens=conditioner.num_tokens, token_dim=conditioner.token_dim)
     sizes = {"num_tokens": conditioner.num_tokens, "token_dim": conditioner.token_dim, "num_rungs": 2}
     save(root, cfg, "edm", edm, sizes)
     return root

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel, VQModel
-from omegaconf import OmegaConf
 
 from tests.helpers.toy_data import make_toy_data
 from tests.helpers.toy_evaluation import make_rows
-from zoomldm import build, cli
+from zoomldm import cli
 from zoomldm.commands import export as command
+from zoomldm.commands.check import stage_in
+from zoomldm.commands.job import plain
 from zoomldm.data.batch import GridGroup
 from zoomldm.diffusion.guidance import guided
 from zoomldm.diffusion.solvers.ddim import DDIM
@@ -39,8 +40,8 @@ def compose(name: str, root: Path, *words: str):
 
 
 def save(root: Path, cfg, kind: str, module, extra_state: dict) -> None:
-    plain = build.plain(OmegaConf.create({key: cfg[key] for key in cfg if key != "hydra"}))
-    run = Run.open(root / "runs", cfg.run_name, plain, kind=kind)
+    config = {key: plain(cfg[key]) for key in cfg if key != "hydra"}
+    run = Run.open(root / "runs", cfg.run_name, config, kind=kind)
     state = {key: value.clone() for key, value in module.state_dict().items()}
     info = CheckpointInfo(kind=kind, step=10, extra_state=extra_state)
     Checkpoints(run.folder / "checkpoints").save(info, {}, state)
@@ -68,14 +69,14 @@ def root(tmp_path_factory) -> Path:
     manifest.save(root / "data" / "demo")
     torch.manual_seed(0)
     cfg = compose("train", root, "model=autoencoder_tiny", "run_name=ae", LADDER)
-    save(root, cfg, "autoencoder", lively(build.make_autoencoder(cfg.model)), {})
+    save(root, cfg, "autoencoder", lively(stage_in(cfg).untrained()), {})
     small = ["autoencoder.run=ae", "unet.model_channels=32", LADDER]
     cfg = compose("train", root, "model=zoomldm_tiny", "run_name=zoom", *small)
-    model = lively(build.make_zoomldm(cfg, num_rungs=3, grid_dim=24, latent_scale=0.7))
+    model = lively(stage_in(cfg).untrained(num_rungs=3, grid_dim=24, latent_scale=0.7))
     save(root, cfg, "zoomldm", model, model.extra_state())
     cfg = compose("train", root, "model=edm_tiny", "run_name=edm", "zoomldm.run=zoom", "model.width=32", LADDER)
     sizes = {"num_tokens": model.conditioner.num_tokens, "token_dim": model.conditioner.token_dim, "num_rungs": 3}
-    edm = lively(build.make_edm(cfg, **sizes))
+    edm = lively(stage_in(cfg).untrained(**sizes))
     evaluation().save(root / "runs" / "zoom" / "evaluation" / "fd_texture.json")
     evaluation(step=5, notes=["old"]).save(root / "runs" / "zoom" / "evaluation" / "fd_stats.json")
     edm.fit_statistics([torch.randn(4, sizes["num_tokens"], sizes["token_dim"]) * 3 + 1])
@@ -152,7 +153,7 @@ def test_given_embeddings_make_the_images_of_the_run(pipeline: ZoomLDMPipeline, 
 
 
 def test_autoencoder_that_diffusers_cannot_hold_comes_back(root: Path, tmp_path: Path) -> None:
-    model = build.plain(compose("train", root, "model=autoencoder_tiny").model)
+    model = plain(compose("train", root, "model=autoencoder_tiny").model)
     exported = lively(PatchAutoencoder(model={k: v for k, v in model.items() if k != "loss"}, scaling_factor=0.5))
     exported.save_pretrained(tmp_path)
     again = PatchAutoencoder.from_pretrained(tmp_path)

@@ -3,7 +3,8 @@
 import pytest
 import yaml
 
-from zoomldm import build, cli
+from zoomldm import cli
+from zoomldm.commands.job import plain
 from zoomldm.config import Option
 from zoomldm.diffusion.schedules.base import NoiseSchedule
 from zoomldm.errors import ConfigError
@@ -48,8 +49,8 @@ def test_the_schedule_and_the_solver_of_each_kind_become_options(model, schedule
 def test_a_configuration_of_today_stays_as_it_is(model, monkeypatch):
     monkeypatch.setenv("PROJECT_ROOT", str(cli.PROJECT_ROOT))
     (cfg,) = cli.compose_jobs("train", [f"model={model}"])
-    plain = build.plain(cfg)
-    assert differing_keys(upgraded(plain), plain) == {}
+    config = plain(cfg)
+    assert differing_keys(upgraded(config), config) == {}
 
 
 def test_an_option_builds_on_another():
@@ -71,7 +72,7 @@ def test_a_run_of_the_first_layout_goes_on(name, monkeypatch):
     monkeypatch.setenv("PROJECT_ROOT", "/home/user/zoomldm")
     stored = yaml.safe_load((cli.PROJECT_ROOT / "tests" / "data" / "format1" / f"{name}.yaml").read_text())
     (cfg,) = cli.compose_jobs("train", [f"model={name.partition('-')[0]}"])
-    assert differing_keys(upgraded(stored), build.plain(cfg)) == {}
+    assert differing_keys(upgraded(stored), plain(cfg)) == {}
 
 
 def test_descriptors_that_were_shown_by_name_become_options():
