@@ -17,7 +17,7 @@ from zoomldm.diffusion.guidance import drop_condition, guided
 from zoomldm.diffusion.losses import eps_loss
 from zoomldm.diffusion.noise import keyed_dropout, keyed_normal, keyed_timesteps
 from zoomldm.diffusion.schedules.base import NoiseSchedule
-from zoomldm.diffusion.solvers.base import Solver
+from zoomldm.diffusion.solvers.base import Noise, Solver
 from zoomldm.model.trainable import Trainable
 
 
@@ -90,23 +90,43 @@ class ZoomLDM(Trainable):
         """Draw latents `b c h w`, unscaled: what the autoencoder decodes.
 
         All noise of a sample is keyed by (seed, its number), so that a sample does not depend on the batch it is drawn
-        in. Without a condition there is one pass a step and guidance_scale means nothing.
+        in.
         """
-        null = self.conditioner.null_tokens(len(tokens))
-        scale = guidance_scale if self.conditioner.uses_condition else 1.0
-        predict = guided(self.predict_eps, tokens, null.to(tokens.dtype), scale)
 
         def noise(stream: str) -> Tensor:
             return keyed_normal(seed, sample_numbers, self.latent_shape, stream=stream)
 
-        latents = solver.solve(
-            predict,
+        return self.denoise(
             noise("sampling"),
-            self.schedule,
+            tokens,
+            solver=solver,
             num_steps=num_steps,
+            guidance_scale=guidance_scale,
             noise=lambda step: noise(f"sampling step {step}"),
         )
-        return latents / self.latent_scale
+
+    @torch.no_grad()
+    def denoise(
+        self,
+        x_T: Tensor,
+        tokens: Tensor,
+        *,
+        solver: Solver,
+        num_steps: int,
+        guidance_scale: float,
+        noise: Noise | None = None,
+    ) -> Tensor:
+        """Follow the solver from standard noise `b c h w` to latents, unscaled, under tokens `b n d`.
+
+        Without a condition there is one pass a step and guidance_scale means nothing.
+
+        Args:
+            noise: fresh noise for each step of a stochastic solver.
+        """
+        null = self.conditioner.null_tokens(len(tokens))
+        scale = guidance_scale if self.conditioner.uses_condition else 1.0
+        predict = guided(self.predict_eps, tokens, null.to(tokens.dtype), scale)
+        return solver.solve(predict, x_T, self.schedule, num_steps=num_steps, noise=noise) / self.latent_scale
 
     def extra_state(self) -> dict[str, Any]:
         return {
