@@ -13,8 +13,9 @@ from zoomldm.runs.run import Run, find_run
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from zoomldm.export.source import Part
+    from zoomldm.export.source import Part, Source
     from zoomldm.stages.loaded import Loaded
+    from zoomldm.stages.trained import TrainedModels
 
 NO_EDM = "none"
 """Value of ``edm`` that leaves the embedding diffusion model out."""
@@ -36,7 +37,6 @@ def check(cfg: DictConfig) -> None:
 def run(cfg: DictConfig) -> Path:
     """Write the run that ``conf/export.yaml`` names as a folder; return it."""
     from zoomldm.export.folder import write_folder
-    from zoomldm.export.source import Source
     from zoomldm.stages.trained import load_trained
 
     check(cfg)
@@ -49,7 +49,16 @@ def run(cfg: DictConfig) -> Path:
     )
     target = _target(cfg, trained.run)
     places = [path for path in plain(cfg.paths).values() if isinstance(path, str)]
-    source = Source(
+    write_folder(source_of(trained), target, title=cfg.title, places=places)
+    print(f"exported {trained.run.name}, checkpoint of step {trained.model.step}, to {target}")
+    return target
+
+
+def source_of(trained: TrainedModels) -> Source:
+    """Return what an export is made of."""
+    from zoomldm.export.source import Source
+
+    return Source(
         run=trained.run,
         manifest=trained.manifest,
         model=trained.model.module,
@@ -58,9 +67,6 @@ def run(cfg: DictConfig) -> Path:
         autoencoder=_part(trained.autoencoder),
         edm=trained.edm and _part(trained.edm),
     )
-    write_folder(source, target, title=cfg.title, places=places)
-    print(f"exported {trained.run.name}, checkpoint of step {trained.model.step}, to {target}")
-    return target
 
 
 def _part(loaded: Loaded[Any]) -> Part:

@@ -10,6 +10,7 @@ from typing import Any
 from diffusers import DDIMScheduler
 
 from zoomldm.data.manifest import Manifest
+from zoomldm.diffusion.schedules.base import NoiseSchedule
 from zoomldm.export.anonymous import names_of, require_anonymous
 from zoomldm.export.model_card import card
 from zoomldm.export.pipeline import PatchAutoencoder, Summarizer, TokenDiffusion, ZoomLDMPipeline
@@ -35,6 +36,7 @@ def write_folder(source: Source, target: Path, *, title: str, places: Iterable[s
     shutil.rmtree(aside, ignore_errors=True)
     try:
         make_pipeline(source).save_pretrained(aside, safe_serialization=True)
+        scheduler_of(source.model.schedule).save_pretrained(aside / "scheduler")
         write_atomically(aside / "README.md", card(source, title=title, parts=parts_of(aside)))
         require_anonymous(aside, names_of(source.manifest, [*places, source.run.folder]))
         shutil.rmtree(target, ignore_errors=True)
@@ -53,27 +55,30 @@ def make_pipeline(source: Source) -> ZoomLDMPipeline:
         grid_dim=manifest.encoder.dim,
     )
     summarizer.conditioner.load_state_dict(model.conditioner.state_dict())
-    scheduler = DDIMScheduler(
-        **model.schedule.diffusers_arguments(),
-        steps_offset=1,
-        set_alpha_to_one=False,
-        clip_sample=False,
-        timestep_spacing="leading",
-    )
     pipeline = ZoomLDMPipeline(
         unet=model.unet,
         vqvae=_autoencoder(source),
-        scheduler=scheduler,
         summarizer=summarizer,
         edm=_edm(source),
         ladder=manifest.ladder.to_dict(),
         encoder=_encoder_facts(manifest),
-        sampling={"steps": config["sampling"]["steps"], "guidance_scale": config["sampling"]["guidance_scale"]},
+        sampling={**config["sampling"], "schedule": config["schedule"], "solver": config["solver"]},
     )
     for part in (pipeline.unet, pipeline.vqvae, pipeline.summarizer, pipeline.edm):
         if part is not None:
             part.eval()
     return pipeline
+
+
+def scheduler_of(schedule: NoiseSchedule) -> DDIMScheduler:
+    """Tell diffusers the noise schedule: as its DDIM, by latent-diffusion's conventions."""
+    return DDIMScheduler(
+        **schedule.diffusers_arguments(),
+        steps_offset=1,
+        set_alpha_to_one=False,
+        clip_sample=False,
+        timestep_spacing="leading",
+    )
 
 
 def _autoencoder(source: Source) -> Any:

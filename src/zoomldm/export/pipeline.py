@@ -1,7 +1,8 @@
 """An exported ZoomLDM in diffusers' terms: what a recipient loads with ``ZoomLDMPipeline.from_pretrained(folder)``.
 
-`unet/`, `vqvae/` and `scheduler/` are diffusers' own classes; `summarizer/` and `edm/` are the classes below, so this
-package must be installed where the folder is loaded (docs/export.md).
+`unet/` and `vqvae/` are diffusers' own classes; `summarizer/` and `edm/` are the classes below, so this package must be
+installed where the folder is loaded (docs/export.md). Patches are drawn as sample.py draws them, with the run's solver;
+`scheduler/` beside them tells diffusers alone what the noise schedule is, and is not read here.
 Legend: n images, k tokens, d token width, S grid side, D embedding width, p patch side (px), c h w latent.
 """
 
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import ConfigMixin, DDIMScheduler, DiffusionPipeline, ModelMixin
+from diffusers import ConfigMixin, DiffusionPipeline, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from diffusers.models.autoencoders.vae import DecoderOutput
 from diffusers.utils import BaseOutput
@@ -24,10 +25,11 @@ from zoomldm.cond.base import Conditioner, facts_of_model
 from zoomldm.config import Option
 from zoomldm.data.batch import GridGroup
 from zoomldm.data.pixels import to_uint8
-from zoomldm.diffusion.guidance import guided
+from zoomldm.diffusion.schedules.base import NoiseSchedule
 from zoomldm.diffusion.solvers.base import Solver
 from zoomldm.errors import UserError
 from zoomldm.ladder import Ladder, Rung
+from zoomldm.model.zoomldm import ZoomLDM
 from zoomldm.stages.autoencoder import autoencoder_of
 from zoomldm.stages.edm import token_model_of
 
@@ -126,7 +128,7 @@ class ZoomLDMPipeline(DiffusionPipeline):
 
     Attributes of the configuration: `ladder` (patch side and magnifications), `encoder` (name, width, hash of the
     weights, input side and mpp of the network that must make the embeddings, and for ``stats`` its statistics),
-    `sampling` (steps and guidance scale when none are given).
+    `sampling` (schedule and solver by their classes, which must be ours; steps and guidance scale when none are given).
     """
 
     model_cpu_offload_seq = "summarizer->edm->unet->vqvae"
@@ -136,7 +138,6 @@ class ZoomLDMPipeline(DiffusionPipeline):
         self,
         unet: Any,
         vqvae: Any,
-        scheduler: DDIMScheduler,
         summarizer: Summarizer,
         edm: TokenDiffusion | None = None,
         ladder: dict[str, Any] | None = None,
@@ -144,7 +145,7 @@ class ZoomLDMPipeline(DiffusionPipeline):
         sampling: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        self.register_modules(unet=unet, vqvae=vqvae, scheduler=scheduler, summarizer=summarizer, edm=edm)
+        self.register_modules(unet=unet, vqvae=vqvae, summarizer=summarizer, edm=edm)
         self.register_to_config(ladder=ladder or {}, encoder=encoder or {}, sampling=sampling or {})
 
     @property
@@ -180,8 +181,8 @@ class ZoomLDMPipeline(DiffusionPipeline):
         if output_type not in ("pil", "np"):
             raise UserError(f"output_type={output_type!r}: expected 'pil' or 'np'")
         rung = self.ladder.rung_of(magnification)
-        steps = num_inference_steps or self.config.sampling.get("steps", 50)
-        scale = self.config.sampling.get("guidance_scale", 1.75) if guidance_scale is None else guidance_scale
+        steps = num_inference_steps or self.config.sampling["steps"]
+        scale = self.config.sampling["guidance_scale"] if guidance_scale is None else guidance_scale
         tokens = self._tokens(rung, embeddings, num_images, generator)
         latents = self._denoise(tokens, scale, steps, generator)
         decoded = self.vqvae.decode((latents / self.vqvae.config.scaling_factor).to(self.vqvae.dtype)).sample
@@ -223,22 +224,44 @@ class ZoomLDMPipeline(DiffusionPipeline):
     def _denoise(
         self, tokens: Tensor, scale: float, steps: int, generator: torch.Generator | list[torch.Generator] | None
     ) -> Tensor:
-        """Follow the scheduler from noise to scaled latents `n c h w` under tokens `n k d`."""
-        conditioner, config, dtype = self.summarizer.conditioner, self.unet.config, self.unet.dtype
-        null = conditioner.null_tokens(len(tokens)).to(tokens)
-        scale = scale if conditioner.uses_condition else 1.0
+        """Follow the solver from noise to unscaled latents `n c h w` under tokens `n k d`."""
+        config, sampling = self.unet.config, self.config.sampling
+        model = _AnyPrecision(
+            self.summarizer.conditioner,
+            self.unet,
+            latent_shape=(config.in_channels, config.sample_size, config.sample_size),
+            latent_scale=self.vqvae.config.scaling_factor,
+            schedule=Option("schedule", sampling["schedule"]).make(NoiseSchedule).to(tokens.device),
+        )
 
-        def predict_eps(x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
-            return self.unet(x.to(dtype), t, encoder_hidden_states=condition.to(dtype)).sample.float()
+        def noise(step: int) -> Tensor:
+            shape = (len(tokens), *model.latent_shape)
+            return randn_tensor(shape, generator=generator, device=tokens.device, dtype=torch.float32)
 
-        predict = guided(predict_eps, tokens, null, scale)
-        shape = (len(tokens), config.in_channels, config.sample_size, config.sample_size)
-        x = randn_tensor(shape, generator=generator, device=tokens.device, dtype=torch.float32)
-        self.scheduler.set_timesteps(steps, device=tokens.device)
-        x = x * self.scheduler.init_noise_sigma
-        for t in self.progress_bar(self.scheduler.timesteps):
-            x = self.scheduler.step(predict(x, t.expand(len(x))), t, x).prev_sample
-        return x
+        with self.progress_bar(total=steps) as bar:
+
+            def count(*_: object) -> None:
+                bar.update()
+
+            counted = self.unet.register_forward_hook(count)
+            try:
+                return model.denoise(
+                    noise(0),
+                    tokens,
+                    solver=Option("solver", sampling["solver"]).make(Solver),
+                    num_steps=steps,
+                    guidance_scale=scale,
+                    noise=noise,
+                )
+            finally:
+                counted.remove()
+
+
+class _AnyPrecision(ZoomLDM):
+    """A ZoomLDM whose U-Net may have been brought to half precision (``pipeline.to(torch.float16)``)."""
+
+    def predict_eps(self, x: Tensor, t: Tensor, tokens: Tensor) -> Tensor:
+        return super().predict_eps(x.to(self.unet.dtype), t, tokens.to(self.unet.dtype))
 
 
 def _to_pil(images: np.ndarray) -> list[Any]:

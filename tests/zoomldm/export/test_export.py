@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,14 +20,18 @@ from zoomldm.commands.check import stage_in
 from zoomldm.commands.job import plain
 from zoomldm.data.batch import GridGroup
 from zoomldm.diffusion.guidance import guided
+from zoomldm.diffusion.schedules.linear import Linear
 from zoomldm.diffusion.solvers.ddim import DDIM
+from zoomldm.diffusion.solvers.dpmpp import DPMSolverPP
 from zoomldm.errors import ConfigError, UserError
 from zoomldm.evaluation.errors import Measure
 from zoomldm.evaluation.result import Cell, DescriptorInfo, Evaluation
 from zoomldm.export.anonymous import require_anonymous
+from zoomldm.export.folder import write_folder
 from zoomldm.export.pipeline import PatchAutoencoder, ZoomLDMPipeline
 from zoomldm.runs.checkpoint import CheckpointInfo, Checkpoints
 from zoomldm.runs.run import Run
+from zoomldm.sampling.generator import to_images
 from zoomldm.stages.trained import TrainedModels, load_trained
 
 PATIENT, SLIDE = "TCGA-E2-A1B4", "TCGA-E2-A1B4-01Z-00-DX1.0f3a"
@@ -150,6 +155,30 @@ def test_given_embeddings_make_the_images_of_the_run(pipeline: ZoomLDMPipeline, 
     assert images.std() > 1
     off = np.abs(images.astype(int) - expected).max((1, 2, 3))
     assert (np.abs(images.astype(int) - expected) <= 1).mean() > 0.99, off
+
+
+def test_a_run_is_exported_with_its_own_solver_and_schedule(root: Path, tmp_path: Path) -> None:
+    trained = load(root)
+    sections = {
+        "solver": {"_target_": "zoomldm.diffusion.solvers.dpmpp.DPMSolverPP", "name": "dpmpp"},
+        "schedule": {"_target_": "zoomldm.diffusion.schedules.linear.Linear", "name": "linear", "beta_end": 0.01},
+    }
+    model = replace(trained.model, config={**trained.config, **sections})
+    trained.model.module.schedule = Linear(beta_end=0.01)
+    write_folder(command.source_of(replace(trained, model=model, edm=None)), tmp_path / "x", title="x")
+    pipeline = ZoomLDMPipeline.from_pretrained(tmp_path / "x")
+    pipeline.set_progress_bar_config(disable=True)
+    grids = torch.randn(2, 4, 4, 24)
+    images = pipeline(5, grids, 2.0, 4, torch.Generator().manual_seed(3), output_type="np").images
+    with torch.inference_mode():
+        tokens = model.module.tokens([GridGroup(torch.arange(2), grids)], torch.tensor([2, 2]))
+        noise = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(3))
+        options = {"solver": DPMSolverPP(), "num_steps": 4, "guidance_scale": 2.0}
+        latents = model.module.denoise(noise, tokens, **options)
+        expected = to_images(trained.autoencoder.module.decode(latents))
+    assert np.abs(images.astype(int) - expected).max() <= 1
+    scheduler = DDIMScheduler.from_pretrained(tmp_path / "x" / "scheduler")
+    torch.testing.assert_close(scheduler.alphas_cumprod, trained.model.module.schedule.alphas_cumprod)
 
 
 def test_autoencoder_that_diffusers_cannot_hold_comes_back(root: Path, tmp_path: Path) -> None:
