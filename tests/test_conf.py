@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from zoomldm import cli
+from zoomldm import cli, composing
 from zoomldm.commands.check import combination_faults, stage_in
 from zoomldm.errors import ConfigError
 
-CONF = cli.CONF
+CONF = composing.CONF
 GROUPS = (
     "model", "data", "encoder", "cond", "curriculum", "schedule", "solver", "training", "fabric", "tracking", "features"
 )  # fmt: skip
@@ -45,20 +45,20 @@ def test_the_groups_of_the_readme_have_their_options():
 
 @pytest.mark.parametrize(("group", "option"), [(g, o) for g in GROUPS for o in options(g)])
 def test_every_option_composes_and_names_itself(group, option):
-    (cfg,) = cli.compose_jobs("train", [f"{group}={option}"])
+    (cfg,) = composing.compose_jobs("train", [f"{group}={option}"])
     if group != "paths":
         assert cfg[group].name == option
 
 
 @pytest.mark.parametrize("primary", [p.stem for p in CONF.glob("*.yaml")])
 def test_every_entry_composes(primary):
-    (cfg,) = cli.compose_jobs(primary, [])
+    (cfg,) = composing.compose_jobs(primary, [])
     OmegaConf.to_container(cfg, resolve=False)
 
 
 @pytest.mark.parametrize("launcher", options("hydra/launcher"))
 def test_every_launcher_composes(launcher):
-    plan = cli.planned("train", ["-m", f"hydra/launcher={launcher}", "cond=film,none"])
+    plan = composing.planned("train", ["-m", f"hydra/launcher={launcher}", "cond=film,none"])
     assert plan.sweep_folder is not None
     assert len(plan.jobs) == 2
 
@@ -69,7 +69,7 @@ def experiment_files() -> list[Path]:
 
 @pytest.mark.parametrize("file", experiment_files(), ids=lambda p: p.stem)
 def test_every_experiment_composes_into_jobs_that_make_sense(file):
-    jobs = cli.compose_jobs("train", [f"experiments={file.stem}"])
+    jobs = composing.compose_jobs("train", [f"experiments={file.stem}"])
     assert len(jobs) >= 2, "an experiment carries its sweep"
     for cfg in jobs:
         assert not combination_faults(cfg)
@@ -77,7 +77,7 @@ def test_every_experiment_composes_into_jobs_that_make_sense(file):
 
 
 def test_table1_has_the_rows_of_the_paper():
-    jobs = cli.compose_jobs("train", ["experiments=table1"])
+    jobs = composing.compose_jobs("train", ["experiments=table1"])
     assert [(stage_in(j).kind, j.training.name, j.training.get("magnification")) for j in jobs] == [
         ("zoomldm", "unified", None),
         ("edm", "unified", None),
@@ -88,7 +88,7 @@ def test_table1_has_the_rows_of_the_paper():
 
 
 def test_the_papers_configuration():
-    (cfg,) = cli.compose_jobs("train", ["model=zoomldm", "data=brca_8mag"])
+    (cfg,) = composing.compose_jobs("train", ["model=zoomldm", "data=brca_8mag"])
     assert (cfg.encoder.name, cfg.features.name, cfg.cond.name) == ("hipt", "inception", "film")
     assert (cfg.optim.lr, cfg.optim.warmup_steps, cfg.optim.batch_size) == (1e-4, 1000, 600)
     assert OmegaConf.missing_keys(cfg) >= {"autoencoder.weights", "unet.init"}
@@ -109,9 +109,9 @@ def test_the_papers_configuration():
     ],
 )
 def test_a_model_brings_its_schedule_and_solver_and_the_command_line_may_name_others(model, schedule, solver):
-    (cfg,) = cli.compose_jobs("train", [f"model={model}"])
+    (cfg,) = composing.compose_jobs("train", [f"model={model}"])
     assert [cfg.get(group) and cfg[group].name for group in ("schedule", "solver")] == [schedule, solver]
-    (cfg,) = cli.compose_jobs("train", [f"model={model}", "schedule=linear", "solver=dpmpp"])
+    (cfg,) = composing.compose_jobs("train", [f"model={model}", "schedule=linear", "solver=dpmpp"])
     assert (cfg.schedule.name, cfg.solver.name) == ("linear", "dpmpp")
 
 
@@ -119,7 +119,7 @@ def test_any_combination_composes_and_is_sensible_or_refused():
     wanted = product(options("model"), options("data"), ["film", "none"], ["unified", "single"])
     for model, data, cond, training in wanted:
         words = [f"model={model}", f"data={data}", f"cond={cond}", f"training={training}"]
-        (cfg,) = cli.compose_jobs("train", words)
+        (cfg,) = composing.compose_jobs("train", words)
         faults = combination_faults(cfg)
         assert all("\n" not in fault and len(fault) > 30 for fault in faults)
         if (model.endswith("tiny")) != (data == "demo"):
@@ -139,14 +139,14 @@ def test_any_combination_composes_and_is_sensible_or_refused():
     ],
 )
 def test_senseless_combinations_are_refused_with_a_reason(words, reason):
-    (cfg,) = cli.compose_jobs("train", words)
+    (cfg,) = composing.compose_jobs("train", words)
     assert reason in " ".join(combination_faults(cfg))
 
 
 def test_the_papers_run_names_everything_that_is_missing(tmp_path):
     from zoomldm.commands.check import check_train
 
-    (cfg,) = cli.compose_jobs("train", ["model=zoomldm", "data=brca_8mag", f"paths.root={tmp_path}"])
+    (cfg,) = composing.compose_jobs("train", ["model=zoomldm", "data=brca_8mag", f"paths.root={tmp_path}"])
     with pytest.raises(ConfigError) as caught:
         check_train(cfg)
     message = str(caught.value)

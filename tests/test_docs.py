@@ -5,7 +5,7 @@ import shlex
 
 import pytest
 
-from zoomldm import cli
+from zoomldm import cli, composing
 from zoomldm.config import PROJECT_ROOT
 
 PRIMARY = {
@@ -43,4 +43,4 @@ def test_a_documented_command_composes(page, script, words, monkeypatch, tmp_pat
         (tmp_path / "my_conf" / group / "mine.yaml").write_text("_target_: mine.Mine\nname: mine\n")
     words = re.sub(r"\[[a-z_.]+=[A-Z]+\]", "", words).replace('"$@"', "")
     words = re.sub(r'"\$\w+"', "2", words)
-    cli.planned(PRIMARY[script], shlex.split(words))
+    composing.planned(PRIMARY[script], shlex.split(words))

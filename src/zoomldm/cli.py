@@ -1,62 +1,26 @@
 """The command line of every entry: Hydra underneath, people's mistakes answered at once and without a traceback.
 
-Every job is composed before the first one runs. Groups, keys and values that do not exist are answered with the near
-match, and the entry's own ``check`` may refuse a job. Nothing here imports torch.
+Every job is composed and checked before the first one runs (composing.py). Nothing here imports torch.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from zoomldm.composing import Job, flags_of, planned, without_hydra
 from zoomldm.config import CONF, PROJECT_ROOT
-from zoomldm.errors import ConfigError, UserError, near_match
+from zoomldm.errors import UserError
 from zoomldm.launch.processes import is_first_process
 
 if TYPE_CHECKING:
-    from hydra.core.override_parser.types import Override
     from omegaconf import DictConfig
 
 EXIT_USER_ERROR = 2
-RENAMED: dict[str, str] = {
-    "model.start": "model.network._target_",
-    "model.arch": "model=edm_dit",
-    "diffusion.num_timesteps": "schedule.num_timesteps",
-    "diffusion.beta_start": "schedule.beta_start",
-    "diffusion.beta_end": "schedule.beta_end",
-    "evaluation.rows": "rows",
-    "data.tissue.preset": "tissue",
-    "data.tissue.chroma_floor": "tissue.chroma_floor",
-    "data.tissue.chroma_ceiling": "tissue.chroma_ceiling",
-    "data.tissue.smooth_um": "tissue.smooth_um",
-    "data.tissue.min_object_um2": "tissue.min_object_um2",
-    "data.tissue.max_hole_um2": "tissue.max_hole_um2",
-    "data.tissue.pen": "tissue.pen",
-    "data.tissue.pen_margin_um": "tissue.pen_margin_um",
-}
-"""Keys that had another name before, and the one they have now."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """One job of a command: its composed configuration (with Hydra's own section) and its overrides as typed."""
-
-    cfg: DictConfig
-    words: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Every job that a command line asks for; `sweep_folder` is None where it is one job and no sweep."""
-
-    jobs: tuple[Job, ...]
-    sweep_folder: Path | None
 
 
 def main(
@@ -129,205 +93,3 @@ def _run_one(job: Job, run: Callable[[DictConfig], object]) -> None:
     HydraConfig.instance().set_config(job.cfg)
     configure_log(job.cfg.hydra.job_logging)
     run(without_hydra(job.cfg))
-
-
-def flags_of(argv: Sequence[str]) -> argparse.Namespace:
-    """Read a command line as Hydra does: its flags, and the words that are left as ``overrides``.
-
-    Raises:
-        ConfigError: flags that contradict each other, or a folder of --config-dir that is none.
-    """
-    from hydra._internal.utils import get_args_parser
-
-    flags = get_args_parser().parse_args(list(argv))
-    if flags.cfg and flags.multirun:
-        raise ConfigError("--cfg shows one job, -m is a sweep of several: leave out -m and give one value of each")
-    if flags.config_dir and not Path(flags.config_dir).is_dir():
-        raise ConfigError(f"--config-dir {flags.config_dir}: no such folder; it holds groups as conf/ does (cond/…)")
-    return flags
-
-
-def planned(config_name: str, argv: Sequence[str]) -> Plan:
-    """Return every job that ``argv`` asks for (one, or a sweep's product), composed and checked.
-
-    Raises:
-        ConfigError: an option, key or value that does not exist, with the nearest that does.
-    """
-    from hydra import initialize_config_dir
-    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-    from hydra.core.global_hydra import GlobalHydra
-
-    from zoomldm.commands.schemas import register
-
-    register()
-    flags = flags_of(argv)
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-        composer = Composer(config_name, flags.config_dir)
-        overrides = _parsed(flags.overrides)
-        base = composer.base(overrides)
-        _check_keys(base, composer, overrides)
-        if not (flags.multirun or (base.hydra.mode and base.hydra.mode.name == "MULTIRUN")):
-            for override in overrides:
-                if override.is_sweep_override():
-                    word = override.input_line
-                    raise ConfigError(f"{word}: several values are a sweep; add -m (python src/train.py -m {word})")
-            return Plan((Job(composer.compose(flags.overrides), tuple(flags.overrides)),), None)
-        own = [f"{key}={value}" for key, value in (base.hydra.sweeper.get("params") or {}).items()]
-        (combinations,) = BasicSweeper.split_arguments([*_parsed(own), *overrides], None)
-        jobs = tuple(Job(composer.compose(words), tuple(words)) for words in combinations)
-        return Plan(jobs, Path(jobs[0].cfg.hydra.sweep.dir))
-
-
-def compose_jobs(config_name: str, argv: Sequence[str]) -> list[DictConfig]:
-    """Return the configuration of every job that ``argv`` asks for; see ``planned``."""
-    return [without_hydra(job.cfg) for job in planned(config_name, argv).jobs]
-
-
-class Composer:
-    """Composes one primary configuration, and knows which groups and options there are for it.
-
-    Args:
-        folder: of the user's own groups (--config-dir), searched after ``conf/``.
-    """
-
-    def __init__(self, config_name: str, folder: str | None) -> None:
-        from hydra.core.global_hydra import GlobalHydra
-
-        self.config_name = config_name
-        self.loader = GlobalHydra.instance().config_loader()
-        self.search: list[str] = []
-        if folder:
-            places = [*self.compose([]).hydra.searchpath, f"file://{Path(folder).resolve()}"]
-            self.search = [f"hydra.searchpath=[{','.join(repr(str(place)) for place in places)}]"]
-
-    def compose(self, words: Sequence[str]) -> DictConfig:
-        """Compose with these overrides.
-
-        Raises:
-            ConfigError: they, or a file of the configuration, do not fit; the message says what.
-        """
-        from hydra import compose
-        from hydra.errors import HydraException
-        from omegaconf.errors import OmegaConfBaseException
-
-        try:
-            return compose(self.config_name, overrides=[*self.search, *words], return_hydra_config=True)
-        except (HydraException, OmegaConfBaseException) as error:
-            raise ConfigError(_explained(error, words or [self.config_name])) from error
-
-    def base(self, overrides: Sequence[Override]) -> DictConfig:
-        """Compose with the first choice of each group alone: the keys that the other overrides may change."""
-        words = []
-        for override in overrides:
-            group = override.get_key_element().lstrip("+~").split("@")[0]
-            if options := self.options(group):
-                _check_choices(group, options, override)
-                words.append(next(_values(override)))
-            elif override.key_or_group.startswith("hydra."):
-                words.append(override.input_line)
-        return self.compose(words)
-
-    def options(self, group: str) -> list[str]:
-        """Return the options of a group, [] where there is no such group."""
-        from hydra.core.object_type import ObjectType
-
-        return self.loader.get_group_options(group, ObjectType.CONFIG, self.config_name, self.search)
-
-    def groups(self) -> list[str]:
-        """Return the groups of ``conf/``."""
-        return [name for name in self.loader.list_groups("") if self.options(name)]
-
-
-def _parsed(words: Sequence[str]) -> list[Override]:
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import OverrideParseException
-
-    try:
-        return OverridesParser.create().parse_overrides(list(words))
-    except OverrideParseException as error:
-        raise ConfigError(
-            f"{error.override}: cannot be read as key=value; quote values that hold spaces or commas"
-        ) from error
-
-
-def _values(override: Override) -> Iterator[str]:
-    """Yield the override once for each of its values (one, unless it is a sweep)."""
-    if override.is_sweep_override():
-        yield from (f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator())
-    else:
-        yield override.input_line
-
-
-def _check_choices(group: str, options: list[str], override: Override) -> None:
-    for word in _values(override):
-        for choice in word.partition("=")[2].strip("[]").split(","):
-            choice = choice.strip(" '\"")
-            if choice not in ("", "null", *options):
-                hint = near_match(choice, options)
-                raise ConfigError(f"{group}={choice}: no such option;{hint} expected one of {', '.join(options)}")
-
-
-def _check_keys(base: DictConfig, composer: Composer, overrides: Sequence[Override]) -> None:
-    """Refuse keys that the composed configuration has not, also those smuggled in with ``+`` or ``++``."""
-    from omegaconf import OmegaConf
-
-    values = dict(_flat(OmegaConf.to_container(base, resolve=False)))
-    for override in overrides:
-        key = override.key_or_group
-        if key in RENAMED:
-            raise ConfigError(f"{key}: renamed; it is {RENAMED[key]} now")
-        if key.startswith("hydra.") or override.is_delete() or composer.options(key.split("@")[0]):
-            continue
-        if f"{key.rpartition('.')[0]}._target_" in values and override.is_add():
-            continue  # an argument that the option's file leaves to its class, which knows what it takes
-        if key not in values:
-            visible = [k for k in values if not k.startswith("hydra")]
-            raise ConfigError(f"{key}: no such key or group;{_nearest(key, [*visible, *composer.groups()])}")
-        if not override.is_sweep_override():
-            _check_type(key, values[key], override.value())
-
-
-def _nearest(key: str, known: list[str]) -> str:
-    """Prefer a key that is spelt alike to one that merely ends alike."""
-    alike = [k for k in known if k.split(".")[-1] == key.split(".")[-1]]
-    return near_match(key, known) or (f" did you mean {alike[0]!r}?" if alike else " see the keys with --cfg job")
-
-
-def _check_type(key: str, default: object, value: object) -> None:
-    """Refuse a word where the default is a number or a switch: what options take, no schema knows."""
-    if isinstance(default, bool) and isinstance(value, (str, int, float)) and not isinstance(value, bool):
-        raise ConfigError(f"{key}={value}: expected true or false")
-    is_number = isinstance(default, (int, float)) and not isinstance(default, bool)
-    if is_number and (isinstance(value, bool) or (isinstance(value, str) and not value.startswith("${"))):
-        raise ConfigError(f"{key}={value}: expected a number (the default is {default})")
-
-
-def _explained(error: Exception, words: Sequence[str]) -> str:
-    """Say why a configuration does not compose: the key, and the near match where a file misspells one."""
-    cause = error.__cause__ or error.__context__ or error
-    key, kind = getattr(cause, "full_key", None), getattr(cause, "object_type", None)
-    where = " ".join(words)
-    if key in RENAMED:
-        return f"{where}: {key} was renamed; it is {RENAMED[key]} now"
-    if key and is_dataclass(kind) and f"Key '{key.rpartition('.')[2]}' not in" in str(cause):
-        return f"{where}: {key}: no such key;{near_match(key.rpartition('.')[2], [f.name for f in fields(kind)])}"
-    reason = " ".join(str(cause).split())
-    return f"{where}: does not compose: {reason}"
-
-
-def without_hydra(cfg: DictConfig) -> DictConfig:
-    """Return the configuration without Hydra's own section, of which some values exist only while a job runs."""
-    from omegaconf import open_dict
-
-    cfg = cfg.copy()
-    with open_dict(cfg):
-        cfg.pop("hydra", None)
-    return cfg
-
-
-def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, child in node.items():
-        yield f"{prefix}{name}", child
-        if isinstance(child, Mapping):
-            yield from _flat(child, f"{prefix}{name}.")

@@ -4,7 +4,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from data_prep.prepare import parse_part, prepare
-from zoomldm.cli import compose_jobs
+from zoomldm.composing import compose_jobs
 from zoomldm.errors import ConfigError
 
 

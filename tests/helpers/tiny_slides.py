@@ -17,7 +17,7 @@ from data_prep.slides.slide import Slide
 from data_prep.slides.table import SlideSpec
 from data_prep.tissue.mask import TissueSettings, segmenter_of
 from data_prep.tissue.segmenter import Segmenter
-from zoomldm.cli import compose_jobs
+from zoomldm.composing import compose_jobs
 from zoomldm.config import Option, options_of
 from zoomldm.ladder import Ladder
 from zoomldm.runs.upgrade import option_of_today

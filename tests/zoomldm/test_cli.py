@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from zoomldm import cli
+from zoomldm import cli, composing
 from zoomldm.errors import ConfigError, UserError
 
 PRIMARY = """
@@ -33,13 +33,13 @@ def conf(tmp_path, monkeypatch):
     (tmp_path / "conf" / "cond" / "film.yaml").write_text("name: film\nwidths: [1, 2]\n")
     (tmp_path / "conf" / "cond" / "none.yaml").write_text("name: none\n")
     (tmp_path / "more" / "experiments" / "sweep.yaml").write_text(SWEEP)
-    monkeypatch.setattr(cli, "CONF", tmp_path / "conf")
+    monkeypatch.setattr(composing, "CONF", tmp_path / "conf")
     monkeypatch.setenv("PROJECT_ROOT", str(tmp_path))
     return tmp_path
 
 
 def compose(*words):
-    return cli.compose_jobs("train", words)
+    return composing.compose_jobs("train", words)
 
 
 def test_one_job(conf):
@@ -97,13 +97,13 @@ def test_what_belongs_to_a_flag_is_no_override(conf):
 
 
 def test_jobs_carry_their_words_and_tell_a_sweep(conf):
-    plan = cli.planned("train", ["experiments=sweep", "optim.lr=1"])
+    plan = composing.planned("train", ["experiments=sweep", "optim.lr=1"])
     assert plan.sweep_folder is not None
     assert [job.words for job in plan.jobs] == [
         ("cond=film", "experiments=sweep", "optim.lr=1"),  # the order in which Hydra's sweeper has them
         ("cond=none", "experiments=sweep", "optim.lr=1"),
     ]
-    assert cli.planned("train", []).sweep_folder is None
+    assert composing.planned("train", []).sweep_folder is None
 
 
 def test_a_mistake_found_in_a_job_is_one_message(tmp_path):
@@ -119,7 +119,7 @@ def test_a_mistake_found_in_a_job_is_one_message(tmp_path):
 
 
 def test_a_key_that_was_renamed_is_refused_with_its_new_name(conf, monkeypatch):
-    monkeypatch.setitem(cli.RENAMED, "optim.rate", "optim.lr")
+    monkeypatch.setitem(composing.RENAMED, "optim.rate", "optim.lr")
     with pytest.raises(ConfigError, match=r"optim\.rate.*optim\.lr"):
         compose("optim.rate=1")
 
@@ -127,7 +127,7 @@ def test_a_key_that_was_renamed_is_refused_with_its_new_name(conf, monkeypatch):
 def train(tmp_path, name, text, *words):
     (tmp_path / "cond").mkdir(exist_ok=True)
     (tmp_path / name).write_text(text)
-    return cli.compose_jobs("train", ["--config-dir", str(tmp_path), *words])
+    return composing.compose_jobs("train", ["--config-dir", str(tmp_path), *words])
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_a_folder_of_ones_own_adds_options(tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match=r"cond=mne: no such option; did you mean 'mine'"):
         train(tmp_path, "cond/mine.yaml", mine, "cond=mne")
     with pytest.raises(ConfigError, match=r"no such folder"):
-        cli.compose_jobs("train", ["--config-dir", str(tmp_path / "nowhere")])
+        composing.compose_jobs("train", ["--config-dir", str(tmp_path / "nowhere")])
 
 
 def test_the_configuration_is_shown_also_where_nothing_is_there_to_run(tmp_path):

@@ -24,7 +24,7 @@ from zoomldm.runs.run import Run
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from zoomldm.cli import Job
+    from zoomldm.composing import Job
 
 
 SHARDS, LATENTS = "shards", "latents"

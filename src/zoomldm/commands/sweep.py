@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hydra.core.utils import JobReturn
     from omegaconf import DictConfig
 
-    from zoomldm.cli import Job
+    from zoomldm.composing import Job
 
 
 class SweepCallback(Callback):

@@ -16,7 +16,7 @@ from tests.helpers.tiny_slides import (
     tissue_settings,
     write_slide,
 )
-from zoomldm.cli import compose_jobs
+from zoomldm.composing import compose_jobs
 from zoomldm.config import Option
 from zoomldm.errors import ConfigError, DataError
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from zoomldm import cli
+from zoomldm import cli, composing
 from zoomldm.commands import demo
 
 
@@ -16,7 +16,7 @@ def made(monkeypatch):
 
 
 def make(tmp_path, *words):
-    demo.make_what_is_missing(cli.planned("train", [*words, f"paths.root={tmp_path}"]).jobs)
+    demo.make_what_is_missing(composing.planned("train", [*words, f"paths.root={tmp_path}"]).jobs)
 
 
 SHARDS, AUTOENCODER, LATENTS, ZOOMLDM = [step.title for step in demo.steps()][:4]

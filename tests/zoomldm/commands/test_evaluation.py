@@ -7,7 +7,7 @@ import torch
 
 from tests.helpers.toy_data import make_toy_data
 from tests.helpers.toy_evaluation import ALL_ROWS
-from zoomldm import cli
+from zoomldm import composing
 from zoomldm.commands import evaluate, sample
 from zoomldm.commands.check import stage_in
 from zoomldm.commands.job import plain
@@ -23,7 +23,7 @@ PLAIN_NETWORK = "model.network._target_=zoomldm.model.autoencoder.Autoencoder"
 
 
 def compose(name, root, *words):
-    (cfg,) = cli.compose_jobs(
+    (cfg,) = composing.compose_jobs(
         name, [f"paths.root={root}", "tracking=none", *words] if name != "sample" else [f"paths.root={root}", *words]
     )
     return cfg

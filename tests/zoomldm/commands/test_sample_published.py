@@ -8,7 +8,7 @@ from PIL import Image
 
 from tests.helpers.originals import dit_file, official_file
 from tests.helpers.toy_data import make_toy_data
-from zoomldm import cli
+from zoomldm import composing
 from zoomldm.commands import sample
 from zoomldm.errors import ConfigError, DataError
 
@@ -22,7 +22,7 @@ def files(tmp_path_factory):
 
 
 def compose(files, *words):
-    (cfg,) = cli.compose_jobs(
+    (cfg,) = composing.compose_jobs(
         "sample",
         [f"paths.root={files}", f"weights={files}/weights.ckpt", "magnification=10", "n=2", "sampling.steps=1", *words],
     )

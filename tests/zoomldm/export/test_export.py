@@ -14,7 +14,7 @@ from diffusers import DDIMScheduler, UNet2DConditionModel, VQModel
 
 from tests.helpers.toy_data import make_toy_data
 from tests.helpers.toy_evaluation import make_rows
-from zoomldm import cli
+from zoomldm import composing
 from zoomldm.commands import export as command
 from zoomldm.commands.check import stage_in
 from zoomldm.commands.job import plain
@@ -40,7 +40,7 @@ LADDER = "data.ladder.num_rungs=3"
 
 def compose(name: str, root: Path, *words: str):
     fixed = ["tracking=none"] if name == "train" else []
-    (cfg,) = cli.compose_jobs(name, [f"paths.root={root}", *fixed, *words])
+    (cfg,) = composing.compose_jobs(name, [f"paths.root={root}", *fixed, *words])
     return cfg
 
 

@@ -9,7 +9,7 @@ import torch
 from omegaconf import OmegaConf
 
 from tests.helpers.toy_evaluation import toy_patches
-from zoomldm import cli
+from zoomldm import cli, composing
 from zoomldm.config import CONF, Option
 from zoomldm.encoder.stats import FEATURE_NAMES, StatsEncoder
 from zoomldm.errors import ConfigError, UserError, WeightsError
@@ -37,7 +37,7 @@ def test_an_argument_without_effect_is_refused():
 @pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "encoder").glob("*.yaml")))
 def test_any_encoder_may_judge(name, monkeypatch):
     monkeypatch.setenv("PROJECT_ROOT", str(cli.PROJECT_ROOT))
-    (cfg,) = cli.compose_jobs("train", [f"features={name}"])
+    (cfg,) = composing.compose_jobs("train", [f"features={name}"])
     features = OmegaConf.to_container(cfg.features, resolve=True)
     assert features["name"] == name
     if name != "stats":
@@ -47,7 +47,7 @@ def test_any_encoder_may_judge(name, monkeypatch):
 
 
 def test_texture_judges_and_stats_is_shown_as_well():
-    (cfg,) = cli.compose_jobs("train", ["features=texture"])
+    (cfg,) = composing.compose_jobs("train", ["features=texture"])
     assert {name: one["name"] for name, one in cfg.features.also.items()} == {"stats": "stats"}
     assert OmegaConf.to_container(cfg.features) == option_of_today("features", "texture")
 

@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from zoomldm import cli
+from zoomldm import cli, composing
 from zoomldm.commands.job import plain
 from zoomldm.config import Option
 from zoomldm.diffusion.schedules.base import NoiseSchedule
@@ -48,7 +48,7 @@ def test_the_schedule_and_the_solver_of_each_kind_become_options(model, schedule
 @pytest.mark.parametrize("model", ["zoomldm_tiny", "edm_tiny", "autoencoder_tiny"])
 def test_a_configuration_of_today_stays_as_it_is(model, monkeypatch):
     monkeypatch.setenv("PROJECT_ROOT", str(cli.PROJECT_ROOT))
-    (cfg,) = cli.compose_jobs("train", [f"model={model}"])
+    (cfg,) = composing.compose_jobs("train", [f"model={model}"])
     config = plain(cfg)
     assert differing_keys(upgraded(config), config) == {}
 
@@ -71,7 +71,7 @@ def test_a_run_of_the_first_layout_goes_on(name, monkeypatch):
     """The demo's runs as version 1 stored them are those that the same commands make today."""
     monkeypatch.setenv("PROJECT_ROOT", "/home/user/zoomldm")
     stored = yaml.safe_load((cli.PROJECT_ROOT / "tests" / "data" / "format1" / f"{name}.yaml").read_text())
-    (cfg,) = cli.compose_jobs("train", [f"model={name.partition('-')[0]}"])
+    (cfg,) = composing.compose_jobs("train", [f"model={name.partition('-')[0]}"])
     assert differing_keys(upgraded(stored), plain(cfg)) == {}
 
 

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.helpers.toy_data import make_toy_data
-from zoomldm import cli
+from zoomldm import cli, composing
 from zoomldm.commands.check import stage_in
 from zoomldm.commands.train import train
 from zoomldm.data.manifest import Manifest
@@ -30,7 +30,7 @@ def job(root, name, *words):
     common = ["tracking=none", "fabric=cpu", "data.ladder.num_rungs=2", "train.log_every=1", "train.validate_every=2"]
     common += ["train.steps=4", "train.checkpoint_every=2", "train.validation_samples=4", "train.sample_every=4"]
     common += ["train.recalibration_samples=16", "fabric.precision=bf16-mixed", "optim.max_micro_batch=8"]
-    (cfg,) = cli.compose_jobs("train", [f"paths.root={root}", f"run_name={name}", *SIZES[name], *common, *words])
+    (cfg,) = composing.compose_jobs("train", [f"paths.root={root}", f"run_name={name}", *SIZES[name], *common, *words])
     return cfg
 
 
