@@ -37,7 +37,8 @@ from zoomldm.launch.fabric import connected
 from zoomldm.launch.settings import FabricSettings
 from zoomldm.model.trainable import Trainable
 from zoomldm.runs.run import Run
-from zoomldm.training.loop import TrainingData, fit
+from zoomldm.training.job import TrainingData
+from zoomldm.training.loop import fit
 from zoomldm.training.optim import build_optimizer, learning_rate, set_learning_rate
 from zoomldm.training.perf import count_flops_per_image, peak_flops
 from zoomldm.training.settings import LoopSettings, OptimSettings

@@ -21,7 +21,9 @@ from zoomldm.launch.settings import FabricSettings
 from zoomldm.launch.supervise import needs_supervisor, supervise
 from zoomldm.model.trainable import Trainable
 from zoomldm.runs.run import Run
-from zoomldm.training.loop import FitResult, OnSample, TrainingData, fit
+from zoomldm.training.due import OnSample
+from zoomldm.training.job import TrainingData
+from zoomldm.training.loop import FitResult, fit
 from zoomldm.training.settings import LoopSettings, OptimSettings
 
 

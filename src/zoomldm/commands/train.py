@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from zoomldm.data.reader import SampleSource
     from zoomldm.model.trainable import Trainable
     from zoomldm.runs.run import Run
-    from zoomldm.training.loop import OnSample, TrainingData
+    from zoomldm.training.due import OnSample
+    from zoomldm.training.job import TrainingData
 
 STATISTICS_SAMPLES = 2048
 """Samples of the training mix by which a stage measures what it must know before the first step."""
@@ -191,7 +192,7 @@ def _is_done(run: Run, steps: int, parents: dict[str, str]) -> bool:
 
 
 def _training_data(cfg: DictConfig, manifest: Manifest, columns: tuple[str, ...]) -> TrainingData:
-    from zoomldm.training.loop import TrainingData
+    from zoomldm.training.job import TrainingData
 
     source = _source(cfg, manifest, columns, "train")
     source.check_files()

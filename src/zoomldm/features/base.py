@@ -1,6 +1,8 @@
 """The one interface of the descriptors by which two sets of patches are compared."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +25,14 @@ class Descriptor(ABC):
     distance_name: str
     dim: int
     fingerprint: str
+
+    @classmethod  # noqa: B027 - most need none
+    def check_files(cls, arguments: Mapping[str, Any]) -> None:
+        """Refuse arguments whose weight files are missing, before anything heavy is imported: none are needed here.
+
+        Raises:
+            UserError: which file, where it goes and how to get it.
+        """
 
     @abstractmethod
     def describe(self, images: np.ndarray) -> np.ndarray:

@@ -2,7 +2,9 @@
 
 import io
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -39,6 +41,10 @@ class InceptionDescriptor(Descriptor):
         self.fingerprint = f"inception-{sha256[:12]}"
         self.device, self.batch_size = device, batch_size
         self.network = load_network(self.path).to(device)
+
+    @classmethod
+    def check_files(cls, arguments: Mapping[str, Any]) -> None:
+        find_weights(arguments.get("weights"))
 
     def describe(self, images: np.ndarray) -> np.ndarray:
         import torch

@@ -53,6 +53,8 @@ class ZoomLDM(Trainable):
         self.latent_shape = tuple(latent_shape)
         self.latent_scale = float(latent_scale)
         self.drop_probability = drop_probability if conditioner.uses_condition else 0.0
+        if conditioner.uses_condition and not drop_probability and isinstance(conditioner.null, nn.Parameter):
+            conditioner.null.requires_grad_(False)  # never seen: several processes would wait for its gradient
         self.columns = ("latent", "grid") if conditioner.uses_grid else ("latent",)
 
     def forward(self, batch: Batch, seed: int) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from zoomldm.config import Option
 from zoomldm.errors import DataError, UserError
+from zoomldm.features.base import Descriptor
 from zoomldm.ladder import Ladder
 from zoomldm.runs.lineage import AUTOENCODER, Parent, parent_of_file, parent_of_run, require_latents
 from zoomldm.stages.base import Judged, Stage, WeightSource, encoder_fault, file_fault, reads_grids
@@ -68,13 +69,10 @@ class ZoomLDMStage(Stage):
         yield from encoder_fault(manifest, self.encoder)
         yield from file_fault("unet.init", self.unet["init"], "a published U-Net")
         yield from file_fault("autoencoder.weights", self.autoencoder.weights, "a published VQ-f4")
-        if self.features.name == "inception":
-            from zoomldm.features.inception import find_weights
-
-            try:
-                find_weights(self.features.arguments["weights"])
-            except UserError as error:
-                yield str(error)
+        try:
+            self.features.target(Descriptor).check_files(self.features.arguments)
+        except UserError as error:
+            yield str(error)
 
     def judged(self, run_name: str) -> Judged:
         return Judged(zoomldm=run_name)

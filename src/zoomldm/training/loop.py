@@ -8,52 +8,28 @@ needs besides the weights. On a CPU a run that was killed and went on is the und
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from zoomldm.curriculum.base import Curriculum
 from zoomldm.data.batch import Batch
-from zoomldm.data.order.loader import Partition, TrainLoader, partition
-from zoomldm.data.order.sequence import GlobalSequence, mix64
-from zoomldm.data.reader import SampleSource
+from zoomldm.data.order.sequence import mix64
 from zoomldm.errors import UserError
 from zoomldm.launch.preempt import Preempted, Preemption
 from zoomldm.launch.settings import FabricSettings
 from zoomldm.model.trainable import Trainable
-from zoomldm.runs.checkpoint import Checkpoints
 from zoomldm.runs.run import Run
 from zoomldm.tracking.base import Tracker
+from zoomldm.training.due import OnSample, do_what_is_due, report
+from zoomldm.training.job import Job, TrainingData, set_up
 from zoomldm.training.memory import advice
 from zoomldm.training.optim import learning_rate, set_learning_rate
-from zoomldm.training.perf import PerfMeter, flops_per_image
 from zoomldm.training.reporter import Reporter
 from zoomldm.training.settings import LoopSettings, OptimSettings
-from zoomldm.training.state import Keeper, TrainingState, copied
-from zoomldm.training.validation import averaged, validation_losses
-
-OnSample = Callable[[Trainable, int], Path | None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingData:
-    """What is trained on.
-
-    Attributes:
-        source: samples of the training split; validation: of held-out patients, None for no validation.
-        curriculum: p(magnification | step).
-        seed: of the order of samples and of their noise.
-    """
-
-    source: SampleSource
-    validation: SampleSource | None
-    curriculum: Curriculum
-    seed: int
 
 
 @dataclass(frozen=True)
@@ -89,7 +65,7 @@ def fit(
         Preempted: a signal asked the run to stop; everything is saved, and the process should end.
     """
     reporter = Reporter(run, tracker or Tracker(), is_first=fabric.global_rank == 0)
-    job = _set_up(
+    job = set_up(
         trainable,
         data=data,
         optim=optim,
@@ -118,38 +94,7 @@ def fit(
     return FitResult(step, job.state.validation_loss)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Job:
-    """What a running `fit` works with; `state` is what its steps change."""
-
-    data: TrainingData
-    optim: OptimSettings
-    loop: LoopSettings
-    fabric: Fabric
-    part: Partition
-    sequence: GlobalSequence
-    rungs: np.ndarray
-    state: TrainingState
-    keeper: Keeper
-    perf: PerfMeter
-    reporter: Reporter
-
-    def batches(self, step: int, *, num_workers: int) -> Iterator[Batch]:
-        """Begin the loader at `step`."""
-        return iter(
-            TrainLoader(
-                self.data.source,
-                self.sequence,
-                self.part,
-                start_step=step,
-                end_step=self.loop.steps,
-                num_workers=num_workers,
-                pin_memory=self.fabric.device.type == "cuda",
-            )
-        )
-
-
-def train_step(job: _Job, batches: Iterator[Batch], step: int) -> None:
+def train_step(job: Job, batches: Iterator[Batch], step: int) -> None:
     """Make one step: draw, noise, predict, loss, backward, update, average."""
     state, fabric, part = job.state, job.fabric, job.part
     torch.manual_seed(_step_seed(job.data.seed, step, fabric.global_rank))
@@ -171,7 +116,7 @@ def train_step(job: _Job, batches: Iterator[Batch], step: int) -> None:
     job.perf.end_step(part.global_batch)
 
 
-def _forward_backward(job: _Job, batch: Batch) -> dict[str, Tensor] | None:
+def _forward_backward(job: Job, batch: Batch) -> dict[str, Tensor] | None:
     """Add a micro-batch's share of the gradient of the global batch's mean loss; None where memory is short.
 
     What a failed pass holds is freed only when its exception is over, so what fits is asked by the caller, after it.
@@ -182,114 +127,6 @@ def _forward_backward(job: _Job, batch: Batch) -> dict[str, Tensor] | None:
     except torch.OutOfMemoryError:
         return None
     return outputs
-
-
-def report(job: _Job, step: int) -> None:
-    """Write the window's metrics, stop if they show a failed run, and show the speed."""
-    state, last_good = job.state, job.keeper.last_good
-    state.window.check(job.fabric, step, last_good)
-    metrics = state.window.report(job.fabric) | {"lr": learning_rate(job.optim, step - 1, job.loop.steps)}
-    by_rung = {name: value for name, value in metrics.items() if name.startswith("loss/")}
-    worst = max(by_rung, key=by_rung.get).removeprefix("loss/")
-    state.explosion.see(metrics["loss"], step, worst, last_good)
-    job.reporter.write(step, metrics)
-    job.reporter.progress(step, job.loop.steps, metrics["loss"], job.perf.report(step, job.loop.steps))
-
-
-def do_what_is_due(job: _Job, step: int, on_sample: OnSample | None, *, stop: bool, finished: bool) -> None:
-    """Validate, sample and save, all under the averaged weights, where the intervals or the end ask for it."""
-    loop, state = job.loop, job.state
-    validate = job.data.validation is not None and (_due(step, loop.validate_every) or finished)
-    sample = bool(loop.sample_every) and (_due(step, loop.sample_every) or finished)
-    save = _due(step, loop.checkpoint_every) or stop
-    if not (validate or sample or save):
-        return
-    if save:
-        state.window.check(job.fabric, step, job.keeper.last_good)
-    with job.perf.paused():
-        loss, weights = None, {}
-        with averaged(
-            state.trainable,
-            state.ema,
-            source=job.data.source,
-            rungs=job.rungs,
-            num_samples=loop.recalibration_samples,
-            partition=job.part,
-            seed=job.data.seed,
-            fabric=job.fabric,
-        ):
-            if validate:
-                loss = state.validation_loss = _validate(job, step)
-            if sample and job.reporter.is_first and on_sample is not None:
-                job.reporter.picture(on_sample(state.trainable, step))
-            if save and job.reporter.is_first:
-                weights = copied(state.trainable.sampling_model().state_dict())
-        if save:
-            job.keeper.save(step, weights, loss)
-
-
-def _validate(job: _Job, step: int) -> float:
-    losses = validation_losses(
-        job.state.trainable,
-        source=job.data.validation,
-        rungs=job.rungs,
-        num_samples=job.loop.validation_samples,
-        batch_size=job.part.micro_batch,
-        seed=job.data.seed,
-        fabric=job.fabric,
-    )
-    mean = sum(losses.values()) / len(losses)
-    ladder = job.data.source.ladder
-    by_label = {f"validation/loss/{ladder[k].label}": loss for k, loss in losses.items()}
-    job.reporter.write(step, {"validation/loss": mean, **by_label})
-    job.reporter.say(f"step {step}/{job.loop.steps}  validation loss {mean:.4f}")
-    return mean
-
-
-def _set_up(
-    trainable: Trainable,
-    *,
-    data: TrainingData,
-    optim: OptimSettings,
-    loop: LoopSettings,
-    fabric: Fabric,
-    hardware: FabricSettings,
-    reporter: Reporter,
-    parents: dict[str, str],
-) -> _Job:
-    """Bring the trainable to the device and build what trains it."""
-    source, run = data.source, reporter.run
-    size, ranks = optim.batch_size, {"world_size": fabric.world_size, "rank": fabric.global_rank}
-    part = partition(size, max_micro_batch=optim.max_micro_batch, **ranks)
-    shard_sizes = source.shard_sizes if source.remote else None
-    sequence = GlobalSequence(
-        seed=data.seed, curriculum=data.curriculum, counts=source.counts, global_batch=size, shard_sizes=shard_sizes
-    )
-    rungs = np.flatnonzero(data.curriculum.probabilities(max(0, loop.steps - 1)) > 0)
-    trainable.to(fabric.device).train()
-    if hardware.chosen("channels_last"):
-        trainable.to(memory_format=torch.channels_last)
-    flops = flops_per_image(trainable, source, rungs, data.seed, fabric)
-    if hardware.chosen("compile"):
-        compile_parts(trainable)
-    state = TrainingState.begin(trainable, optim=optim, loop=loop, ladder=source.ladder, fabric=fabric)
-    checkpoints = Checkpoints(run.folder / "checkpoints", keep_last=loop.keep_last, keep_every=loop.keep_every)
-    shared = {"state": state, "sequence": sequence, "part": part, "fabric": fabric, "reporter": reporter}
-    keeper = Keeper(checkpoints=checkpoints, parents=parents, **shared)
-    perf_path = run.folder / "perf.jsonl" if reporter.is_first else None
-    perf = PerfMeter(perf_path, device=fabric.device, devices=fabric.world_size, flops_per_image=flops)
-    reporter.plan(optim, part, fabric)
-    return _Job(data=data, optim=optim, loop=loop, rungs=rungs, keeper=keeper, perf=perf, **shared)
-
-
-def compile_parts(trainable: Trainable) -> None:
-    """Compile the networks of fixed input shape in place: those that a trainable names in `compiled_parts`."""
-    for name in trainable.compiled_parts:
-        trainable.get_submodule(name).compile()
-
-
-def _due(step: int, every: int | None) -> bool:
-    return bool(every) and step % every == 0
 
 
 def _step_seed(seed: int, step: int, rank: int) -> int:

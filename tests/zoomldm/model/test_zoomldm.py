@@ -172,3 +172,11 @@ def test_weight_decay_is_for_matrices_alone():
     assert plain["weight_decay"] == 0
     assert max(p.ndim for p in plain["params"]) == 1
     assert len(decayed["params"]) + len(plain["params"]) == len(list(build("film").parameters()))
+
+
+def test_null_tokens_that_no_sample_sees_are_not_trained():
+    """Otherwise several processes wait for a gradient that never comes."""
+    never, now_and_then = build("film", drop_probability=0.0), build("film", drop_probability=0.1)
+    assert "conditioner.null" not in dict(never.trained_parameters())
+    assert "conditioner.null" in dict(now_and_then.trained_parameters())
+    assert "conditioner.null" in dict(build("none", drop_probability=0.0).trained_parameters())  # its tokens are these

@@ -1,0 +1,40 @@
+"""What is wrong is said before anything heavy is imported."""
+
+import subprocess
+import sys
+
+import pytest
+
+from zoomldm.config import PROJECT_ROOT
+
+CHECK = """
+import os, sys
+os.environ["PROJECT_ROOT"] = {root!r}
+from zoomldm import cli
+from zoomldm.commands.check import check_train
+from zoomldm.errors import ConfigError
+(cfg,) = cli.compose_jobs("train", {words!r})
+try:
+    check_train(cfg)
+except ConfigError as error:
+    print(error)
+print([name for name in ("torch", "lightning_fabric", "mlflow", "diffusers", "timm") if name in sys.modules])
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["model=zoomldm", "data=brca_8mag"], "4 things are missing or wrong"),
+        (["model=zoomldm_tiny", "optim.lr=-1", "train.log_every=0"], "2 things are missing or wrong"),
+        (["model=autoencoder_tiny", "solver=ddpm"], "diffuses nothing, so it has no effect"),
+        (["model=edm", "data=demo"], "patches of 256 px"),
+        (["model=zoomldm_tiny", "fabric.precision=bf16"], "fabric.precision=bf16: is not offered"),
+    ],
+)
+def test_faults_are_found_without_torch(tmp_path, words, said):
+    code = CHECK.format(root=str(PROJECT_ROOT), words=[f"paths.root={tmp_path}", *words])
+    env = {"PYTHONPATH": str(PROJECT_ROOT / "src"), "HOME": str(tmp_path), "PATH": ""}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    assert said in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]"
