@@ -3,7 +3,7 @@
 import time
 
 from data_prep.execution.executor import Died, Executor
-from data_prep.pack.pack import Packing, pack, packing_of
+from data_prep.pack.pack import pack, packing_of
 from data_prep.pack.shard_plan import inputs_hash, known_splits, read_plan
 from data_prep.pack.splits import AREA, Split
 from data_prep.preparation import Contents, Preparation
@@ -97,7 +97,7 @@ def pack_slides(preparation: Preparation, known: dict[str, str], executor: Execu
         except DataError:
             write_failure_page(preparation, states)
             raise
-        again = without_images(packing)
+        again = packing.slides_without_images()
         if not again:
             break
         print(f"{len(again)} slides are read again: their shards are to be written, and their images were dropped")
@@ -126,26 +126,6 @@ def finished(states: list[SlideState], contents: Contents) -> Manifest | None:
     if plan is None or not (contents.root / MANIFEST_NAME).is_file():
         return None
     return Manifest.load(contents.root) if plan.inputs_sha256 == inputs_hash(states, contents) else None
-
-
-def without_images(packing: Packing) -> list[SlideSpec]:
-    """Return the slides that are to be packed and whose images are gone (``drop_images``).
-
-    Raises:
-        DataError: one of them is gone itself; the shards that are there are left as they are.
-    """
-    preparation = packing.contents.preparation
-    names = sorted(name for name in packing.slides_to_write() if not preparation.store(name).has_images())
-    for name in names:
-        path = preparation.spec_of[name].path
-        try:
-            stamp_of(path)
-        except OSError as error:
-            raise DataError(
-                f"{path}: not there, and its patches are in the shards of {preparation.root} alone, which a change in "
-                "the slide table would make anew; put the slide back, or leave others out by exclude.txt"
-            ) from error
-    return [preparation.spec_of[name] for name in names]
 
 
 def _size_of(spec: SlideSpec) -> int:

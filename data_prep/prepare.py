@@ -8,35 +8,21 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 if TYPE_CHECKING:
+    from data_prep.preparation import Preparation
     from zoomldm.data.manifest import Manifest
 
 
 def prepare(cfg: Any) -> "Manifest | None":
-    """Translate the configuration (conf/prepare.yaml) and run; returns the manifest, None for a part or a plan.
+    """Do what the configuration (conf/prepare.yaml) says; returns the manifest, None for a part or a plan.
 
     Raises:
         UserError: whatever the user can mend.
     """
     from data_prep.execution.executor import make_executor
     from data_prep.pipeline import run
-    from data_prep.preparation import Preparation
-    from data_prep.settings import from_config, plain
-    from data_prep.slides.readers.base import suffixes_of
-    from data_prep.slides.table import find_slides
     from zoomldm.errors import ConfigError
 
-    slide_settings, pack_settings = from_config(cfg)
-    slides = cfg.get("slides") or cfg.data.get("slides") or demo_slides(cfg)
-    specs, faults = find_slides(str(slides), suffixes_of(slide_settings.readers), slide_settings.mpp)
-    config = {name: value for name, value in plain(cfg.data).items() if name not in ("root", "slides")}
-    preparation = Preparation(
-        root=Path(cfg.data.root),
-        specs=specs,
-        faults=faults,
-        slide_settings=slide_settings,
-        pack_settings=pack_settings,
-        config=config | {"tissue": slide_settings.tissue.to_dict()},
-    )
+    preparation = preparation_of(cfg)
     if cfg.get("add") not in (None, "grid"):
         raise ConfigError(f"add={cfg.add}: expected grid (latents are added by data_prep/latents.py)")
     part = parse_part(cfg.get("part"))
@@ -56,6 +42,31 @@ def prepare(cfg: Any) -> "Manifest | None":
 
         return replace_grids(preparation, executor)
     return run(preparation, executor, part=part, drop_images=bool(cfg.get("drop_images")))
+
+
+def preparation_of(cfg: Any) -> "Preparation":
+    """Return what the configuration is about: its slides, settings and folder.
+
+    Raises:
+        ConfigError: no slides, or a value that makes no sense.
+    """
+    from data_prep.preparation import Preparation
+    from data_prep.settings import from_config, plain
+    from data_prep.slides.readers.base import suffixes_of
+    from data_prep.slides.table import find_slides
+
+    slide_settings, pack_settings = from_config(cfg)
+    slides = cfg.get("slides") or cfg.data.get("slides") or demo_slides(cfg)
+    specs, faults = find_slides(str(slides), suffixes_of(slide_settings.readers), slide_settings.mpp)
+    config = {name: value for name, value in plain(cfg.data).items() if name not in ("root", "slides")}
+    return Preparation(
+        root=Path(cfg.data.root),
+        specs=specs,
+        faults=faults,
+        slide_settings=slide_settings,
+        pack_settings=pack_settings,
+        config=config | {"tissue": slide_settings.tissue.to_dict()},
+    )
 
 
 def demo_slides(cfg: Any) -> Path:

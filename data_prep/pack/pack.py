@@ -16,6 +16,8 @@ from data_prep.pack.splits import AREA, Split
 from data_prep.pack.statistics import is_standardised, one_encoder, train_statistics
 from data_prep.pack.write import write_shard
 from data_prep.preparation import Contents
+from data_prep.slides.files import stamp_of
+from data_prep.slides.table import SlideSpec
 from data_prep.work.state import DoneSlide, SlideState
 from zoomldm import __version__
 from zoomldm.data.manifest import MANIFEST_NAME, EncoderInfo, Manifest, ShardInfo
@@ -46,6 +48,25 @@ class Packing:
         """Return the slides whose images go into shards that are not there yet."""
         jobs = self.jobs if self.is_new else [job for job in self.jobs if not job.record_path.is_file()]
         return {slide.name for job in jobs for slide in job.slides}
+
+    def slides_without_images(self) -> list[SlideSpec]:
+        """Return the slides that are to be packed and whose images are gone (``drop_images``).
+
+        Raises:
+            DataError: one of them is gone itself; the shards that are there are left as they are.
+        """
+        preparation = self.contents.preparation
+        names = sorted(name for name in self.slides_to_write() if not preparation.store(name).has_images())
+        for name in names:
+            path = preparation.spec_of[name].path
+            try:
+                stamp_of(path)
+            except OSError as error:
+                raise DataError(
+                    f"{path}: not there, and its patches are in the shards of {preparation.root} alone, which a change "
+                    "in the slide table would make anew; put the slide back, or leave others out by exclude.txt"
+                ) from error
+        return [preparation.spec_of[name] for name in names]
 
 
 def packing_of(contents: Contents) -> Packing:

@@ -200,15 +200,7 @@ def _state(
         reason="" if any(counts.values()) else "no region has enough tissue",
         file=FileFacts(bytes=slide.stamp[0], mtime_ns=slide.stamp[1], quick_hash=quick_hash(slide.path)),
         format=slide.vendor,
-        scale=ScaleFacts(
-            mpp_level0=scale.mpp_level0,
-            mpp_true=scale.mpp_true,
-            source=scale.source,
-            method=scale.method,
-            level=scale.level,
-            pitch_px0=slide.pitch_px0,
-            origin_level=(slide.x_level, slide.y_level),
-        ),
+        scale=_scale_facts(slide),
         size_px=(slide.width_px, slide.height_px),
         tissue=round(float(layout.mask.fraction.mean()), 6),
         pen=round(layout.mask.pen, 6),
@@ -227,4 +219,17 @@ def _state(
         cpu_s=round(elapsed_s[1], 3),
         encode_s=round(encoded.elapsed_s, 3),
         told=told_of(spec, regions=job.settings.tissue.regions, scale_source=scale.source),
+    )
+
+
+def _scale_facts(slide: Slide) -> ScaleFacts:
+    scale = slide.scale
+    return ScaleFacts(
+        mpp_level0=scale.mpp_level0,
+        mpp_true=scale.mpp_true,
+        source=scale.source,
+        method=scale.method,
+        level=scale.level,
+        pitch_px0=slide.pitch_px0,
+        origin_level=(slide.x_level, slide.y_level),
     )
