@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoomldm.commands.check import stage_in
 from zoomldm.commands.job import is_job_of_sweep, option, plain
+from zoomldm.commands.training_data import curriculum_of, first_batches, training_data, unified_curriculum
 from zoomldm.data.manifest import Manifest
 from zoomldm.ladder import label
 from zoomldm.launch.processes import is_worker
@@ -23,15 +24,9 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from zoomldm.curriculum.base import Curriculum
-    from zoomldm.data.batch import Batch
-    from zoomldm.data.reader import SampleSource
     from zoomldm.model.trainable import Trainable
     from zoomldm.runs.run import Run
     from zoomldm.training.due import OnSample
-    from zoomldm.training.job import TrainingData
-
-STATISTICS_SAMPLES = 2048
-"""Samples of the training mix by which a stage measures what it must know before the first step."""
 
 
 def run_name_of(cfg: DictConfig, overrides: Sequence[str]) -> str:
@@ -88,28 +83,6 @@ def show_preview(cfg: DictConfig) -> None:
     print(draw_preview(curriculum, manifest.ladder, steps=steps, global_batch=size, path=path, title=cfg.run_name))
 
 
-def curriculum_of(cfg: DictConfig, manifest: Manifest, counts: Sequence[int] | None = None) -> Curriculum:
-    """Build p(magnification | step); one-hot for ``training=single``.
-
-    Args:
-        counts: training samples of each rung, the manifest's where not given (exclude.txt may leave fewer).
-    """
-    from zoomldm.curriculum.single import Single
-
-    if counts is None:
-        counts = [manifest.count("train", m) for m in manifest.ladder.magnifications]
-    if cfg.training.name == "single":
-        return Single(counts, ladder=manifest.ladder, magnification=cfg.training.magnification)
-    return unified_curriculum(cfg, manifest, counts)
-
-
-def unified_curriculum(cfg: DictConfig, manifest: Manifest, counts: Sequence[int]) -> Curriculum:
-    """Build the curriculum of a model of all magnifications."""
-    from zoomldm.curriculum.base import Curriculum
-
-    return option(cfg, "curriculum").make(Curriculum, counts=counts, ladder=manifest.ladder)
-
-
 def loop_settings(cfg: DictConfig, curriculum: Curriculum, manifest: Manifest) -> LoopSettings:
     """Return the loop's settings; a single run matched by samples takes fewer or more steps than ``train.steps``."""
     from zoomldm.curriculum.base import steps_matched_by_samples
@@ -128,8 +101,8 @@ def _train(cfg: DictConfig, stage: Stage, hardware: FabricSettings, fabric: Fabr
     from zoomldm.training.loop import fit
 
     manifest = Manifest.load(cfg.data.root)
-    manifest.check_columns(stage.columns)
     parents = stage.parents(manifest)
+    manifest.check_columns(stage.columns)
     run = _opened(cfg, stage, manifest, parents)
     fabric.barrier()  # the first process has written run.json
     loop = loop_settings(cfg, curriculum_of(cfg, manifest), manifest)
@@ -139,8 +112,8 @@ def _train(cfg: DictConfig, stage: Stage, hardware: FabricSettings, fabric: Fabr
         return
     fabric.seed_everything(cfg.seed, verbose=False)
     trainable = stage.build(manifest)
-    data = _training_data(cfg, manifest, trainable.columns)
-    stage.prepare(trainable.to(fabric.device), _first_batches(cfg, data, fabric))
+    data = training_data(cfg, manifest, trainable.columns)
+    stage.prepare(trainable.to(fabric.device), first_batches(cfg, data, fabric))
     if fabric.global_rank == 0:
         announce(cfg, run, trainable)
     tracker = option(cfg, "tracking").make(Tracker) if fabric.global_rank == 0 else Tracker()
@@ -189,48 +162,6 @@ def _is_done(run: Run, steps: int, parents: dict[str, str]) -> bool:
     if described["step"] in checkpoints.steps():
         require_same_parents(run.name, checkpoints.info(described["step"]).parents, parents)
     return True
-
-
-def _training_data(cfg: DictConfig, manifest: Manifest, columns: tuple[str, ...]) -> TrainingData:
-    from zoomldm.training.job import TrainingData
-
-    source = _source(cfg, manifest, columns, "train")
-    source.check_files()
-    holds_out = any(manifest.count("test", m) for m in manifest.ladder.magnifications)
-    return TrainingData(
-        source=source,
-        validation=_source(cfg, manifest, columns, "test") if holds_out else None,
-        curriculum=curriculum_of(cfg, manifest, source.counts),
-        seed=cfg.seed,
-    )
-
-
-def _source(cfg: DictConfig, manifest: Manifest, columns: tuple[str, ...], split: str) -> SampleSource:
-    """Return the samples of a split, from wherever ``paths`` says; training ones are augmented as the job says."""
-    from zoomldm.data.reader import SampleSource
-    from zoomldm.data.remote import remote_shards
-
-    remote = None
-    if cfg.paths.remote:
-        max_bytes = int(cfg.paths.remote_gb * 1e9)
-        remote = remote_shards(manifest, cfg.paths.remote, cache=Path(cfg.paths.cache), max_bytes=max_bytes)
-    augmented = plain(cfg.training.augment) if split == "train" else ()
-    return SampleSource(manifest, split=split, columns=columns, augmented=augmented, remote=remote)
-
-
-def _first_batches(cfg: DictConfig, data: TrainingData, fabric: Fabric) -> Iterator[Batch]:
-    """Read the first samples of the training sequence, the same in every process."""
-    import numpy as np
-
-    from zoomldm.data.order.sequence import GlobalSequence
-
-    source, size = data.source, min(64, cfg.optim.max_micro_batch)
-    sequence = GlobalSequence(
-        seed=data.seed, curriculum=data.curriculum, counts=source.counts, global_batch=cfg.optim.batch_size
-    )
-    for first in range(0, STATISTICS_SAMPLES, size):
-        draws = sequence.draws(np.arange(first, first + size))
-        yield source.read(draws.rung, draws.index, draws.sample_number).to(fabric.device)
 
 
 def announce(cfg: DictConfig, run: Run, trainable: Trainable) -> None:

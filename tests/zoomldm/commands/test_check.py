@@ -10,10 +10,10 @@ from zoomldm.config import PROJECT_ROOT
 CHECK = """
 import os, sys
 os.environ["PROJECT_ROOT"] = {root!r}
-from zoomldm import cli
+from zoomldm.composing import compose_jobs
 from zoomldm.commands.check import check_train
 from zoomldm.errors import ConfigError
-(cfg,) = cli.compose_jobs("train", {words!r})
+(cfg,) = compose_jobs("train", {words!r})
 try:
     check_train(cfg)
 except ConfigError as error:
