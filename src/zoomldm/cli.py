@@ -82,6 +82,9 @@ def _hydra_main(config_name: str, run: Callable[[DictConfig], object]) -> None:
     """Give the command line to Hydra: for its own flags, and for sweeps with their launchers."""
     import hydra
 
+    from zoomldm.commands.schemas import register
+
+    register()
     hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(run)()
 
 

@@ -161,3 +161,11 @@ def test_the_configuration_is_shown_also_where_nothing_is_there_to_run(tmp_path)
     done = subprocess.run([sys.executable, script, *words], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "init: ???" in done.stdout
+
+
+@pytest.mark.parametrize("entry", ["train", "evaluate", "sample", "export", "demo"])
+def test_help_is_answered(entry):
+    script = cli.PROJECT_ROOT / "src" / f"{entry}.py"
+    done = subprocess.run([sys.executable, script, "--help"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "== Config ==" in done.stdout
