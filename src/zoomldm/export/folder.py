@@ -13,7 +13,8 @@ from zoomldm.data.manifest import Manifest
 from zoomldm.diffusion.schedules.base import NoiseSchedule
 from zoomldm.export.anonymous import names_of, require_anonymous
 from zoomldm.export.model_card import card
-from zoomldm.export.pipeline import PatchAutoencoder, Summarizer, TokenDiffusion, ZoomLDMPipeline
+from zoomldm.export.parts import PatchAutoencoder, Summarizer, TokenDiffusion
+from zoomldm.export.pipeline import ZoomLDMPipeline
 from zoomldm.export.source import Source
 from zoomldm.files import sha256_of, write_atomically
 

@@ -101,6 +101,22 @@ def require_autoencoder(
     )
 
 
+def require_data(run_name: str, parents: Mapping[str, str], *, data: Parent) -> None:
+    """Refuse a data set that was prepared anew since a run was trained on it: its held-out patients may be others.
+
+    Args:
+        data: the data set's name and identity over the columns that the run reads.
+    """
+    require_parent(
+        DATA,
+        child=f"run {run_name}",
+        recorded=Parent(data.name, parents.get(DATA)),
+        given=data,
+        mend="train it anew (`python src/train.py … fresh=true`, with the overrides that its run.json names), or name "
+        f"the data set that is meant: data={data.name}",
+    )
+
+
 def require_zoomldm(run_name: str, parents: Mapping[str, str], *, learnt: str | None, zoomldm: Parent) -> None:
     """Refuse an embedding diffusion model that learnt the tokens of another ZoomLDM, or of another state of it.
 

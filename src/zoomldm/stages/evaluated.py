@@ -133,7 +133,7 @@ def _encoder(
         manifest.check_encoder(section["name"])
         return Option("encoder", section, allow).make(Encoder, statistics=manifest.encoder.statistics).to(device)
     except UserError as error:
-        notes.append(f"conditioning fidelity was not measured: {str(error).rstrip('.')}")
+        notes.append(f"the encoder that conditions the model is not at hand, so nothing was measured by it: {error}")
         return None
 
 

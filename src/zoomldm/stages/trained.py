@@ -16,7 +16,7 @@ from zoomldm.errors import UserError
 from zoomldm.model.token_model import TokenModel
 from zoomldm.model.zoomldm import ZoomLDM
 from zoomldm.runs.belonging import find_edm
-from zoomldm.runs.lineage import require_autoencoder, require_zoomldm
+from zoomldm.runs.lineage import Parent, require_autoencoder, require_data, require_zoomldm
 from zoomldm.runs.run import Run, find_run
 from zoomldm.sampling.generator import PatchGenerator, Precision, Sampling
 from zoomldm.stages.base import stage_of
@@ -122,6 +122,9 @@ def load_trained(
     model = load_zoomldm(runs, run.name, **_sizes(manifest), allow=allow)
     named = config["autoencoder"]
     autoencoder = load_autoencoder(runs, run=named["run"], weights=named["weights"], allow=allow)
+    if data_root is None:
+        data = Parent(manifest.name, manifest.identity(model.module.columns))
+        require_data(run.name, model.parents, data=data)
     require_autoencoder(
         run.name, model.parents, latent=manifest.columns.get("latent"), autoencoder=autoencoder.as_parent
     )

@@ -28,7 +28,8 @@ from zoomldm.evaluation.errors import Measure
 from zoomldm.evaluation.result import Cell, DescriptorInfo, Evaluation
 from zoomldm.export.anonymous import require_anonymous
 from zoomldm.export.folder import write_folder
-from zoomldm.export.pipeline import PatchAutoencoder, ZoomLDMPipeline
+from zoomldm.export.parts import PatchAutoencoder
+from zoomldm.export.pipeline import ZoomLDMPipeline
 from zoomldm.runs.checkpoint import CheckpointInfo, Checkpoints
 from zoomldm.runs.run import Run
 from zoomldm.sampling.generator import to_images

@@ -3,69 +3,22 @@
 import hashlib
 
 import pytest
-import torch
 
-from tests.helpers.toy_data import make_toy_data
 from tests.helpers.toy_evaluation import ALL_ROWS
-from zoomldm import composing
+from tests.helpers.toy_runs import compose, make_toy_runs
 from zoomldm.commands import evaluate, sample
-from zoomldm.commands.check import stage_in
-from zoomldm.commands.job import plain
 from zoomldm.errors import UserError
 from zoomldm.evaluation.report.compare_runs import compare_runs, display_names
 from zoomldm.evaluation.stored import stored_evaluations
 from zoomldm.runs.belonging import find_edm
-from zoomldm.runs.checkpoint import CheckpointInfo, Checkpoints
 from zoomldm.runs.run import Run
 from zoomldm.stages.base import Judged
-
-PLAIN_NETWORK = "model.network._target_=zoomldm.model.autoencoder.Autoencoder"
-
-
-def compose(name, root, *words):
-    (cfg,) = composing.compose_jobs(
-        name, [f"paths.root={root}", "tracking=none", *words] if name != "sample" else [f"paths.root={root}", *words]
-    )
-    return cfg
-
-
-def save(root, cfg, kind, module, extra_state) -> None:
-    config = {key: plain(cfg[key]) for key in cfg if key != "hydra"}
-    run = Run.open(root / "runs", cfg.run_name, config, kind=kind)
-    info = CheckpointInfo(kind=kind, step=10, extra_state=extra_state)
-    Checkpoints(run.folder / "checkpoints").save(info, {}, module.state_dict())
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     """Make a data set and three untrained runs: autoencoder, ZoomLDM, embedding diffusion model."""
-    root = tmp_path_factory.mktemp("job")
-    manifest = make_toy_data(root / "data" / "demo", train=(60, 24), test=(20, 4), patch_px=32, dim=24, latent_px=8)
-    ladder = ["data.ladder.num_rungs=2"]
-    torch.manual_seed(0)
-    cfg = compose(
-        "train",
-        root,
-        "model=autoencoder_tiny",
-        "run_name=ae",
-        "model.channels=32",
-        PLAIN_NETWORK,
-        *ladder,
-    )
-    save(root, cfg, "autoencoder", stage_in(cfg).untrained(), {})
-    cfg = compose(
-        "train", root, "model=zoomldm_tiny", "run_name=zoom", "autoencoder.run=ae", "unet.model_channels=32", *ladder
-    )
-    model = stage_in(cfg).untrained(num_rungs=2, grid_dim=manifest.encoder.dim, latent_scale=1.0)
-    save(root, cfg, "zoomldm", model, model.extra_state())
-    cfg = compose(
-        "train", root, "model=edm_tiny", "run_name=edm", "zoomldm.run=zoom", "model.width=32", "model.depth=1", *ladder
-    )
-    conditioner = model.conditioner
-    edm = stage_in(cfg).untrained(num_rungs=2, num_tokens=conditioner.num_tokens, token_dim=conditioner.token_dim)
-    sizes = {"num_tokens": conditioner.num_tokens, "token_dim": conditioner.token_dim, "num_rungs": 2}
-    save(root, cfg, "edm", edm, sizes)
-    return root
+    return make_toy_runs(tmp_path_factory.mktemp("job"))
 
 
 def digests(sheets) -> list[str]:
@@ -170,3 +123,71 @@ def test_runs_are_named_by_what_differs():
     runs = [Labelled(run_name=str(i), labels={"cond": c, "data": "demo"}) for i, c in enumerate(["film", "mag"])]
     assert display_names(runs) == ["film", "mag"]
     assert display_names(runs[:1]) == ["0"]
+
+
+def test_another_solver_and_precision_make_other_images_and_are_named(root, tmp_path, capsys):
+    def draw(folder, *words):
+        words = ["run=zoom", "magnification=10", "n=2", "sampling.steps=3", *words]
+        cfg = compose("sample", root, f"folder={tmp_path / folder}", *words)
+        sample.check(cfg)
+        return digests(sample.run(cfg))
+
+    as_configured = draw("a")
+    assert draw("b", "solver=ddim") == as_configured
+    assert draw("c", "solver=dpmpp") != as_configured
+    assert draw("d", "precision=bf16") != as_configured
+    words = ["sampling.steps=2", "num_per_magnification=8", "rows=[halves,oracle]", "fresh=true", "solver=dpmpp"]
+    found = evaluate.run(compose("evaluate", root, *words))
+    assert found.settings["solver"] == "DPMSolverPP()"
+    assert found.settings["precision"] == "32"
+
+
+MINE = """
+from zoomldm.evaluation.errors import Measure
+from zoomldm.evaluation.metrics.base import Metric
+from zoomldm.evaluation.rows.base import Row
+from zoomldm.sampling.generator import images_of
+
+
+class Inverted(Row):
+    title = "real, inverted"
+    is_paired = True
+
+    def images(self, data):
+        for batch in data.real_batches(columns=("image",)):
+            yield 255 - images_of(batch)
+
+
+class Count(Metric):
+    title = "how many there are"
+
+    def __init__(self, *, name, add):
+        super().__init__(name=name)
+        self.add = add
+
+    def measure(self, compared):
+        return Measure(len(compared.vectors) + self.add)
+"""
+
+
+def test_a_row_and_a_metric_of_ones_own_are_one_file_and_one_yaml_each(root, tmp_path, monkeypatch):
+    (tmp_path / "my_rows.py").write_text(MINE)
+    for group, name, text in [
+        ("rows", "inverted", "inverted: {_target_: my_rows.Inverted}"),
+        ("metrics", "number", "number: {_target_: my_rows.Count, add: 1}"),
+    ]:
+        (tmp_path / "conf" / group).mkdir(parents=True)
+        (tmp_path / "conf" / group / f"{name}.yaml").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    words = ["num_per_magnification=8", "rows=[halves,inverted]", "metrics=[paired,number]", "magnifications=[20]"]
+    own = ["--config-dir", str(tmp_path / "conf")]
+    with pytest.raises(UserError, match=r"allow_code=\[my_rows\]"):
+        evaluate.run(compose("evaluate", root, *words, *own))
+    found = evaluate.run(compose("evaluate", root, *words, "allow_code=[my_rows]", *own))
+    assert found.metrics()["fd_texture.number/inverted/20x"] == 9
+    assert found.cell("inverted", "20x").paired.value > 0
+    report = (root / "runs" / "zoom" / "report" / "report.md").read_text()
+    assert "real, inverted" in report
+    assert "how many there are" in report
+    assert stored_evaluations(root / "runs" / "zoom", "fd_texture") == [found]

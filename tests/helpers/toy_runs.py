@@ -1,0 +1,62 @@
+"""Run folders as training leaves them, with random weights, for what stands on trained models."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+
+from tests.helpers.toy_data import make_toy_data
+from zoomldm import composing
+from zoomldm.commands.check import stage_in
+from zoomldm.commands.job import plain
+from zoomldm.runs.checkpoint import CheckpointInfo, Checkpoints
+from zoomldm.runs.run import Run
+
+PLAIN_NETWORK = "model.network._target_=zoomldm.model.autoencoder.Autoencoder"
+
+
+def compose(name: str, root: Path, *words: str) -> DictConfig:
+    """Compose the configuration of one job under a root."""
+    (cfg,) = composing.compose_jobs(
+        name, [f"paths.root={root}", "tracking=none", *words] if name != "sample" else [f"paths.root={root}", *words]
+    )
+    return cfg
+
+
+def save(root: Path, cfg: DictConfig, kind: str, module: torch.nn.Module, extra_state: dict[str, Any]) -> None:
+    """Keep a module as training would, in the run that a configuration names."""
+    config = {key: plain(cfg[key]) for key in cfg if key != "hydra"}
+    run = Run.open(root / "runs", cfg.run_name, config, kind=kind)
+    info = CheckpointInfo(kind=kind, step=10, extra_state=extra_state)
+    Checkpoints(run.folder / "checkpoints").save(info, {}, module.state_dict())
+
+
+def make_toy_runs(root: Path) -> Path:
+    """Make a data set of two magnifications and the runs ``ae``, ``zoom`` and ``edm``, of random weights."""
+    manifest = make_toy_data(root / "data" / "demo", train=(60, 24), test=(20, 4), patch_px=32, dim=24, latent_px=8)
+    ladder = ["data.ladder.num_rungs=2"]
+    torch.manual_seed(0)
+    cfg = compose(
+        "train",
+        root,
+        "model=autoencoder_tiny",
+        "run_name=ae",
+        "model.channels=32",
+        PLAIN_NETWORK,
+        *ladder,
+    )
+    save(root, cfg, "autoencoder", stage_in(cfg).untrained(), {})
+    cfg = compose(
+        "train", root, "model=zoomldm_tiny", "run_name=zoom", "autoencoder.run=ae", "unet.model_channels=32", *ladder
+    )
+    model = stage_in(cfg).untrained(num_rungs=2, grid_dim=manifest.encoder.dim, latent_scale=1.0)
+    save(root, cfg, "zoomldm", model, model.extra_state())
+    cfg = compose(
+        "train", root, "model=edm_tiny", "run_name=edm", "zoomldm.run=zoom", "model.width=32", "model.depth=1", *ladder
+    )
+    conditioner = model.conditioner
+    edm = stage_in(cfg).untrained(num_rungs=2, num_tokens=conditioner.num_tokens, token_dim=conditioner.token_dim)
+    sizes = {"num_tokens": conditioner.num_tokens, "token_dim": conditioner.token_dim, "num_rungs": 2}
+    save(root, cfg, "edm", edm, sizes)
+    return root
