@@ -135,6 +135,7 @@ def test_any_combination_composes_and_is_sensible_or_refused():
         (["model=edm_tiny", "cond=none"], "cond=none makes none"),
         (["training=single", "training.magnification=3"], "not on this ladder"),
         (["training=single"], "needs a magnification"),
+        (["training.match=samples"], "training=unified doesn't look at it"),
         (["model=autoencoder_tiny", "solver=dpmpp"], "solver=dpmpp: model=autoencoder_tiny diffuses nothing"),
     ],
 )

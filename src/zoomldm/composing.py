@@ -35,6 +35,7 @@ RENAMED: dict[str, str] = {
     "data.tissue.pen_margin_um": "tissue.pen_margin_um",
 }
 """Keys that had another name before, and the one they have now."""
+SEARCH = "hydra.searchpath="
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def planned(config_name: str, argv: Sequence[str]) -> Plan:
     flags = flags_of(argv)
     GlobalHydra.instance().clear()
     with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-        composer = Composer(config_name, flags.config_dir)
+        composer = Composer(config_name, flags.config_dir, flags.overrides)
         overrides = _parsed(flags.overrides)
         base = composer.base(overrides)
         _check_keys(base, composer, overrides)
@@ -111,17 +112,18 @@ class Composer:
 
     Args:
         folder: of the user's own groups (--config-dir), searched after ``conf/``.
+        words: of the command line, which may say where to search, too: so a job hands its folder to its processes.
     """
 
-    def __init__(self, config_name: str, folder: str | None) -> None:
+    def __init__(self, config_name: str, folder: str | None, words: Sequence[str]) -> None:
         from hydra.core.global_hydra import GlobalHydra
 
         self.config_name = config_name
         self.loader = GlobalHydra.instance().config_loader()
-        self.search: list[str] = []
+        self.search = [word for word in words if word.startswith(SEARCH)]
         if folder:
             places = [*self.compose([]).hydra.searchpath, f"file://{Path(folder).resolve()}"]
-            self.search = [f"hydra.searchpath=[{','.join(repr(str(place)) for place in places)}]"]
+            self.search = [f"{SEARCH}[{','.join(repr(str(place)) for place in places)}]"]
 
     def compose(self, words: Sequence[str]) -> DictConfig:
         """Compose with these overrides.
@@ -134,7 +136,8 @@ class Composer:
         from omegaconf.errors import OmegaConfBaseException
 
         try:
-            return compose(self.config_name, overrides=[*self.search, *words], return_hydra_config=True)
+            others = (word for word in words if not word.startswith(SEARCH))
+            return compose(self.config_name, overrides=[*self.search, *others], return_hydra_config=True)
         except (HydraException, OmegaConfBaseException) as error:
             raise ConfigError(_explained(error, words or [self.config_name])) from error
 

@@ -149,6 +149,9 @@ def test_a_folder_of_ones_own_adds_options(tmp_path, monkeypatch):
     mine = "_target_: mine.Mine\nname: mine\n"
     (job,) = train(tmp_path, "cond/mine.yaml", mine, "cond=mine", "allow_code=[mine]", "+cond.depth=3")
     assert (job.cond.name, job.cond.depth, list(job.allow_code)) == ("mine", 3, ["mine"])
+    root = cli.PROJECT_ROOT
+    of_process = [f"hydra.searchpath=['file://{root}','file://{tmp_path}']", "cond=mine"]  # as a job hands it on
+    assert composing.compose_jobs("train", of_process)[0].cond.name == "mine"
     with pytest.raises(ConfigError, match=r"cond=mne: no such option; did you mean 'mine'"):
         train(tmp_path, "cond/mine.yaml", mine, "cond=mne")
     with pytest.raises(ConfigError, match=r"no such folder"):

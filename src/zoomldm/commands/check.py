@@ -46,6 +46,10 @@ def _magnification_faults(cfg: DictConfig, ladder: Ladder) -> Iterator[str]:
     from omegaconf import OmegaConf
 
     if cfg.training.name != "single":
+        for key in ("magnification", "match"):
+            value, choice = cfg.training[key], cfg.training.name
+            if value is not None:
+                yield f"training.{key}={value}: training={choice} doesn't look at it; training=single does"
         return
     if OmegaConf.is_missing(cfg.training, "magnification"):
         choice = ", ".join(f"{m:g}" for m in ladder.magnifications)
