@@ -31,7 +31,12 @@ class ShardInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderInfo:
-    """The encoder that made the grids; ``statistics`` are what its rows were standardised with (``stats`` only)."""
+    """The encoder that made the grids.
+
+    Attributes:
+        statistics: what its rows were standardised with (``stats`` only).
+        fit: how a network brings tiles to its own size (``resize``, ``crop``); None for what takes them as they are.
+    """
 
     name: str
     dim: int
@@ -39,6 +44,7 @@ class EncoderInfo:
     input_px: int
     mpp: float
     statistics: dict[str, Any] | None = None
+    fit: str | None = None
 
 
 @dataclass(kw_only=True)
@@ -102,6 +108,8 @@ class Manifest:
     def to_dict(self) -> dict[str, Any]:
         head = {"format_version": self.format_version, "kind": self.kind}
         content = {k: v for k, v in asdict(self).items() if k not in ("root", *head)}
+        if content["encoder"]["fit"] is None:
+            del content["encoder"]["fit"]  # manifests of encoders without one keep their bytes
         return head | content
 
     def to_bytes(self) -> bytes:

@@ -16,6 +16,7 @@ from zoomldm.files import sha256_of
 FILE_NAMES = ("weights-inception-2015-12-05-6726825d.pth", "pt_inception-2015-12-05-6726825d.pth")
 SHA256_PREFIX = "6726825d"
 LAYER = "2048"
+FID = "FID"
 
 
 class InceptionDescriptor(Descriptor):
@@ -25,22 +26,25 @@ class InceptionDescriptor(Descriptor):
         weights: the weight file, or the folder that holds it; torch's hub cache is looked in as well.
         device: where the network runs.
         batch_size: patches a forward pass.
+        called: another name for the distance; a file of other values than the published one is taken under it alone.
 
     Raises:
-        WeightsError: the file is missing, unreadable or another network's.
+        WeightsError: the file is missing, unreadable or another network's; or not the published one, and called FID.
     """
 
     name = "inception"
-    distance_name = "FID"
     dim = 2048
 
-    def __init__(self, weights: str | os.PathLike | None, *, device: str = "cpu", batch_size: int = 50) -> None:
-        self.path = find_weights(weights)
+    def __init__(
+        self, weights: str | os.PathLike | None, *, device: str = "cpu", batch_size: int = 50, called: str = FID
+    ) -> None:
+        self.path, self.distance_name = find_weights(weights), called
         sha256 = sha256_of(self.path)
-        self.is_standard = sha256.startswith(SHA256_PREFIX)
         self.fingerprint = f"inception-{sha256[:12]}"
         self.device, self.batch_size = device, batch_size
         self.network = load_network(self.path).to(device)
+        if not sha256.startswith(SHA256_PREFIX):
+            _refuse_as_fid(self.path, sha256, called)
 
     @classmethod
     def check_files(cls, arguments: Mapping[str, Any]) -> None:
@@ -56,6 +60,15 @@ class InceptionDescriptor(Descriptor):
                 (features,) = self.network(batch.permute(0, 3, 1, 2).to(self.device))
                 rows.append(features.cpu().numpy())
         return np.concatenate(rows)
+
+
+def _refuse_as_fid(path: Path, sha256: str, called: str) -> None:
+    if called == FID:
+        raise WeightsError(
+            f"{path}: SHA-256 {sha256[:12]}…, expected {SHA256_PREFIX}…: not the published Inception, so its distances "
+            f"are no FIDs. Fetch {FILE_NAMES[0]} again, or give the distance another name: features.called=NAME"
+        )
+    print(f"WARNING: {path} is not the published Inception; its distances are called {called!r} and are no FIDs")
 
 
 def find_weights(weights: str | os.PathLike | None) -> Path:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from zoomldm.config import CONF, Option
+from zoomldm.data.manifest import EncoderInfo
 from zoomldm.encoder.base import Encoder, encode_in_batches
 from zoomldm.encoder.ctranspath import CTransPathEncoder, build_ctranspath
 from zoomldm.encoder.hipt import HIPTEncoder, build_hipt, resize_positions
@@ -92,6 +93,7 @@ def test_published_file_makes_an_encoder(tmp_path: Path, encoder_class, build, n
     about = encoder.describe()
     assert about["weights_sha256"] == sha256_of(path)
     assert (about["dim"], about["input_px"]) == (dim, encoder.input_px)
+    assert EncoderInfo(**about).weights_sha256 == about["weights_sha256"]  # what a manifest holds of it
 
 
 def _stage_before(key: str) -> str:

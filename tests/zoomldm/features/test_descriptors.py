@@ -121,7 +121,9 @@ def test_inception_from_a_safe_state_dict(tmp_path, monkeypatch):
     torch.save(state, buffer)
     path = tmp_path / "weights-inception-2015-12-05-6726825d.pth"
     path.write_bytes(buffer.getvalue())
-    descriptor = build("inception", weights=path, batch_size=2)
+    with pytest.raises(WeightsError, match=r"no FIDs.*features\.called"):
+        build("inception", weights=path)
+    descriptor = build("inception", weights=path, batch_size=2, called="of random values")
     assert descriptor.distance_name == "FID"
-    assert not descriptor.is_standard
+    assert descriptor.distance_name == "of random values"
     assert descriptor(toy_patches(3)).shape == (3, 2048)
