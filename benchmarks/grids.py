@@ -26,9 +26,9 @@ from zoomldm.data.reader import SampleSource
 from zoomldm.data.schema import encode_grid, make_key
 from zoomldm.data.shards import column_path, write_column
 from zoomldm.files import progress
-from zoomldm.ladder import Ladder
+from zoomldm.ladder import PAPER_LADDER
 
-LADDER, DIM, BATCH = Ladder(), 384, 64
+LADDER, DIM, BATCH = PAPER_LADDER, 384, 64
 TILES, RADIUS = 190, 58
 """A slide's side in 20x tiles, and the radius of its tissue: 10,600 tiles, the mean of the paper's slides."""
 SAMPLES_A_SLIDE = {0: 100, 1: 100, 2: 100, 3: 100, 4: 40, 5: 12, 6: 4, 7: 2}

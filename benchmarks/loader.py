@@ -29,9 +29,9 @@ from zoomldm.data.order.loader import TrainLoader, partition
 from zoomldm.data.order.sequence import GlobalSequence
 from zoomldm.data.reader import SampleSource
 from zoomldm.data.shards import column_path, index_path
-from zoomldm.ladder import Ladder
+from zoomldm.ladder import PAPER_LADDER
 
-LADDER = Ladder()
+LADDER = PAPER_LADDER
 SAMPLES = {0: 4096, 1: 4096, 2: 4096, 3: 2048, 4: 1024, 5: 512, 6: 256, 7: 160}
 SMALL = (0, 1, 2)
 DIM, LATENT = 384, (3, 64, 64)

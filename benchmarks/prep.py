@@ -46,7 +46,7 @@ from data_prep.work.state import FailedSlide, SlideState  # noqa: E402
 from zoomldm.config import Option  # noqa: E402
 from zoomldm.data.schema import encode_image  # noqa: E402
 from zoomldm.encoder.base import Encoder  # noqa: E402
-from zoomldm.ladder import Ladder  # noqa: E402
+from zoomldm.ladder import PAPER_LADDER  # noqa: E402
 
 READERS = tuple(
     Option("reader", {"_target_": f"data_prep.slides.readers.{name}"})
@@ -83,7 +83,7 @@ tiny_vit = cache(TinyViT)
 
 
 def settings_of(args: argparse.Namespace) -> SlideSettings:
-    ladder = Ladder(patch_px=args.patch_px, num_rungs=args.num_rungs)
+    ladder = replace(PAPER_LADDER, patch_px=args.patch_px, num_rungs=args.num_rungs)
     labels = ladder.labels
     return SlideSettings(
         ladder=ladder,

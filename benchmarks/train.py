@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext, redirect_stdout
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ from zoomldm.training.settings import LoopSettings, OptimSettings
 
 TINY_SAMPLES = {0: 512, 1: 512, 2: 512, 3: 512, 4: 256, 5: 128, 6: 64, 7: 32}
 SKIPPED_WINDOWS = 1
+NEVER = dict.fromkeys(("validate_every", "sample_every", "checkpoint_every", "keep_every"))
 
 
 def main() -> None:
@@ -77,12 +79,12 @@ def configuration(model: str, *overrides: str) -> Any:
 
 def overhead(chosen: argparse.Namespace) -> dict[str, float]:
     """Compare `fit` with the bare loop, a turn of each after the other; medians of seconds a step."""
-    cfg = configuration("zoomldm_tiny")
+    cfg = configuration("zoomldm_tiny", "fabric=cpu")
     ladder = Ladder(**plain(cfg.data.ladder))
     latent = (cfg.model.latent_channels, cfg.model.latent_px, cfg.model.latent_px)
     manifest = make_shards(chosen.folder, TINY_SAMPLES, ladder=ladder, dim=26, latent_shape=latent)
     optim = OptimSettings(**plain(cfg.optim))
-    settings = FabricSettings(accelerator="cpu", devices=1)
+    settings = FabricSettings(**plain(cfg.fabric))
     ours, bare = [], []
     for turn in range(chosen.rounds):
         ways = [(ours, loop_step_s), (bare, bare_step_s)]
@@ -115,7 +117,7 @@ def loop_step_s(
                 trainable,
                 data=TrainingData(source=source, validation=None, curriculum=Uniform(source.counts), seed=0),
                 optim=optim,
-                loop=LoopSettings(steps=steps, log_every=every, checkpoint_every=None),
+                loop=replace(LoopSettings(**plain(cfg.train)), steps=steps, log_every=every, **NEVER),
                 fabric=fabric,
                 hardware=settings,
                 run=run,
@@ -204,7 +206,7 @@ def gpu_step(
     if compile:
         for name in trainable.compiled_parts:
             trainable.get_submodule(name).compile()
-    optim = OptimSettings(lr=1e-4, batch_size=size, max_micro_batch=size)
+    optim = replace(OptimSettings(**plain(cfg.optim)), batch_size=size, max_micro_batch=size)
     optimizer = build_optimizer(trainable, optim)
 
     def step(batch: Batch) -> None:

@@ -2,11 +2,15 @@
 
 import re
 from collections import Counter
+from dataclasses import MISSING, fields
 
 import pytest
 import yaml
 
 from zoomldm.config import CONF, PROJECT_ROOT
+from zoomldm.ladder import Ladder
+from zoomldm.launch.settings import FabricSettings
+from zoomldm.training.settings import LoopSettings, OptimSettings
 
 BELOW = [
     path
@@ -37,3 +41,24 @@ def test_what_an_option_is_called_stands_in_its_file_alone():
     assert targets
     listed.remove("data_prep.tissue.chroma.ChromaSegmenter")  # slides of before were read by it and don't name it
     assert not listed, "a class that a YAML names is named in code as well"
+
+
+@pytest.mark.parametrize(
+    ("kind", "files", "section"),
+    [
+        (FabricSettings, "fabric/*.yaml", None),
+        (OptimSettings, "optim/*.yaml", None),
+        (LoopSettings, "model/*.yaml", "train"),
+        (Ladder, "data/*.yaml", "ladder"),
+    ],
+)
+def test_a_default_stands_in_one_place(kind, files, section):
+    defaults = {one.name: one.default for one in fields(kind) if one.default is not MISSING}
+    said = set()
+    for path in CONF.glob(files):
+        content = yaml.safe_load(path.read_text())
+        values = (content.get(section) or {}) if section else content
+        said |= set(values)
+        repeated = {name for name, value in values.items() if name in defaults and defaults[name] == value}
+        assert not repeated, f"{path.name} says what {kind.__name__} says"
+    assert {one.name for one in fields(kind)} == set(defaults) | said - {"defaults"}, "a setting that nothing sets"

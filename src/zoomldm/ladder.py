@@ -32,10 +32,10 @@ class Ladder:
         base_mpp: micrometres a pixel of rung 0.
     """
 
-    patch_px: int = 256
-    num_rungs: int = 8
-    base_magnification: float = 20.0
-    base_mpp: float = 0.5
+    patch_px: int
+    num_rungs: int
+    base_magnification: float
+    base_mpp: float
 
     def __post_init__(self) -> None:
         for name, low, high in (("patch_px", 8, 4096), ("num_rungs", 1, 12)):
@@ -93,6 +93,10 @@ class Ladder:
 
     def to_dict(self) -> dict[str, float]:
         return asdict(self)
+
+
+PAPER_LADDER = Ladder(patch_px=256, num_rungs=8, base_magnification=20.0, base_mpp=0.5)
+"""Of the paper's models and of its published weights, which do not say it themselves."""
 
 
 def label(magnification: float) -> str:

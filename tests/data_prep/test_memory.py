@@ -18,7 +18,6 @@ from data_prep.settings import SlideSettings
 from data_prep.slides.table import SlideSpec
 from data_prep.work.prepare_slide import SlideJob, prepare_slide
 from tests.helpers.tiny_slides import READERS, encoder_option, tissue_pixels, tissue_settings
-from zoomldm.ladder import Ladder
 
 WIDTH, HEIGHT, TILE = {width}, {height}, 512
 path = Path(sys.argv[1]) / "large.tif"
@@ -38,7 +37,7 @@ if sys.argv[2] == "make":
                        subfiletype=int(number > 0), metadata=None,
                        resolution=(2e4 / d,) * 2, resolutionunit="CENTIMETER")
 else:
-    ladder = Ladder()
+    ladder = make_ladder()
     labels = ladder.labels
     overlap = dict.fromkeys(labels, 1.0) | {{"0.625x": 0.5, "0.3125x": 0.25, "0.15625x": 0.25}}
     regions = RegionSettings(min_tissue=dict.fromkeys(labels, 0.3), stride=overlap,

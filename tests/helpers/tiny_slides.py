@@ -17,9 +17,9 @@ from data_prep.slides.slide import Slide
 from data_prep.slides.table import SlideSpec
 from data_prep.tissue.mask import TissueSettings, segmenter_of
 from data_prep.tissue.segmenter import Segmenter
+from tests.helpers.settings import make_ladder
 from zoomldm.composing import compose_jobs
 from zoomldm.config import Option, options_of
-from zoomldm.ladder import Ladder
 from zoomldm.runs.upgrade import option_of_today
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -169,7 +169,7 @@ def tiny_settings(
     **values,
 ) -> SlideSettings:
     """Return settings for slides of some hundred pixels: stats encoder, four rungs of 16 px patches."""
-    ladder = Ladder(patch_px=patch_px, num_rungs=num_rungs)
+    ladder = make_ladder(patch_px=patch_px, num_rungs=num_rungs)
     tissue = tissue_settings(min_object_um2=min_object_um2, max_hole_um2=100.0, smooth_um=2.0)
     by_label = {
         "min_tissue": dict.fromkeys(ladder.labels, min_tissue),

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.helpers.settings import make_ladder
 from zoomldm.data.manifest import EncoderInfo, Manifest, ShardInfo
 from zoomldm.data.schema import SampleMeta, encode_grid, encode_image, encode_npy, make_key
 from zoomldm.data.shards import column_path, write_column
@@ -57,7 +58,7 @@ def make_toy_data(
     columns: tuple[str, ...] = COLUMNS,
 ) -> Manifest:
     """Write shards and manifest under `root`; train and test give the samples of each magnification."""
-    ladder = Ladder(patch_px=patch_px, num_rungs=len(train))
+    ladder = make_ladder(patch_px=patch_px, num_rungs=len(train))
     shards, counts = [], {}
     for split, numbers in (("train", train), ("test", test)):
         counts[split] = {ladder[k].label: n for k, n in enumerate(numbers)}

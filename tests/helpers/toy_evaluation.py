@@ -9,6 +9,7 @@ import torch
 import yaml
 from scipy.ndimage import gaussian_filter, zoom
 
+from tests.helpers.settings import make_ladder
 from zoomldm.config import options_of
 from zoomldm.data.batch import Batch, GridGroup
 from zoomldm.diffusion.solvers.ddim import DDIM
@@ -18,10 +19,9 @@ from zoomldm.evaluation.metrics.base import Metric
 from zoomldm.evaluation.rows.base import Row
 from zoomldm.features.stats import StatsDescriptor
 from zoomldm.features.texture import TextureDescriptor
-from zoomldm.ladder import Ladder
 from zoomldm.sampling.generator import PatchGenerator, Sampling
 
-LADDER = Ladder(patch_px=32, num_rungs=3)
+LADDER = make_ladder(patch_px=32, num_rungs=3)
 CONF = Path(__file__).parents[2] / "conf"
 ALL_ROWS = ("halves", "held_out", "reconstructions", "oracle", "generated", "shuffled", "untrained")
 ALL_METRICS = ("paired", "fidelity", "kid", "precision_recall", "memorisation")

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from tests.helpers.settings import fabric_settings, loop_settings, optim_settings
 from zoomldm.cond.batchnorm import GlobalBatchNorm2d
 from zoomldm.curriculum.uniform import Uniform
 from zoomldm.data.batch import Batch
@@ -17,14 +18,12 @@ from zoomldm.data.reader import SampleSource
 from zoomldm.diffusion.noise import keyed_normal
 from zoomldm.launch.fabric import connected
 from zoomldm.launch.processes import RANKS_VARIABLE
-from zoomldm.launch.settings import FabricSettings
 from zoomldm.launch.supervise import needs_supervisor, supervise
 from zoomldm.model.trainable import Trainable
 from zoomldm.runs.run import Run
 from zoomldm.training.due import OnSample
 from zoomldm.training.job import TrainingData
 from zoomldm.training.loop import FitResult, fit
-from zoomldm.training.settings import LoopSettings, OptimSettings
 
 
 class ToyTrainable(Trainable):
@@ -82,14 +81,14 @@ def train(
     trainable.dropout.p, trainable.pause_s = dropout, pause_s
     source = SampleSource(data, split="train", columns=trainable.columns)
     validation = SampleSource(data, split="test", columns=trainable.columns)
-    hardware = FabricSettings(accelerator="cpu", devices=devices, num_workers=workers)
+    hardware = fabric_settings(accelerator="cpu", devices=devices, num_workers=workers)
     run = Run.open(runs, name, {"seed": seed, "train": {"steps": steps}}, kind="zoomldm")
     with connected(hardware) as fabric:
         return fit(
             trainable,
             data=TrainingData(source=source, validation=validation, curriculum=Uniform(source.counts), seed=seed),
-            optim=OptimSettings(lr=1e-2, batch_size=batch, max_micro_batch=micro, warmup_steps=3, clip_norm=1.0),
-            loop=LoopSettings(
+            optim=optim_settings(lr=1e-2, batch_size=batch, max_micro_batch=micro, warmup_steps=3, clip_norm=1.0),
+            loop=loop_settings(
                 steps=steps,
                 **{"log_every": 4, "validate_every": 10, "validation_samples": 6, "recalibration_samples": 24} | loop,
                 checkpoint_every=checkpoint_every,
@@ -134,7 +133,7 @@ def main() -> None:
         key: value if key == "name" else float(value) if "." in value else int(value)
         for key, value in (word.split("=") for word in words)
     }
-    hardware = FabricSettings(accelerator="cpu", devices=options.get("devices", 1))
+    hardware = fabric_settings(accelerator="cpu", devices=options.get("devices", 1))
     if needs_supervisor(hardware):
         supervise(hardware, [sys.executable, *sys.argv])
         return

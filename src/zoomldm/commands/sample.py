@@ -14,7 +14,7 @@ from zoomldm.commands.requests import (
 )
 from zoomldm.data.manifest import Manifest
 from zoomldm.errors import ConfigError, near_match
-from zoomldm.ladder import Ladder, Rung
+from zoomldm.ladder import PAPER_LADDER, Ladder, Rung
 from zoomldm.runs.belonging import find_edm
 from zoomldm.runs.run import find_run
 
@@ -61,7 +61,7 @@ def _check_published(cfg: DictConfig) -> Ladder:
     for key in ("weights", "edm_weights"):
         if cfg[key] and not Path(cfg[key]).expanduser().exists():
             raise ConfigError(f"{key}={cfg[key]}: no such file; docs/weights.md says where it is published")
-    return Manifest.load(data_root(cfg)).ladder if cfg.conditions == "oracle" else Ladder()
+    return Manifest.load(data_root(cfg)).ladder if cfg.conditions == "oracle" else PAPER_LADDER
 
 
 def run(cfg: DictConfig) -> list[Path]:
@@ -71,7 +71,7 @@ def run(cfg: DictConfig) -> list[Path]:
     generator, manifest, name = _published(cfg) if cfg.weights else _of_run(cfg)
     wants_edm = cfg.conditions == "generated"
     conditions = GeneratedConditions() if wants_edm else RealConditions(manifest, split=cfg.split, seed=cfg.seed)
-    return _write(cfg, generator, conditions, manifest.ladder if manifest else Ladder(), name)
+    return _write(cfg, generator, conditions, manifest.ladder if manifest else PAPER_LADDER, name)
 
 
 def _of_run(cfg: DictConfig) -> tuple[PatchGenerator, Manifest, str]:

@@ -23,15 +23,15 @@ class FabricSettings:
     bits on a GPU, slower; num_workers: loader processes a rank.
     """
 
-    name: str = "auto"
-    accelerator: str = "auto"
-    devices: int | str = "auto"
-    num_nodes: int = 1
-    precision: str = "auto"
-    compile: bool | str = "auto"
-    channels_last: bool | str = "auto"
-    deterministic: bool = False
-    num_workers: int | str = "auto"
+    name: str
+    accelerator: str
+    devices: int | str
+    num_nodes: int
+    precision: str
+    compile: bool | str
+    channels_last: bool | str
+    deterministic: bool
+    num_workers: int | str
 
     def __post_init__(self) -> None:
         faults = []

@@ -12,7 +12,7 @@ LR_SCALES = {"none": 0.0, "sqrt": 0.5, "linear": 1.0}
 
 @dataclass(frozen=True, kw_only=True)
 class LoopSettings:
-    """conf/model/*.yaml, section `train`. Intervals are in steps; None or 0 is never.
+    """conf/model/*.yaml, section `train`, and what no model changes. Intervals are in steps; None or 0 is never.
 
     validation_samples: a magnification; recalibration_samples: by which batch norm's statistics are measured under EMA
     weights; explosion_factor: how many times the first loss ends the run; preempt_every: steps between agreements of
@@ -20,13 +20,13 @@ class LoopSettings:
     """
 
     steps: int
-    log_every: int = 50
-    validate_every: int | None = None
-    validation_samples: int = 64
-    sample_every: int | None = None
-    checkpoint_every: int | None = 1000
+    log_every: int
+    validate_every: int | None
+    validation_samples: int
+    sample_every: int | None
+    checkpoint_every: int | None
     keep_last: int = 2
-    keep_every: int | None = None
+    keep_every: int | None
     recalibration_samples: int = 1024
     explosion_factor: float = 20.0
     preempt_every: int = 20
@@ -38,7 +38,7 @@ class LoopSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class OptimSettings:
-    """conf/model/*.yaml, section `optim`.
+    """conf/optim/*.yaml, and what none of them changes.
 
     lr: the rate after warm-up, whatever the number of devices; lr_scale: none, or sqrt or linear, which multiply it by
     (batch_size / lr_reference_batch) to the power 1/2 or 1; batch_size: global; max_micro_batch: what one device holds.
@@ -47,12 +47,12 @@ class OptimSettings:
     lr: float
     batch_size: int
     max_micro_batch: int
-    warmup_steps: int = 0
-    schedule: str = "constant"
-    weight_decay: float = 0.0
-    betas: tuple[float, float] = (0.9, 0.999)
-    clip_norm: float | None = None
-    ema_decay: float = 0.9999
+    warmup_steps: int
+    schedule: str
+    weight_decay: float
+    betas: tuple[float, float]
+    clip_norm: float | None
+    ema_decay: float
     lr_scale: str = "none"
     lr_reference_batch: int | None = None
 

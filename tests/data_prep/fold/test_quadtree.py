@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from data_prep.fold.quadtree import Fold, block_tiles, crop_cells, morton_order, union_of
 from data_prep.fold.regions import RegionSettings, find_regions
 from data_prep.slides.readers.base import UnreadableError
-from zoomldm.ladder import Ladder
+from tests.helpers.settings import make_ladder
 
 GLASS = np.array([240, 241, 242], np.uint8)
 
@@ -85,7 +85,7 @@ def brute(pixels, factor, ladder, chosen, row):
     block_px=st.sampled_from([16, 32, 64, 512]),
 )
 def test_every_patch_is_the_box_average_of_its_region(patch_px, num_rungs, factor, height, width, stride, block_px):
-    ladder = Ladder(patch_px=patch_px, num_rungs=num_rungs)
+    ladder = make_ladder(patch_px=patch_px, num_rungs=num_rungs)
     size = (height * factor, width * factor, 3)
     pixels = np.random.default_rng([height, width]).integers(0, 256, size, dtype=np.uint8)
     shape = (-(-height // patch_px), -(-width // patch_px))
@@ -100,7 +100,7 @@ def test_every_patch_is_the_box_average_of_its_region(patch_px, num_rungs, facto
 
 
 def test_tiles_are_the_base_patches():
-    ladder, shape = Ladder(patch_px=8, num_rungs=3), (5, 7)
+    ladder, shape = make_ladder(patch_px=8, num_rungs=3), (5, 7)
     pixels = np.random.default_rng(0).integers(0, 256, (80, 112, 3), dtype=np.uint8)
     regions = regions_of(ladder, shape)
     patches, tiles, _, _ = fold(Source(pixels, 2, 8), ladder, shape, regions, 16)
@@ -110,7 +110,7 @@ def test_tiles_are_the_base_patches():
 
 def test_rounding_at_each_rung_would_give_other_pixels():
     """The exact sums matter: folding rounded pixels shifts this picture."""
-    ladder = Ladder(patch_px=8, num_rungs=4)
+    ladder = make_ladder(patch_px=8, num_rungs=4)
     pixels = np.random.default_rng(3).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     regions = regions_of(ladder, (8, 8))
     patches, _, _, _ = fold(Source(pixels, 1, 8), ladder, (8, 8), regions, 16)
@@ -122,7 +122,7 @@ def test_rounding_at_each_rung_would_give_other_pixels():
 
 
 def test_only_blocks_of_regions_and_encoded_tiles_are_read():
-    ladder, shape = Ladder(patch_px=8, num_rungs=2), (16, 16)
+    ladder, shape = make_ladder(patch_px=8, num_rungs=2), (16, 16)
     fraction = np.zeros(shape, np.float32)
     fraction[2:4, 2:4] = 1
     regions = regions_of(ladder, shape, min_tissue=0.5, fraction=fraction)
@@ -133,7 +133,7 @@ def test_only_blocks_of_regions_and_encoded_tiles_are_read():
 
 
 def test_an_unreadable_tile_takes_its_regions_with_it_and_no_others():
-    ladder, shape, broken = Ladder(patch_px=8, num_rungs=3), (8, 8), (5, 2)
+    ladder, shape, broken = make_ladder(patch_px=8, num_rungs=3), (8, 8), (5, 2)
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     regions = regions_of(ladder, shape)
     patches, tiles, result, _ = fold(Source(pixels, 1, 8, {broken}), ladder, shape, regions, 32)
@@ -151,7 +151,7 @@ def test_an_unreadable_tile_takes_its_regions_with_it_and_no_others():
 
 @pytest.mark.parametrize(("num_broken_rows", "is_refused"), [(3, False), (5, True), (20, True)])
 def test_a_slide_of_which_more_than_a_fifth_is_unreadable_is_refused(num_broken_rows, is_refused):
-    ladder, shape = Ladder(patch_px=8, num_rungs=2), (20, 20)
+    ladder, shape = make_ladder(patch_px=8, num_rungs=2), (20, 20)
     broken = {(y, x) for y in range(num_broken_rows) for x in range(20)}
     source = Source(np.zeros((160, 160, 3), np.uint8), 1, 8, broken)
     with pytest.raises(UnreadableError, match="more than a fifth") if is_refused else nullcontext():
@@ -167,14 +167,14 @@ def test_morton_order_visits_every_block_once(height, width):
 
 @given(st.sampled_from([8, 12, 16, 32, 33, 256]), st.integers(1, 8), st.sampled_from([1, 64, 1024]))
 def test_a_block_holds_whole_pixels_of_the_coarsest_rung(patch_px, num_rungs, block_px):
-    tiles = block_tiles(Ladder(patch_px=patch_px, num_rungs=num_rungs), block_px)
+    tiles = block_tiles(make_ladder(patch_px=patch_px, num_rungs=num_rungs), block_px)
     assert tiles * patch_px >= block_px
     assert tiles * patch_px % 2 ** (num_rungs - 1) == 0
     assert tiles & (tiles - 1) == 0
 
 
 def test_union_marks_the_tiles_of_the_regions():
-    ladder, shape = Ladder(patch_px=8, num_rungs=3), (9, 7)
+    ladder, shape = make_ladder(patch_px=8, num_rungs=3), (9, 7)
     regions = regions_of(ladder, shape)[2:]
     mask = union_of(regions, shape)
     brute_mask = np.zeros(shape, bool)

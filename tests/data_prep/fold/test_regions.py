@@ -5,9 +5,9 @@ from hypothesis import strategies as st
 
 from data_prep.fold.area import Area, find_area
 from data_prep.fold.regions import RegionSettings, corners, find_regions, stride_tiles, window_mean
-from zoomldm.ladder import Ladder
+from tests.helpers.settings import make_ladder
 
-LADDER = Ladder(patch_px=8, num_rungs=4)
+LADDER = make_ladder(patch_px=8, num_rungs=4)
 
 
 def choose(fraction, *, min_tissue=0.5, stride=1.0, most=None, area=None, seed=0, ladder=LADDER):
@@ -71,7 +71,7 @@ def test_overlap_takes_a_shorter_step():
 
 @given(st.sampled_from([8, 12, 32, 33, 256]), st.integers(1, 8), st.floats(0.001, 1))
 def test_a_stride_is_whole_pixels_of_its_rung(patch_px, num_rungs, stride):
-    ladder = Ladder(patch_px=patch_px, num_rungs=num_rungs)
+    ladder = make_ladder(patch_px=patch_px, num_rungs=num_rungs)
     for rung in ladder.rungs:
         tiles = stride_tiles(rung, stride, patch_px)
         assert 1 <= tiles <= rung.grid_side

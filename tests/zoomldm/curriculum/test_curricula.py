@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.helpers.settings import make_ladder
 from zoomldm.config import CONF, Option
 from zoomldm.curriculum.base import Curriculum, steps_matched_by_samples
 from zoomldm.curriculum.coarse_to_fine import CoarseToFine
@@ -15,11 +16,10 @@ from zoomldm.curriculum.single import Single
 from zoomldm.curriculum.tempered import Tempered
 from zoomldm.curriculum.uniform import Uniform
 from zoomldm.errors import ConfigError
-from zoomldm.ladder import Ladder
 from zoomldm.runs.upgrade import option_of_today
 
 COUNTS = np.array([1000, 300, 80, 20, 5, 0, 2, 1])
-LADDER = Ladder()
+LADDER = make_ladder()
 PARAMETERS = {
     "tempered": {"temperature": 0.5},
     "coarse_to_fine": {"steps": 100},

@@ -4,21 +4,21 @@ import os
 
 import pytest
 
+from tests.helpers.settings import fabric_settings
 from zoomldm.errors import ConfigError
-from zoomldm.launch.settings import FabricSettings
 
 
 def test_gpus_that_are_not_there_are_missed_with_advice(monkeypatch):
     monkeypatch.setattr("zoomldm.launch.settings._num_gpus", lambda: 1)
-    assert FabricSettings(accelerator="auto").num_devices == 1
+    assert fabric_settings(accelerator="auto").num_devices == 1
     with pytest.raises(ConfigError, match=r"2 CUDA device\(s\) wanted, 1 found; choose fabric=cpu"):
-        _ = FabricSettings(accelerator="cuda", devices=2).num_devices
+        _ = fabric_settings(accelerator="cuda", devices=2).num_devices
 
 
 def test_auto_decides_by_the_device(monkeypatch):
     monkeypatch.setattr("zoomldm.launch.settings._num_gpus", lambda: 8)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
-    auto = FabricSettings()
+    auto = fabric_settings()
     assert (auto.num_devices, auto.workers, auto.chosen("compile")) == (8, 7, True)
     monkeypatch.setattr("zoomldm.launch.settings._num_gpus", lambda: 0)
     assert (auto.num_devices, auto.workers, auto.chosen("compile")) == (1, 0, False)
@@ -26,7 +26,7 @@ def test_auto_decides_by_the_device(monkeypatch):
 
 def test_settings_out_of_range_are_named_at_once():
     with pytest.raises(ConfigError) as caught:
-        FabricSettings(precision="8", accelerator="tpu", devices=0, num_workers=-1)
+        fabric_settings(precision="8", accelerator="tpu", devices=0, num_workers=-1)
     for name in ("fabric.precision=8", "fabric.accelerator=tpu", "fabric.devices=0", "fabric.num_workers=-1"):
         assert name in str(caught.value)
 
@@ -36,4 +36,4 @@ def test_settings_out_of_range_are_named_at_once():
 )
 def test_precisions_that_cannot_train_are_refused_with_the_reason(precision, reason):
     with pytest.raises(ConfigError, match=rf"fabric\.precision={precision}: .*{reason}.*bf16-mixed"):
-        FabricSettings(precision=precision)
+        fabric_settings(precision=precision)

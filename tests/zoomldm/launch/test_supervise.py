@@ -8,10 +8,10 @@ import time
 
 import pytest
 
+from tests.helpers.settings import fabric_settings
 from zoomldm.errors import UserError
 from zoomldm.launch.preempt import Preempted
 from zoomldm.launch.processes import RANKS_VARIABLE
-from zoomldm.launch.settings import FabricSettings
 from zoomldm.launch.supervise import job_command, needs_supervisor, supervise
 
 
@@ -23,7 +23,7 @@ def alone(monkeypatch):
 
 def ranks(code: str) -> None:
     supervise(
-        FabricSettings(accelerator="cpu", devices=2), [sys.executable, "-c", "import os, sys, time, signal\n" + code]
+        fabric_settings(accelerator="cpu", devices=2), [sys.executable, "-c", "import os, sys, time, signal\n" + code]
     )
 
 
@@ -54,9 +54,9 @@ def test_a_jobs_command_is_not_the_sweeps():
 
 
 def test_several_processes_need_a_supervisor_unless_they_are_there(monkeypatch):
-    two = FabricSettings(accelerator="cpu", devices=2)
+    two = fabric_settings(accelerator="cpu", devices=2)
     assert needs_supervisor(two)
-    assert not needs_supervisor(FabricSettings(accelerator="cpu", devices=1))
+    assert not needs_supervisor(fabric_settings(accelerator="cpu", devices=1))
     for name in (RANKS_VARIABLE, "TORCHELASTIC_RUN_ID", "SLURM_STEP_NUM_TASKS"):
         with monkeypatch.context() as patched:
             patched.setenv(name, "2")

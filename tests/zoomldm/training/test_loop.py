@@ -11,13 +11,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.helpers.settings import optim_settings
 from tests.helpers.toy_data import make_toy_data
 from tests.helpers.toy_training import ToyTrainable, forked, forked_ranks, train
 from zoomldm.errors import UserError
 from zoomldm.launch.preempt import EXIT_PREEMPTED
 from zoomldm.runs.records import MetricsLog
 from zoomldm.runs.run import Run
-from zoomldm.training.settings import OptimSettings
 
 STEPS = 100
 
@@ -228,4 +228,4 @@ def test_samples_are_asked_for_under_averaged_weights(data, tmp_path):
 
 def test_a_setting_that_makes_no_sense_is_named():
     with pytest.raises(UserError, match=r"optim\.schedule=linear"):
-        OptimSettings(lr=1.0, batch_size=1, max_micro_batch=1, schedule="linear")
+        optim_settings(lr=1.0, batch_size=1, max_micro_batch=1, schedule="linear")

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from tests.helpers.settings import optim_settings
 from tests.helpers.toy_training import ToyTrainable
 from zoomldm.errors import ConfigError
 from zoomldm.training.optim import build_optimizer, learning_rate, set_learning_rate
@@ -10,7 +11,7 @@ from zoomldm.training.settings import OptimSettings
 
 
 def made(**options) -> OptimSettings:
-    return OptimSettings(**{"lr": 1e-4, "batch_size": 600, "max_micro_batch": 200} | options)
+    return optim_settings(**{"lr": 1e-4, "batch_size": 600, "max_micro_batch": 200} | options)
 
 
 def test_warm_up_is_linear_and_then_the_rate_is_constant():

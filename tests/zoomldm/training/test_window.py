@@ -4,11 +4,11 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
+from tests.helpers.settings import make_ladder
 from zoomldm.errors import UserError
-from zoomldm.ladder import Ladder
 from zoomldm.training.window import Window
 
-LADDER = Ladder(num_rungs=3)
+LADDER = make_ladder(num_rungs=3)
 
 
 @pytest.fixture(scope="module")

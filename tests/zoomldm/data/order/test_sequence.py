@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chi2
 
+from tests.helpers.settings import make_ladder
 from zoomldm.curriculum.coarse_to_fine import CoarseToFine
 from zoomldm.curriculum.proportional import Proportional
 from zoomldm.curriculum.schedule import Schedule
 from zoomldm.curriculum.tempered import Tempered
 from zoomldm.curriculum.uniform import Uniform
 from zoomldm.data.order.sequence import GlobalSequence, permuted, seeded_subset
-from zoomldm.ladder import Ladder
 
 COUNTS = np.array([1200, 300, 75, 18, 0, 3, 2, 1])
 CURRICULA = [
@@ -24,7 +24,7 @@ CURRICULA = [
     CoarseToFine(COUNTS, steps=100),
     Schedule(
         COUNTS,
-        ladder=Ladder(),
+        ladder=make_ladder(),
         stages=[{"from_step": 0, "weights": {20: 1}}, {"from_step": 7, "weights": {10: 1, 0.3125: 3}}],
     ),
 ]
@@ -62,7 +62,7 @@ def test_every_epoch_visits_every_sample_once(curriculum):
 
 def test_epochs_differ_in_their_order():
     sequence = sequence_of(
-        Schedule(COUNTS, ladder=Ladder(), stages=[{"from_step": 0, "weights": {5: 1}}]), global_batch=75
+        Schedule(COUNTS, ladder=make_ladder(), stages=[{"from_step": 0, "weights": {5: 1}}]), global_batch=75
     )
     orders = [sequence.step(s).index.tolist() for s in range(3)]
     assert all(sorted(order) == list(range(75)) for order in orders)
