@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from diffusers import UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
 
 PAPER_UNET = {
     "sample_size": 64,
@@ -20,6 +21,11 @@ PAPER_UNET = {
     "context_dim": 512,
 }
 """The paper's U-Net: 400.9 M parameters, 103.6 GMACs for a 3x64x64 latent and 64 tokens."""
+
+WIDEST_FUSED_HEAD = 256
+"""Wider heads have no flash kernel, and two matrix products are faster on a GPU than what scaled_dot_product_attention
+falls back to. The paper's one head a level, forward and backward, bf16, batch 128, H200: 3.9 against 10.5 ms at 1,024
+places of 384 channels, 0.6 against 1.4 at 256 of 576, 0.7 against 0.6 at 64 of 960."""
 
 
 def build_unet(
@@ -64,7 +70,7 @@ def build_unet(
         raise ValueError(f"channels {channels} must be divisible by norm_groups={norm_groups} and heads={num_heads}")
     down = ["CrossAttnDownBlock2D" if a else "DownBlock2D" for a in attention]
     up = ["CrossAttnUpBlock2D" if a else "UpBlock2D" for a in reversed(list(attention))]
-    return UNet2DConditionModel(
+    unet = UNet2DConditionModel(
         sample_size=sample_size,
         in_channels=in_channels,
         out_channels=out_channels or in_channels,
@@ -78,3 +84,6 @@ def build_unet(
         norm_num_groups=norm_groups,
         dropout=dropout,
     )
+    if max(c // num_heads for c, has_one in zip(channels, [*attention[:-1], True]) if has_one) > WIDEST_FUSED_HEAD:
+        unet.set_attn_processor(AttnProcessor())
+    return unet
