@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.setup-done
 export PYTHONUNBUFFERED = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint format fid bench bench-prep bench-loader bench-grids bench-train doctor clean distclean
+.PHONY: help setup demo rehearse test test-slow lint format fid bench bench-prep bench-loader bench-grids bench-train doctor clean distclean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -25,6 +25,9 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: setup  ## slides to report on this machine, CPU only (SLIDES=folder MPP=0.5 for real slides)
 	$(PY) src/demo.py $(if $(SLIDES),slides='$(SLIDES)') $(if $(MPP),mpp=$(MPP))
+
+rehearse: setup  ## every paper-size command at full architecture, a few steps of each, before a GPU is paid for (SLIDES=folder)
+	$(PY) src/rehearse.py $(if $(SLIDES),slides='$(SLIDES)') $(ARGS)
 
 test: setup  ## the tests (minutes)
 	$(PY) -m pytest

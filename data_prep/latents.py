@@ -15,7 +15,7 @@ def make_latents(cfg: Any) -> None:
     manifest = Manifest.load(cfg.data.root)
     import torch
 
-    from data_prep.columns.latent import LatentMaker, add_latents, encoder_of
+    from data_prep.columns.latent import LatentMaker, add_latents, batch_size_for, encoder_of
     from data_prep.columns.variants import add_variants
     from zoomldm.stages.loaded import load_autoencoder
 
@@ -25,11 +25,13 @@ def make_latents(cfg: Any) -> None:
         weights=cfg.autoencoder.weights,
         allow=tuple(cfg.get("allow_code") or ()),
     )
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     maker = LatentMaker(
-        encode=encoder_of(loaded.module, "cuda" if torch.cuda.is_available() else "cpu"),
+        encode=encoder_of(loaded.module, device),
         sha256=loaded.sha256,
         source=loaded.run_name,
         is_original=loaded.is_original,
+        batch_size=batch_size_for(manifest.ladder.patch_px, device),
     )
     manifest = add_latents(manifest, maker)
     if cfg.variants:

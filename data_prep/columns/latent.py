@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 Encode = Callable[[np.ndarray], np.ndarray]
 """Images (n, p, p, 3) uint8 to latents (n, c, h, w) float."""
 COLUMN = "latent"
+MAX_BATCH = 128
+PIXELS_AT_ONCE = {"cpu": 2**18, "cuda": 2**22}
+"""Of a batch: VQ-f4 keeps some 4 kB for each (a batch of 128 patches of 256 px took more than 20 GB)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +45,12 @@ class LatentMaker:
     sha256: str
     source: str
     is_original: bool
-    batch_size: int = 128
+    batch_size: int = MAX_BATCH
+
+
+def batch_size_for(patch_px: int, device: str) -> int:
+    """Return how many patches an autoencoder encodes at once: fewer of larger ones."""
+    return max(1, min(MAX_BATCH, PIXELS_AT_ONCE[device] // patch_px**2))
 
 
 def add_latents(manifest: Manifest, maker: LatentMaker) -> Manifest:

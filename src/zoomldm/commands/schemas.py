@@ -158,7 +158,23 @@ class Demo(Entry):
     mpp: float | None
 
 
-ENTRIES = {"train": Train, "evaluate": Evaluate, "sample": Sample, "export": Export, "demo": Demo}
+@dataclass(kw_only=True)
+class Rehearse(Entry):
+    """conf/rehearse.yaml."""
+
+    allow_code: list[str] = field(default_factory=list)
+    slides: str | None
+    folder: str
+    data: str
+    accelerator: str
+    precision: str
+    devices: int | None
+    stages: list[str] | None
+    short: bool
+    keep: bool
+
+
+ENTRIES = {"train": Train, "evaluate": Evaluate, "sample": Sample, "export": Export, "demo": Demo, "rehearse": Rehearse}
 """By the name of the primary configuration, whose defaults list begins with ``<name>_schema``."""
 
 

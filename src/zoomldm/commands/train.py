@@ -15,7 +15,7 @@ from zoomldm.data.manifest import Manifest
 from zoomldm.ladder import label
 from zoomldm.launch.processes import is_worker
 from zoomldm.launch.settings import FabricSettings
-from zoomldm.runs.identity import default_run_name
+from zoomldm.runs.identity import default_run_name, name_in_use
 from zoomldm.stages.base import Stage
 from zoomldm.training.settings import LoopSettings, OptimSettings
 
@@ -36,7 +36,7 @@ def run_name_of(cfg: DictConfig, overrides: Sequence[str]) -> str:
     stem = list(stage_in(cfg).stem)
     if cfg.training.name == "single":
         stem.append(f"single-{label(float(cfg.training.magnification))}")
-    return default_run_name(stem, overrides)
+    return name_in_use(Path(cfg.paths.runs), default_run_name(stem, overrides))
 
 
 def train(cfg: DictConfig, overrides: Sequence[str], command: Sequence[str]) -> None:
@@ -49,6 +49,8 @@ def train(cfg: DictConfig, overrides: Sequence[str], command: Sequence[str]) -> 
     """
     hardware, stage = FabricSettings(**plain(cfg.fabric)), stage_in(cfg)
     cfg.run_name = run_name_of(cfg, overrides)
+    if cfg.zoomldm:
+        cfg.zoomldm.run = name_in_use(Path(cfg.paths.runs), cfg.zoomldm.run)
     if cfg.plan:
         show_preview(cfg)
         return

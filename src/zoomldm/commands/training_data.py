@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from zoomldm.data.reader import SampleSource
     from zoomldm.training.job import TrainingData
 
-STATISTICS_SAMPLES = 2048
-"""Samples of the training mix by which a stage measures what it must know before the first step."""
-
 
 def training_data(cfg: DictConfig, manifest: Manifest, columns: tuple[str, ...]) -> TrainingData:
     """Return what a job trains on and what it validates on."""
@@ -60,7 +57,7 @@ def first_batches(cfg: DictConfig, data: TrainingData, fabric: Fabric) -> Iterat
     sequence = GlobalSequence(
         seed=data.seed, curriculum=data.curriculum, counts=source.counts, global_batch=cfg.optim.batch_size
     )
-    for first in range(0, STATISTICS_SAMPLES, size):
+    for first in range(0, cfg.train.statistics_samples, size):
         draws = sequence.draws(np.arange(first, first + size))
         yield source.read(draws.rung, draws.index, draws.sample_number).to(fabric.device)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 NOT_IDENTITY = (
@@ -14,10 +15,16 @@ NOT_IDENTITY = (
 )  # fmt: skip
 """Keys that may differ between two starts of one run: where and how fast it computes, how far, and what is reported."""
 
-WHEN_ABSENT = {"optim.lr_scale": "none", "train.recalibration_samples": 1024, "train.explosion_factor": 20.0}
+WHEN_ABSENT = {
+    "optim.lr_scale": "none", "train.recalibration_samples": 1024, "train.statistics_samples": 2048,
+    "train.explosion_factor": 20.0,
+}  # fmt: skip
 """Settings that were not always written down, and the values that they had when they were not."""
 ALWAYS_NAMED = ("model", "data", "cond", "data.name", "training")
 DEFAULTS = frozenset({"curriculum=uniform", "seed=0"})
+WEIGHT_FILES = ("autoencoder.weights", "unet.init")
+"""Keys that a user must give at the paper's size. Their paths say where files lie, not what is tried, so they are no
+part of a name, and model=edm finds the run that it stands on; an explicit null is part of it."""
 
 
 def default_run_name(stem: Iterable[str], overrides: Iterable[str]) -> str:
@@ -34,9 +41,28 @@ def default_run_name(stem: Iterable[str], overrides: Iterable[str]) -> str:
     for word in overrides:
         key = word.split("=", 1)[0].lstrip("+~")
         unnamed = any(key == name or key.startswith((f"{name}.", f"{name}/")) for name in (*NOT_IDENTITY, "training"))
-        if key not in ALWAYS_NAMED and not unnamed and word not in DEFAULTS:
+        is_path = key in WEIGHT_FILES and not word.endswith("=null")
+        if key not in ALWAYS_NAMED and not unnamed and not is_path and word not in DEFAULTS:
             further.append(word.lstrip("+"))
     return re.sub(r"[^A-Za-z0-9._=+-]+", "_", "-".join([*stem, *sorted(further)]))
+
+
+def name_in_use(runs: Path, name: str) -> str:
+    """Return the name under which a run lies: earlier versions put the paths of its weight files behind it.
+
+    Args:
+        name: as ``default_run_name`` makes it. It is returned as it is where a run of it lies there, or where none or
+            several of the earlier kind do.
+    """
+    if (runs / name).exists():
+        return name
+    former = [path.name for path in runs.glob("*=*") if _without_weights(path.name) == name]
+    return former[0] if len(former) == 1 else name
+
+
+def _without_weights(name: str) -> str:
+    """Take the words of WEIGHT_FILES out of a run's name."""
+    return re.sub(rf"-(?:{'|'.join(map(re.escape, WEIGHT_FILES))})=(?!null).*?(?=-[a-z_.]+=|$)", "", name)
 
 
 def differing_keys(

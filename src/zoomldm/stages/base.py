@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from zoomldm.config import Option
 from zoomldm.errors import UserError
 from zoomldm.ladder import Ladder
+from zoomldm.runs.identity import name_in_use
 
 if TYPE_CHECKING:
     import torch
@@ -151,7 +152,7 @@ def stage_of(config: Mapping[str, Any], allow: tuple[str, ...] = ()) -> Stage:
     if config.get("autoencoder"):
         facts["autoencoder"] = WeightSource(**config["autoencoder"])
     if config.get("zoomldm"):
-        facts["zoomldm_run"] = config["zoomldm"]["run"]
+        facts["zoomldm_run"] = name_in_use(Path(config["paths"]["runs"]), config["zoomldm"]["run"])
     if config.get("diffusion"):
         facts["drop_probability"] = config["diffusion"]["dropout_p"]
     facts |= {"data": config["data"]["name"], "runs": Path(config["paths"]["runs"])}

@@ -15,8 +15,9 @@ class LoopSettings:
     """conf/model/*.yaml, section `train`, and what no model changes. Intervals are in steps; None or 0 is never.
 
     validation_samples: a magnification; recalibration_samples: by which batch norm's statistics are measured under EMA
-    weights; explosion_factor: how many times the first loss ends the run; preempt_every: steps between agreements of
-    several processes on whether a signal came.
+    weights; statistics_samples: by which a stage measures what it must know before the first step; explosion_factor:
+    how many times the first loss ends the run; preempt_every: steps between agreements of several processes on whether
+    a signal came.
     """
 
     steps: int
@@ -28,6 +29,7 @@ class LoopSettings:
     keep_last: int = 2
     keep_every: int | None
     recalibration_samples: int = 1024
+    statistics_samples: int = 2048
     explosion_factor: float = 20.0
     preempt_every: int = 20
 

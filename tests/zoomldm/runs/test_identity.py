@@ -2,7 +2,7 @@
 
 import pytest
 
-from zoomldm.runs.identity import default_run_name
+from zoomldm.runs.identity import default_run_name, name_in_use
 
 STEM = ["zoomldm_tiny", "demo", "film"]
 
@@ -27,3 +27,21 @@ def test_order_of_typing_does_not_matter():
 
 def test_a_name_is_a_file_name():
     assert "/" not in default_run_name(STEM, ["unet.init=/weights/a b.ckpt"])
+
+
+def test_paths_of_weight_files_are_no_part_of_a_name():
+    words = ["autoencoder.weights=weights/vq-f4.ckpt", "unet.init=weights/cin256-v2.ckpt", "optim.lr=1"]
+    assert default_run_name(STEM, words) == default_run_name(STEM, ["optim.lr=1"])
+    assert "unet.init=null" in default_run_name(STEM, ["unet.init=null"])
+
+
+def test_a_run_under_its_former_name_is_found(tmp_path):
+    former = "zoomldm-brca_8mag-film-autoencoder.weights=weights_vq-f4.ckpt-unet.init=weights_cin256-v2.ckpt"
+    new = "zoomldm-brca_8mag-film"
+    (tmp_path / f"{former}-seed=1").mkdir()
+    assert name_in_use(tmp_path, new) == new
+    assert name_in_use(tmp_path, f"{new}-seed=1") == f"{former}-seed=1"
+    (tmp_path / former).mkdir()
+    assert name_in_use(tmp_path, new) == former
+    (tmp_path / new).mkdir()
+    assert name_in_use(tmp_path, new) == new

@@ -1,0 +1,58 @@
+"""How much disk and memory a rehearsal takes, computed before it starts."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from zoomldm.errors import UserError
+from zoomldm.rehearsal.measure import memory_available
+from zoomldm.rehearsal.scratch_weights import missing_files
+
+ZOOMLDM_PARAMETERS, EDM_PARAMETERS, VQ_PARAMETERS = 406_400_000, 87_100_000, 55_300_000
+CHECKPOINT_BYTES = 20
+"""A parameter: value, average and Adam's two moments in state.pt, the average once more in model.safetensors."""
+TRAINING_BYTES = 24
+"""A parameter in memory: value, gradient, two moments, average, and a process's bucket of gradients."""
+ACTIVATION_BYTES = 3_000_000_000
+"""Of a step of two images, about; measured on a CPU."""
+SLIDES_AND_SHARDS = 500_000_000
+
+
+def disk_needed(weights: Path, scratch: Path) -> dict[str, int]:
+    """Return the bytes of what is written at most at once, by what it is."""
+    model = CHECKPOINT_BYTES * ZOOMLDM_PARAMETERS
+    return {
+        "slides, shards, logs": SLIDES_AND_SHARDS,
+        "weights of random values": sum(one.size for one in missing_files(weights, scratch / "weights")),
+        "ZoomLDM, two checkpoints while it resumes": 2 * model,
+        "a run of a sweep": model,
+        "EDM": CHECKPOINT_BYTES * EDM_PARAMETERS,
+        "export": 4 * (ZOOMLDM_PARAMETERS + EDM_PARAMETERS + VQ_PARAMETERS),
+    }
+
+
+def check_disk(weights: Path, scratch: Path) -> str:
+    """Say what disk is needed.
+
+    Raises:
+        UserError: there is less; the message says of what it is made.
+    """
+    parts = disk_needed(weights, scratch)
+    existing = next(path for path in (scratch, *scratch.resolve().parents) if path.exists())
+    held = sum(path.stat().st_size for path in scratch.rglob("*") if path.is_file()) if scratch.exists() else 0
+    free, needed = shutil.disk_usage(existing).free + held, sum(parts.values())
+    said = f"disk: {needed / 1e9:.1f} GB needed in {scratch}, {free / 1e9:.1f} GB are free or its own"
+    if needed > free:
+        listed = "\n".join(f"  {size / 1e9:6.1f} GB  {what}" for what, size in parts.items())
+        raise UserError(f"{said}:\n{listed}\nname a larger one: folder=/scratch/rehearsal")
+    return said
+
+
+def fits_twice() -> tuple[bool, str]:
+    """Say whether two processes that train the U-Net fit in this machine's memory, and how much that is."""
+    needed, available = 2 * (TRAINING_BYTES * ZOOMLDM_PARAMETERS + ACTIVATION_BYTES), memory_available()
+    said = f"two processes of it take {needed / 1e9:.0f} GB" + (
+        f", {available / 1e9:.0f} GB are free" if available is not None else ""
+    )
+    return available is None or needed <= available, said
