@@ -12,9 +12,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoomldm.composing import Job, flags_of, planned, without_hydra
+from zoomldm.composing import Job, Plan, planned, without_hydra
 from zoomldm.config import CONF, PROJECT_ROOT
 from zoomldm.errors import UserError
+from zoomldm.flags import flags_first, flags_of
 from zoomldm.launch.processes import is_first_process
 
 if TYPE_CHECKING:
@@ -44,14 +45,15 @@ def main(
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that exceptions reach us and not Hydra's printer
     with user_errors():
         flags = flags_of(sys.argv[1:])
+        sys.argv[1:] = flags_first(sys.argv[1:], flags.overrides)
         if flags.help or flags.hydra_help or flags.info or flags.shell_completion:
             return _hydra_main(config_name, run)
         plan = planned(config_name, sys.argv[1:])
         if flags.cfg:
             return _hydra_main(config_name, run)
         if is_first_process():
-            for job in plan.jobs if check else ():
-                check(without_hydra(job.cfg))
+            if check:
+                _check(config_name, plan, check)
             if before:
                 before(plan.jobs)
         if plan.sweep_folder is None:
@@ -61,6 +63,18 @@ def main(
         finally:
             if after_sweep:
                 after_sweep(plan.jobs, plan.sweep_folder)
+
+
+def _check(config_name: str, plan: Plan, check: Callable[[DictConfig], None]) -> None:
+    """Check every job: first what is known at once, then what its classes say, which imports them."""
+    from zoomldm.commands.effect import check_effect, check_options
+
+    configurations = [without_hydra(job.cfg) for job in plan.jobs]
+    for job, cfg in zip(plan.jobs, configurations):
+        check(cfg)
+        check_effect(config_name, cfg, job.words, is_sweep=plan.sweep_folder is not None)
+    for cfg in configurations:
+        check_options(cfg)
 
 
 class user_errors:  # noqa: N801 - reads as a statement

@@ -5,7 +5,6 @@ Nothing here imports torch.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoomldm.config import CONF
 from zoomldm.errors import ConfigError, near_match
+from zoomldm.flags import flags_of
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -52,22 +52,6 @@ class Plan:
 
     jobs: tuple[Job, ...]
     sweep_folder: Path | None
-
-
-def flags_of(argv: Sequence[str]) -> argparse.Namespace:
-    """Read a command line as Hydra does: its flags, and the words that are left as ``overrides``.
-
-    Raises:
-        ConfigError: flags that contradict each other, or a folder of --config-dir that is none.
-    """
-    from hydra._internal.utils import get_args_parser
-
-    flags = get_args_parser().parse_args(list(argv))
-    if flags.cfg and flags.multirun:
-        raise ConfigError("--cfg shows one job, -m is a sweep of several: leave out -m and give one value of each")
-    if flags.config_dir and not Path(flags.config_dir).is_dir():
-        raise ConfigError(f"--config-dir {flags.config_dir}: no such folder; it holds groups as conf/ does (cond/…)")
-    return flags
 
 
 def planned(config_name: str, argv: Sequence[str]) -> Plan:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -76,12 +76,7 @@ class Option:
             for key, value in self.arguments.items()
             if value is not None or key not in facts
         }
-        for key in configured:
-            if key not in known:
-                raise ConfigError(
-                    f"{self.group}.{key}: {made.__name__} takes no such argument;{near_match(key, known)} it takes "
-                    f"{', '.join(known) or 'none'}"
-                )
+        self._refuse_unknown(made, configured)
         if "name" in known and "name" in self.section:
             configured["name"] = self.section["name"]
         arguments = {key: value for key, value in facts.items() if key in known} | configured
@@ -92,6 +87,23 @@ class Option:
             return made(**arguments)
         except ValueError as error:
             raise ConfigError(f"{self.group}={self.name}: {error}") from error
+
+    def check(self) -> None:
+        """Refuse a class that isn't there or isn't allowed, and arguments that it doesn't take; nothing is made.
+
+        Raises:
+            ConfigError: see ``make``.
+        """
+        self._refuse_unknown(self.target(object), [key for key, value in self.arguments.items() if value is not None])
+
+    def _refuse_unknown(self, made: type, arguments: Iterable[str]) -> None:
+        known = parameters_of(made)
+        for key in arguments:
+            if key not in known:
+                raise ConfigError(
+                    f"{self.group}.{key}: {made.__name__} takes no such argument;{near_match(key, known)} it takes "
+                    f"{', '.join(known) or 'none'}"
+                )
 
     def _nested(self, key: str, value: Any) -> Any:
         is_option = isinstance(value, Mapping) and "_target_" in value

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from zoomldm import cli, composing
+from zoomldm import cli, composing, flags
 from zoomldm.errors import ConfigError, UserError
 
 PRIMARY = """
@@ -172,3 +172,12 @@ def test_help_is_answered(entry):
     done = subprocess.run([sys.executable, script, "--help"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "== Config ==" in done.stdout
+
+
+def test_flags_and_overrides_come_in_any_order(conf, tmp_path):
+    (tmp_path / "mine").mkdir()
+    words = ["cond=none", "--config-dir", str(tmp_path / "mine"), "optim.lr=2", "-m"]
+    assert [job.words for job in composing.planned("train", words).jobs] == [("cond=none", "optim.lr=2")]
+    assert flags.flags_first(words, ["cond=none", "optim.lr=2"]) == [*words[1:3], "-m", "cond=none", "optim.lr=2"]
+    with pytest.raises(ConfigError, match=r"--nonsense.*--hydra-help"):
+        compose("cond=none", "--nonsense")

@@ -1,0 +1,82 @@
+"""What would have no effect is refused, and so is an argument that an option's class doesn't take."""
+
+import pytest
+
+from tests.helpers.toy_data import make_toy_data
+from zoomldm import composing
+from zoomldm.commands.effect import check_effect, check_options
+from zoomldm.errors import ConfigError
+
+
+def refused(entry, *words, is_sweep=False):
+    (cfg,) = composing.compose_jobs(entry, words)
+    check_effect(entry, cfg, words, is_sweep=is_sweep)
+
+
+SINGLE = ["training=single", "training.magnification=5"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "words", "message"),
+    [
+        ("train", ["model=autoencoder_tiny", "cond=none"], r"cond=none: model=autoencoder_tiny has no condition"),
+        ("train", ["model=autoencoder_tiny", "features=stats"], r"features=stats: .* is not evaluated"),
+        ("train", ["rows=[halves]"], r"rows=\[halves\]: nothing is evaluated after this training"),
+        ("train", ["evaluation.num_in_sweep=8"], r"evaluation\.num_in_sweep=8: nothing is evaluated"),
+        ("train", [*SINGLE, "curriculum=tempered"], r"curriculum=tempered: training=single"),
+        ("train", ["tissue=faint"], r"tissue=faint: data_prep/prepare\.py alone"),
+        ("train", ["data.stride=0.5"], r"data\.stride=0\.5: data_prep/prepare\.py alone"),
+        ("sample", ["encoder=stats"], r"encoder=stats: .*no effect"),
+        ("sample", ["edm=x"], r"edm=x: conditions=oracle"),
+        ("sample", ["conditions=generated", "split=test"], r"split=test: conditions=generated"),
+    ],
+)
+def test_what_has_no_effect_is_refused(entry, words, message, tmp_path):
+    with pytest.raises(ConfigError, match=message):
+        refused(entry, f"paths.root={tmp_path}", *words)
+
+
+@pytest.mark.parametrize(
+    ("words", "is_sweep"),
+    [
+        (["rows=[halves]"], True),
+        (["rows=[halves]", "evaluation.after_training=true"], False),
+        ([*SINGLE, "training.match=samples", "curriculum=tempered"], False),
+        (["model=autoencoder_tiny", "curriculum=tempered", "data.name=mine"], False),
+        (["data.name=mine", "data.root=there", "evaluation.num_per_magnification=8", "encoder=hipt"], False),
+    ],
+)
+def test_what_has_an_effect_is_not(words, is_sweep):
+    refused("train", *words, is_sweep=is_sweep)
+
+
+@pytest.mark.parametrize("entry", ["train", "evaluate", "sample"])
+def test_a_key_of_preparation_must_be_what_the_data_set_was_prepared_with(entry, tmp_path):
+    made = make_toy_data(tmp_path)
+    made.config.update(stride={"20": 1, "default": 0.5}, image_format="png")
+    made.save(tmp_path)
+    words = ["data=demo", f"data.root={tmp_path}"]
+    refused(entry, *words, "data.image_format=png")
+    with pytest.raises(ConfigError, match=r'data\.image_format=jpeg: .* was prepared with "png"; prepare it again'):
+        refused(entry, *words, "data.image_format=jpeg")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["+cond.depth=3"], r"cond\.depth: FiLMConditioner takes no such argument"),
+        (["model=autoencoder_tiny", "+model.loss.comitment=1"], r"model\.loss\.comitment: .*'commitment'"),
+        (["+metrics.kid.folds=3"], r"metrics\.kid\.folds"),
+        (["cond._target_=mine.Cond"], r"allow_code=\[mine\]"),
+    ],
+)
+def test_arguments_that_a_class_does_not_take_are_refused_before_a_job_begins(words, message):
+    (cfg,) = composing.compose_jobs("train", words)
+    with pytest.raises(ConfigError, match=message):
+        check_options(cfg)
+
+
+@pytest.mark.parametrize("entry", ["train", "evaluate", "sample", "export", "demo", "prepare"])
+def test_every_entry_names_classes_that_take_what_they_are_given(entry):
+    (cfg,) = composing.compose_jobs(entry, [])
+    check_options(cfg)
