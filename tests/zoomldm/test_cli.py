@@ -135,6 +135,9 @@ def train(tmp_path, name, text, *words):
     [
         ("optim: {lrr: 1}", r"optim\.lrr: no such key; did you mean 'lr'"),
         ("train: {steps: many}", r"train\.steps.*many|many.*train\.steps"),
+        ("data: {strid: 1}", r"data\.strid: no such key; did you mean 'stride'"),
+        ("data: {ladder: {num_rungs: many}}", r"num_rungs.*many|many.*num_rungs"),
+        ("evaluation: {num_in_swep: 1}", r"evaluation\.num_in_swep: .*'num_in_sweep'"),
         ("sed: 1", r"sed: no such key; did you mean 'seed'"),
     ],
 )
@@ -181,3 +184,16 @@ def test_flags_and_overrides_come_in_any_order(conf, tmp_path):
     assert flags.flags_first(words, ["cond=none", "optim.lr=2"]) == [*words[1:3], "-m", "cond=none", "optim.lr=2"]
     with pytest.raises(ConfigError, match=r"--nonsense.*--hydra-help"):
         compose("cond=none", "--nonsense")
+
+
+def test_a_data_set_of_ones_own_builds_on_another_and_is_checked(tmp_path, monkeypatch):
+    monkeypatch.setenv("PROJECT_ROOT", str(cli.PROJECT_ROOT))
+    (tmp_path / "data").mkdir()
+    mine = tmp_path / "data" / "mine.yaml"
+    for entry in ("prepare", "train", "evaluate"):
+        mine.write_text("defaults: [brca_8mag, _self_]\nname: mine\nmin_tissue: 0.2\n")
+        (job,) = composing.compose_jobs(entry, ["data=mine", "--config-dir", str(tmp_path)])
+        assert (job.data.name, job.data.min_tissue, job.data.ladder.patch_px) == ("mine", 0.2, 256)
+        mine.write_text("defaults: [brca_8mag, _self_]\nname: mine\nmin_tisue: 0.2\n")
+        with pytest.raises(ConfigError, match=r"data\.min_tisue: no such key; did you mean 'min_tissue'"):
+            composing.compose_jobs(entry, ["data=mine", "--config-dir", str(tmp_path)])

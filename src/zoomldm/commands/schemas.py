@@ -8,10 +8,11 @@ here, because its class knows what it takes.
 from __future__ import annotations
 
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, make_dataclass
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import omegaconf
 
+from zoomldm.ladder import Ladder
 from zoomldm.launch.settings import FabricSettings
 from zoomldm.training.settings import LoopSettings, OptimSettings
 
@@ -59,10 +60,98 @@ class Sampling:
 
 
 @dataclass(kw_only=True)
+class DataTissue:
+    """How the mask of a slide's tissue is used."""
+
+    cells_per_tile: int
+    min_tile: float
+    regions: str | None
+
+
+@dataclass(kw_only=True)
+class Split:
+    """Who is held out."""
+
+    mode: str
+    test_fraction: float
+    area_test_fraction: float
+
+
+@dataclass(kw_only=True)
+class Data:
+    """A data set (conf/data), in the order in which its manifest keeps it; what is free may differ by magnification."""
+
+    name: str
+    root: str
+    slides: str | None
+    demo_slides: Any
+    ladder: Ladder
+    image_format: str
+    reference: Any
+    tissue: DataTissue
+    encode_background: bool
+    min_tissue: Any
+    stride: Any
+    max_patches_per_slide: Any
+    split: Split
+    min_samples: dict[str, int]
+    shard_samples: int
+    seed: int
+
+
+@dataclass(kw_only=True)
+class Evaluation:
+    """How much is evaluated, and when (conf/evaluation)."""
+
+    after_training: bool | None
+    num_per_magnification: int
+    num_in_sweep: int
+
+
+@dataclass(kw_only=True)
+class SlideScale:
+    """What slides do not say themselves."""
+
+    mpp: float | None
+
+
+@dataclass(kw_only=True)
+class Weights:
+    """A trained autoencoder: a run or a published file."""
+
+    run: str | None
+    weights: str | None
+
+
+@dataclass(kw_only=True)
+class Prepare(Entry):
+    """conf/prepare.yaml."""
+
+    data: Data
+    tissue: Section
+    encoder: Section
+    features: Section
+    reader: Section
+    slides: str | None
+    slide: SlideScale
+    split: str | None
+    workers: int | None
+    encoders: int | None
+    executor: str
+    timeout_s: float | None
+    part: str | None
+    drop_images: bool
+    plan: bool
+    add: str | None
+    autoencoder: Weights
+    variants: list[float]
+
+
+@dataclass(kw_only=True)
 class Train(Entry):
     """conf/train.yaml."""
 
-    data: Section
+    data: Data
     tissue: Section
     encoder: Section
     features: Section
@@ -76,7 +165,7 @@ class Train(Entry):
     fabric: FabricSettings
     optim: OptimSettings
     train: LoopSettings
-    evaluation: Section
+    evaluation: Evaluation
     autoencoder: Section = None
     zoomldm: Section = None
     unet: Section = None
@@ -94,7 +183,7 @@ class Train(Entry):
 class Evaluate(Entry):
     """conf/evaluate.yaml."""
 
-    data: Section = None
+    data: Data | None = None
     tissue: Section = None
     encoder: Section = None
     features: Section = None
@@ -118,7 +207,7 @@ class Evaluate(Entry):
 class Sample(Entry):
     """conf/sample.yaml."""
 
-    data: Section = None
+    data: Data | None = None
     tissue: Section = None
     encoder: Section = None
     features: Section = None
@@ -174,7 +263,16 @@ class Rehearse(Entry):
     keep: bool
 
 
-ENTRIES = {"train": Train, "evaluate": Evaluate, "sample": Sample, "export": Export, "demo": Demo, "rehearse": Rehearse}
+ENTRIES = {
+    "prepare": Prepare,
+    "train": Train,
+    "evaluate": Evaluate,
+    "sample": Sample,
+    "export": Export,
+    "demo": Demo,
+    "rehearse": Rehearse,
+    ,
+}
 """By the name of the primary configuration, whose defaults list begins with ``<name>_schema``."""
 
 
@@ -192,9 +290,13 @@ def _open(kind: type) -> type:
     declared = []
     for one in fields(kind):
         hint, default = hints[one.name], {"default": one.default, "default_factory": one.default_factory}
+        if hint is float:
+            hint = int | float  # a whole number stays one: hashes of settings are of what is written
         if is_dataclass(hint):
             hint = _open(hint)
             default = {"default_factory": hint}
+        elif optional := [one for one in get_args(hint) if is_dataclass(one)]:
+            hint = _open(optional[0]) | None
         elif one.default is MISSING and one.default_factory is MISSING:
             default = {"default": omegaconf.MISSING}
         declared.append((one.name, hint, field(**default)))
