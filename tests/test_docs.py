@@ -44,3 +44,13 @@ def test_a_documented_command_composes(page, script, words, monkeypatch, tmp_pat
     words = re.sub(r"\[[a-z_.]+=[A-Z]+\]", "", words).replace('"$@"', "")
     words = re.sub(r'"\$\w+"', "2", words)
     composing.planned(PRIMARY[script], shlex.split(words))
+
+
+NAMED = re.compile(r"\b(?:src|data_prep|conf|docs|tests|experiments|benchmarks|zoomldm)/[\w./-]*\w")
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.suffix == ".md"], ids=lambda page: page.name)
+def test_every_path_that_is_named_is_there(page):
+    roots = (PROJECT_ROOT, PROJECT_ROOT / "src", PROJECT_ROOT / "src" / "zoomldm", page.parent)
+    named = set(NAMED.findall(page.read_text(encoding="utf-8").replace("my_conf/", "")))
+    assert not [path for path in sorted(named) if not any((root / path).exists() for root in roots)]

@@ -271,7 +271,6 @@ ENTRIES = {
     "export": Export,
     "demo": Demo,
     "rehearse": Rehearse,
-    ,
 }
 """By the name of the primary configuration, whose defaults list begins with ``<name>_schema``."""
 
