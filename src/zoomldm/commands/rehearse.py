@@ -23,7 +23,7 @@ from zoomldm.rehearsal.measure import Measured, cores, measured
 from zoomldm.rehearsal.plan import IN_SHORT, LATENTS, PREPARE, STAGES, TRAIN, Stage, command_of, unclaimed
 from zoomldm.rehearsal.report import DONE, FAILED, LEFT_OUT, Result, head, table, verdict
 from zoomldm.rehearsal.room import check_disk, fits_twice
-from zoomldm.rehearsal.scratch_weights import FILES, gather_weights
+from zoomldm.rehearsal.scratch_weights import FILES, gathered_apart
 from zoomldm.runs.run import find_runs
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class Rehearsal:
 
     def __init__(self, cfg: DictConfig, folder: Path, commands: Sequence[Command], compose: Compose) -> None:
         self.compose = compose
-        self.folder, self.commands, self.short, self.keep = folder, commands, bool(cfg.short), bool(cfg.keep)
+        self.folder, self.commands, self.short = folder, commands, bool(cfg.short)
         self.slides = Path(cfg.slides).expanduser().resolve() if cfg.slides else folder / "slides"
         self.draws_slides, self.own_weights = not cfg.slides, Path(cfg.paths.weights)
         self.data, self.wanted = str(cfg.data), plain(cfg.stages)
@@ -131,10 +131,17 @@ class Rehearsal:
             more |= {"fabric.precision": self.precision, "fabric.accelerator": self.accelerator}
             if stage.named:
                 more["run_name"] = self._documented_name(stage, command, places)
-            if stage.title == "DDP" and self.devices:
-                more["fabric.devices"] = str(self.devices)
+            if stage.title == "DDP":
+                more |= self._processes()
         words = stage.words(command, places, **more)
         return [word.replace("brca_8mag", self.data) for word in words]
+
+    def _processes(self) -> dict[str, str]:
+        """Return the words that say how many processes train together: one a GPU, or two on the CPU."""
+        gpus = 0 if self.accelerator == "cpu" else len(list(Path("/dev").glob("nvidia[0-9]*")))
+        number = self.devices or (gpus if gpus > 1 else 2)
+        words = {"fabric.devices": str(number), "optim.batch_size": str(max(2, number))}
+        return words if gpus >= number else words | {"fabric.accelerator": "cpu"}
 
     def _documented_name(self, stage: Stage, command: Command, places: dict[str, str]) -> str:
         """Return the name that the documented command gives its run, without the cuts."""
@@ -151,7 +158,7 @@ class Rehearsal:
             argv = ["data_prep/demo/large.py", f"folder={self.slides}", *(f"{k}={v}" for k, v in sizes.items())]
             subprocess.run([sys.executable, *argv], cwd=PROJECT_ROOT, check=True)
         wanted = FILES[2:3] if self.short else FILES
-        if drawn := gather_weights(self.own_weights, self.weights, files=wanted):
+        if drawn := gathered_apart(self.own_weights, self.weights, wanted):
             notes.append(
                 f"random values stood in for {', '.join(drawn)}: bring them to {self.own_weights} (docs/weights.md)"
             )
@@ -164,6 +171,7 @@ class Rehearsal:
         command = shlex.join(["python", stage.script, *words])
         if lost:
             return Result(title=stage.title, command=command, state=LEFT_OUT, message=f"needs {', '.join(lost)}")
+        earlier = self._checkpoints()
         log = self.folder / "logs" / f"{len(before) + 1:02d}-{stage.title.replace(' ', '_')}.txt"
         took = measured(
             [sys.executable, stage.script, *words], cwd=PROJECT_ROOT, env=os.environ | self.environment, log=log
@@ -178,13 +186,13 @@ class Rehearsal:
             peak_bytes=took.peak_bytes,
             full=self._full(stage, took) if took.code == 0 else None,
         )
-        if stage.drops and not self.keep:
-            self._drop_checkpoints()
+        if stage.drops:
+            self._drop_checkpoints(earlier)
         return result
 
     def _fitting(self, stage: Stage, words: list[str]) -> tuple[list[str], str]:
         """Put the EDM in the place of the U-Net in the stage DDP where two of it do not fit in memory."""
-        if stage.title != "DDP" or self.accelerator == "cuda":
+        if stage.title != "DDP" or "fabric.accelerator=cpu" not in words:
             return words, ""
         fits, said = fits_twice()
         if fits:
@@ -223,9 +231,11 @@ class Rehearsal:
     def _row_files(self, root: Path) -> Iterator[Path]:
         yield from root.glob("slides/*/rows*.npy")
 
-    def _drop_checkpoints(self) -> None:
-        """Delete the checkpoints of runs that nothing later needs."""
-        needed = {stage_run.name for stage_run in find_runs(self.runs) if stage_run.described().get("step", 0) >= 2}
-        for folder in self.runs.glob("*/checkpoints"):
-            if folder.parent.name not in needed:
+    def _drop_checkpoints(self, kept: Sequence[Path]) -> None:
+        """Delete the checkpoints of other runs, which nothing later needs."""
+        for folder in self._checkpoints():
+            if folder not in kept:
                 shutil.rmtree(folder, ignore_errors=True)
+
+    def _checkpoints(self) -> list[Path]:
+        return list(self.runs.glob("*/checkpoints"))

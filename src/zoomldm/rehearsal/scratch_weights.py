@@ -6,8 +6,10 @@ Only the rehearsal writes them, into a folder of its own; they make no picture t
 from __future__ import annotations
 
 import math
+import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,6 +93,13 @@ def gather_weights(
             write_random(one, target)
         say(f"weights: {one.name}: RANDOM VALUES in its layout ({target.stat().st_size / 1e6:,.0f} MB)")
     return drawn
+
+
+def gathered_apart(weights: Path, scratch: Path, files: Sequence[ScratchFile]) -> list[str]:
+    """Do the same in a process of its own, whose memory is free again when the first stage begins."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(gather_weights, weights, scratch, files=files).result()
 
 
 def write_random(one: ScratchFile, path: Path) -> None:
