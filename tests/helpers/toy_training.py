@@ -5,6 +5,7 @@ import os
 import socket
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -20,6 +21,7 @@ from zoomldm.launch.fabric import connected
 from zoomldm.launch.processes import RANKS_VARIABLE
 from zoomldm.launch.supervise import needs_supervisor, supervise
 from zoomldm.model.trainable import Trainable
+from zoomldm.runs.origin import find_origin
 from zoomldm.runs.run import Run
 from zoomldm.training.due import OnSample
 from zoomldm.training.job import TrainingData
@@ -73,6 +75,8 @@ def train(
     model: ToyTrainable | None = None,
     on_sample: OnSample | None = None,
     parents: dict[str, str] | None = None,
+    origin: str | None = None,
+    lr: float = 1e-2,
     **loop: int,
 ) -> FitResult:
     """Train the toy with the loop; pause_s lengthens each step, for signals that must find it running."""
@@ -82,12 +86,14 @@ def train(
     source = SampleSource(data, split="train", columns=trainable.columns)
     validation = SampleSource(data, split="test", columns=trainable.columns)
     hardware = fabric_settings(accelerator="cpu", devices=devices, num_workers=workers)
-    run = Run.open(runs, name, {"seed": seed, "train": {"steps": steps}}, kind="zoomldm")
+    began = find_origin(runs, "zoomldm", origin, own=name) if origin else None
+    config = {"seed": seed, "train": {"steps": steps}}
+    run = Run.open(runs, name, config, kind="zoomldm", origin=began and asdict(began))
     with connected(hardware) as fabric:
         return fit(
             trainable,
             data=TrainingData(source=source, validation=validation, curriculum=Uniform(source.counts), seed=seed),
-            optim=optim_settings(lr=1e-2, batch_size=batch, max_micro_batch=micro, warmup_steps=3, clip_norm=1.0),
+            optim=optim_settings(lr=lr, batch_size=batch, max_micro_batch=micro, warmup_steps=3, clip_norm=1.0),
             loop=loop_settings(
                 steps=steps,
                 **{"log_every": 4, "validate_every": 10, "validation_samples": 6, "recalibration_samples": 24} | loop,
@@ -98,6 +104,8 @@ def train(
             run=run,
             on_sample=on_sample,
             parents=parents,
+            origin=began,
+            words=["model=toy", "optim.lr=1", "run_name=toy"],
         )
 
 

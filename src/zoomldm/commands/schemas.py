@@ -280,7 +280,14 @@ def register() -> None:
     from hydra.core.config_store import ConfigStore
 
     for name, entry in ENTRIES.items():
-        ConfigStore.instance().store(name=f"{name}_schema", node=_open(entry), provider="zoomldm")
+        declared = _with_from(_open(entry)) if entry is Train else _open(entry)
+        ConfigStore.instance().store(name=f"{name}_schema", node=declared, provider="zoomldm")
+
+
+def _with_from(kind: type) -> type:
+    """Add the key ``from``, which no attribute in Python can be called: nothing that uses the name is generated."""
+    body = {"__annotations__": {"from": str | None}, "from": omegaconf.MISSING}
+    return dataclass(init=False, repr=False, eq=False)(type(kind.__name__, (kind,), body))
 
 
 def _open(kind: type) -> type:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,10 +12,12 @@ from zoomldm.commands.check import stage_in
 from zoomldm.commands.job import is_job_of_sweep, option, plain
 from zoomldm.commands.training_data import curriculum_of, first_batches, training_data, unified_curriculum
 from zoomldm.data.manifest import Manifest
+from zoomldm.errors import ConfigError, UserError
 from zoomldm.ladder import label
 from zoomldm.launch.processes import is_worker
 from zoomldm.launch.settings import FabricSettings
 from zoomldm.runs.identity import default_run_name, name_in_use
+from zoomldm.runs.origin import find_origin, recorded_origin, same_origin
 from zoomldm.stages.base import Stage
 from zoomldm.training.settings import LoopSettings, OptimSettings
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
     from zoomldm.curriculum.base import Curriculum
     from zoomldm.model.trainable import Trainable
+    from zoomldm.runs.origin import Origin
     from zoomldm.runs.run import Run
     from zoomldm.training.due import OnSample
 
@@ -62,7 +65,7 @@ def train(cfg: DictConfig, overrides: Sequence[str], command: Sequence[str]) -> 
     else:
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(cfg.paths.cache).absolute() / "inductor"))
         with connected(hardware) as fabric:
-            _train(cfg, stage, hardware, fabric)
+            _train(cfg, stage, hardware, fabric, overrides)
             if fabric.global_rank != 0:
                 return
     judged = stage.judged(cfg.run_name)
@@ -97,7 +100,7 @@ def loop_settings(cfg: DictConfig, curriculum: Curriculum, manifest: Manifest) -
     return replace(settings, steps=steps_matched_by_samples(unified, settings.steps, rung))
 
 
-def _train(cfg: DictConfig, stage: Stage, hardware: FabricSettings, fabric: Fabric) -> None:
+def _train(cfg: DictConfig, stage: Stage, hardware: FabricSettings, fabric: Fabric, overrides: Sequence[str]) -> None:
     """Run the loop, unless the run has come to its end before."""
     from zoomldm.tracking.base import Tracker
     from zoomldm.training.loop import fit
@@ -107,7 +110,9 @@ def _train(cfg: DictConfig, stage: Stage, hardware: FabricSettings, fabric: Fabr
     manifest.check_columns(stage.columns)
     run = _opened(cfg, stage, manifest, parents)
     fabric.barrier()  # the first process has written run.json
-    loop = loop_settings(cfg, curriculum_of(cfg, manifest), manifest)
+    loop, origin = loop_settings(cfg, curriculum_of(cfg, manifest), manifest), recorded_origin(run)
+    if origin is not None and loop.steps <= origin.step:
+        raise UserError(f"from={origin}: train.steps={loop.steps} lies not beyond it; give a higher train.steps")
     if _is_done(run, loop.steps, parents):
         if fabric.global_rank == 0:
             print(f"run {run.name}: finished at step {run.described()['step']}; nothing to do (fresh=true starts anew)")
@@ -129,6 +134,8 @@ def _train(cfg: DictConfig, stage: Stage, hardware: FabricSettings, fabric: Fabr
         hardware=hardware,
         run=run,
         parents=parents,
+        origin=origin,
+        words=overrides,
         tracker=tracker,
         on_sample=_pictures(cfg, stage, trainable, manifest, run, fabric) if loop.sample_every else None,
     )
@@ -138,6 +145,9 @@ def _opened(cfg: DictConfig, stage: Stage, manifest: Manifest, parents: dict[str
     """Create the job's run or go on with it; of the data set count only the columns that the model reads."""
     from zoomldm.runs.run import Run
 
+    _refuse_another_length(cfg, Run(Path(cfg.paths.runs) / cfg.run_name))
+    origin = _origin(cfg, stage)
+    cfg["from"] = str(origin) if origin else None
     return Run.open(
         cfg.paths.runs,
         cfg.run_name,
@@ -146,7 +156,43 @@ def _opened(cfg: DictConfig, stage: Stage, manifest: Manifest, parents: dict[str
         fresh=cfg.fresh,
         manifest_sha256=parents["data"],
         formerly=stage.former_identities(manifest),
+        origin=asdict(origin) if origin else None,
     )
+
+
+def _refuse_another_length(cfg: DictConfig, run: Run) -> None:
+    """Refuse to go on with a run whose learning rate at every step is a function of ``train.steps``, if that changed.
+
+    Raises:
+        ConfigError: it did; the message says what the rate would do, and the command that does so in a run of its own.
+    """
+    from zoomldm.training.optim import learning_rate
+
+    described = {} if cfg.fresh else run.described()
+    step, now = described.get("step", 0), cfg.train.steps
+    if not step or cfg.optim.schedule != "cosine" or (described["status"] == "finished" and now <= step):
+        return
+    before, optim = run.config["train"]["steps"], OptimSettings(**plain(cfg.optim))
+    if before == now:
+        return
+    rates = [learning_rate(optim, step, steps) / optim.peak_lr for steps in (before, now)]
+    raise ConfigError(
+        f"run {run.name}: train.steps was {before} and is {now} now, and optim.schedule=cosine falls over all of them: "
+        f"at step {step} the rate would jump from {rates[0]:.0%} to {rates[1]:.0%} of its peak, unlike in a run of "
+        f"{now} from the start. Leave train.steps={before}, or do so in a new run: from={run.name}@{step} run_name=…"
+    )
+
+
+def _origin(cfg: DictConfig, stage: Stage) -> Origin | None:
+    """Return the checkpoint that the run begins at, or began at: with ``from=RUN`` it stays the one that it was."""
+    from zoomldm.runs.run import Run
+
+    if not cfg["from"]:
+        return None
+    known = None if cfg.fresh else recorded_origin(Run(Path(cfg.paths.runs) / cfg.run_name))
+    if known is not None and same_origin(known, str(cfg["from"])):
+        return known
+    return find_origin(cfg.paths.runs, stage.kind, str(cfg["from"]), own=cfg.run_name)
 
 
 def _is_done(run: Run, steps: int, parents: dict[str, str]) -> bool:

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from zoomldm.errors import UserError, WeightsError
 from zoomldm.files import raise_if_disk_fault, sha256_of, write_json
+from zoomldm.runs.run import checkpoint_steps
 
 FORMAT_VERSION = 1
 STATE_NAME, MODEL_NAME, INFO_NAME = "state.pt", "model.safetensors", "checkpoint.json"
@@ -66,8 +67,7 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """Return the steps of all checkpoints, ascending."""
-        found = self.folder.glob("step-*/" + INFO_NAME) if self.folder.is_dir() else ()
-        return sorted(int(path.parent.name.removeprefix("step-")) for path in found)
+        return checkpoint_steps(self.folder)
 
     def path(self, step: int) -> Path:
         """Return the folder of the checkpoint at `step`."""

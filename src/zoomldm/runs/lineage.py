@@ -15,8 +15,8 @@ from typing import Any
 from zoomldm.errors import UserError
 from zoomldm.files import sha256_of
 
-DATA, AUTOENCODER, ZOOMLDM = "data", "autoencoder", "zoomldm"
-"""The parents that a checkpoint may name."""
+DATA, AUTOENCODER, ZOOMLDM, ORIGIN = "data", "autoencoder", "zoomldm", "from"
+"""The parents that a checkpoint may name; the last is the checkpoint of another run that its run began at."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,12 @@ def require_zoomldm(run_name: str, parents: Mapping[str, str], *, learnt: str | 
     )
 
 
-def require_same_parents(run_name: str, before: Mapping[str, str], now: Mapping[str, str]) -> None:
+GO_ON_OTHERWISE = "fresh=true deletes that run and starts anew, or choose another run_name="
+
+
+def require_same_parents(
+    run_name: str, before: Mapping[str, str], now: Mapping[str, str], *, mend: str = GO_ON_OTHERWISE
+) -> None:
     """Refuse to go on with a run on other parents than those it has been trained with."""
     for role in sorted((before.keys() & now.keys()) - {DATA}):  # Run.open compares the data set
         require_parent(
@@ -142,7 +147,7 @@ def require_same_parents(run_name: str, before: Mapping[str, str], now: Mapping[
             child=f"run {run_name}",
             recorded=Parent(None, before[role]),
             given=Parent(None, now[role]),
-            mend="fresh=true deletes that run and starts anew, or choose another run_name=",
+            mend=mend,
         )
 
 

@@ -52,11 +52,12 @@ class Run:
         fresh: bool = False,
         manifest_sha256: str | None = None,
         formerly: Sequence[str] = (),
+        origin: Mapping[str, Any] | None = None,
     ) -> Run:
         """Create the run `name` under `root`, or go on with it; only the first process writes.
 
         config: plain and resolved. fresh: delete the run of this name before. formerly: hashes by which earlier
-        versions knew the same data.
+        versions knew the same data. origin: the checkpoint that a new run begins at, for run.json (see origin).
 
         Raises:
             ConfigError: a run of this name has another configuration or data set; the message shows what differs.
@@ -89,6 +90,7 @@ class Run:
             "sessions": [],
             "manifest_sha256": manifest_sha256,
             "mlflow_run_id": None,
+            "from": dict(origin) if origin else None,
         }
         write_json(run.folder / RUN_NAME, description)
         return run
@@ -174,6 +176,12 @@ class Run:
                 f"run {self.name} was made with another version of its data set (manifest {known[:12]}, now "
                 f"{manifest_sha256[:12]}); {advice}"
             )
+
+
+def checkpoint_steps(folder: Path) -> list[int]:
+    """Return the steps of all checkpoints in a run's folder of them, ascending."""
+    found = folder.glob("step-*/checkpoint.json") if folder.is_dir() else ()
+    return sorted(int(path.parent.name.removeprefix("step-")) for path in found)
 
 
 def find_runs(root: Path | str, kind: str | None = None) -> list[Run]:

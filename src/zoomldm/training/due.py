@@ -17,12 +17,12 @@ OnSample = Callable[[Trainable, int], Path | None]
 
 def report(job: Job, step: int) -> None:
     """Write the window's metrics, stop if they show a failed run, and show the speed."""
-    state, last_good = job.state, job.keeper.last_good
-    state.window.check(job.fabric, step, last_good)
+    state, way_back = job.state, job.keeper.way_back
+    state.window.check(job.fabric, step, way_back)
     metrics = state.window.report(job.fabric) | {"lr": learning_rate(job.optim, step - 1, job.loop.steps)}
     by_rung = {name: value for name, value in metrics.items() if name.startswith("loss/")}
     worst = max(by_rung, key=by_rung.get).removeprefix("loss/")
-    state.explosion.see(metrics["loss"], step, worst, last_good)
+    state.explosion.see(metrics["loss"], step, worst, way_back)
     job.reporter.write(step, metrics)
     job.reporter.progress(step, job.loop.steps, metrics["loss"], job.perf.report(step, job.loop.steps))
 
@@ -36,7 +36,7 @@ def do_what_is_due(job: Job, step: int, on_sample: OnSample | None, *, stop: boo
     if not (validate or sample or save):
         return
     if save:
-        state.window.check(job.fabric, step, job.keeper.last_good)
+        state.window.check(job.fabric, step, job.keeper.way_back)
     with job.perf.paused():
         loss, weights = None, {}
         with averaged(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ from zoomldm.data.reader import SampleSource
 from zoomldm.launch.settings import FabricSettings
 from zoomldm.model.trainable import Trainable
 from zoomldm.runs.checkpoint import Checkpoints
+from zoomldm.runs.origin import Origin
 from zoomldm.training.perf import PerfMeter, flops_per_image
 from zoomldm.training.reporter import Reporter
 from zoomldm.training.settings import LoopSettings, OptimSettings
@@ -80,6 +81,8 @@ def set_up(
     hardware: FabricSettings,
     reporter: Reporter,
     parents: dict[str, str],
+    origin: Origin | None,
+    words: Sequence[str],
 ) -> Job:
     """Bring the trainable to the device and build what trains it."""
     source, run = data.source, reporter.run
@@ -99,7 +102,9 @@ def set_up(
     state = TrainingState.begin(trainable, optim=optim, loop=loop, ladder=source.ladder, fabric=fabric)
     checkpoints = Checkpoints(run.folder / "checkpoints", keep_last=loop.keep_last, keep_every=loop.keep_every)
     shared = {"state": state, "sequence": sequence, "part": part, "fabric": fabric, "reporter": reporter}
-    keeper = Keeper(checkpoints=checkpoints, parents=parents, **shared)
+    keeper = Keeper(
+        checkpoints=checkpoints, parents=parents, origin=origin, words=words, optim=optim, steps=loop.steps, **shared
+    )
     perf_path = run.folder / "perf.jsonl" if reporter.is_first else None
     perf = PerfMeter(perf_path, device=fabric.device, devices=fabric.world_size, flops_per_image=flops)
     reporter.plan(optim, part, fabric)

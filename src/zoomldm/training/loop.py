@@ -8,7 +8,7 @@ needs besides the weights. On a CPU a run that was killed and went on is the und
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,7 @@ from zoomldm.errors import UserError
 from zoomldm.launch.preempt import Preempted, Preemption
 from zoomldm.launch.settings import FabricSettings
 from zoomldm.model.trainable import Trainable
+from zoomldm.runs.origin import Origin
 from zoomldm.runs.run import Run
 from zoomldm.tracking.base import Tracker
 from zoomldm.training.due import OnSample, do_what_is_due, report
@@ -50,6 +51,8 @@ def fit(
     hardware: FabricSettings,
     run: Run,
     parents: Mapping[str, str] | None = None,
+    origin: Origin | None = None,
+    words: Sequence[str] = (),
     tracker: Tracker | None = None,
     on_sample: OnSample | None = None,
 ) -> FitResult:
@@ -57,6 +60,8 @@ def fit(
 
     Args:
         parents: what the trainable stands on, by SHA-256; part of every checkpoint.
+        origin: the checkpoint of another run that a new run begins at.
+        words: the overrides that were typed, for the command that a message names.
         on_sample: called in the first process at sampling intervals and at the end, with the averaged weights in place;
             a file that it returns goes to the tracker.
 
@@ -74,6 +79,8 @@ def fit(
         hardware=hardware,
         reporter=reporter,
         parents=dict(parents or {}),
+        origin=origin,
+        words=words,
     )
     with Preemption(fabric, loop.preempt_every) as preemption, run.in_progress(reporter.is_first):
         step = job.keeper.resume()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 
@@ -28,6 +30,11 @@ def build_optimizer(trainable: Trainable, settings: OptimSettings) -> torch.opti
         weight_decay=settings.weight_decay,
         fused=True,
     )
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any]) -> None:
+    """Take the moments that were saved; rate, decay and betas stay those that the settings of now say."""
+    optimizer.load_state_dict({"state": saved["state"], "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +12,14 @@ from torch.optim import Optimizer
 
 from zoomldm.data.order.loader import Partition
 from zoomldm.data.order.sequence import GlobalSequence
+from zoomldm.errors import UserError
 from zoomldm.ladder import Ladder
 from zoomldm.model.trainable import Trainable
 from zoomldm.runs.checkpoint import CheckpointInfo, Checkpoints
-from zoomldm.runs.lineage import require_same_parents
+from zoomldm.runs.lineage import ORIGIN, require_same_parents
+from zoomldm.runs.origin import Origin, differing_networks, way_back
 from zoomldm.training.ema import Ema
-from zoomldm.training.optim import build_optimizer
+from zoomldm.training.optim import build_optimizer, learning_rate, load_optimizer
 from zoomldm.training.reporter import Reporter
 from zoomldm.training.settings import LoopSettings, OptimSettings
 from zoomldm.training.watch import ExplosionWatch
@@ -69,12 +72,16 @@ class TrainingState:
 
     def load_state_dict(self, saved: dict[str, Any], fabric: Fabric) -> None:
         """Go on with what was saved."""
-        self.trainable.load_state_dict(saved["model"])
-        self.optimizer.load_state_dict(saved["optimizer"])
-        self.ema.load_state_dict(saved["ema"])
+        self.begin_at(saved)
         self.window.load_state_dict(saved["window"], fabric)
-        self.explosion.load_state_dict(saved["explosion"])
         self.validation_loss = saved["validation_loss"]
+
+    def begin_at(self, saved: dict[str, Any]) -> None:
+        """Take weights, averages, the optimiser's moments and what the first loss was; settings stay those of now."""
+        self.trainable.load_state_dict(saved["model"])
+        load_optimizer(self.optimizer, saved["optimizer"])
+        self.ema.load_state_dict(saved["ema"])
+        self.explosion.load_state_dict(saved["explosion"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,22 +90,28 @@ class Keeper:
 
     Attributes:
         parents: what the trainable stands on, by SHA-256.
+        origin: the checkpoint of another run that it begins at; words: the overrides that were typed.
+        optim, steps: how it learns, and how long.
         sequence, part: how the samples of a step are chosen and divided, for what a checkpoint says of them.
     """
 
     state: TrainingState
     checkpoints: Checkpoints
     parents: dict[str, str]
+    origin: Origin | None
+    words: Sequence[str]
+    optim: OptimSettings
+    steps: int
     sequence: GlobalSequence
     part: Partition
     fabric: Fabric
     reporter: Reporter
 
     @property
-    def last_good(self) -> str:
-        """Which checkpoint there is to go back to, in words."""
+    def way_back(self) -> str:
+        """What to do when training went wrong: the last good checkpoint, and the command that begins there anew."""
         steps = self.checkpoints.steps()
-        return f"the last good checkpoint is step {steps[-1]}" if steps else "there is no checkpoint yet"
+        return way_back(self.reporter.run.name, steps[-1] if steps else None, lr=self.optim.lr, words=self.words)
 
     def resume(self) -> int:
         """Load the newest whole checkpoint and return its step, 0 where there is none.
@@ -109,15 +122,41 @@ class Keeper:
         self.fabric.barrier()
         info = self.checkpoints.newest_whole()
         self.fabric.barrier()
-        step = 0 if info is None else info.step
-        self.reporter.go_back_to(step)
         if info is None:
-            return 0
+            return self._begin()
+        step = info.step
+        self.reporter.go_back_to(step)
         require_same_parents(self.reporter.run.name, info.parents, self.parents)
         self.state.trainable.load_extra_state(info.extra_state)
         self.state.load_state_dict(self.checkpoints.load_state(step, self.fabric.device), self.fabric)
         self.reporter.going_on(info, self.part)
         return step
+
+    def _begin(self) -> int:
+        """Begin a run: at another's checkpoint where it has an origin, else at step 0."""
+        origin = self.origin
+        self.reporter.go_back_to(origin.step if origin else 0)
+        if origin is None:
+            return 0
+        folder = self.reporter.run.folder.parent / origin.run
+        checkpoints = Checkpoints(folder / "checkpoints")
+        info = checkpoints.verify(origin.step)
+        another = f"choose another from=, or leave it out, since run {origin.run} stands on something else"
+        require_same_parents(str(origin), info.parents, self.parents, mend=another)
+        saved = checkpoints.load_state(origin.step, self.fabric.device)
+        if misfits := misfitting(self.state.trainable, saved["model"]):
+            raise UserError(
+                f"from={origin}: that run trained another network ({misfits}); settings that differ: "
+                f"{', '.join(differing_networks(folder, self.reporter.run.folder)) or 'none'}. Give those of that run"
+            )
+        self.state.trainable.load_extra_state(info.extra_state)
+        self.state.begin_at(saved)
+        rate = learning_rate(self.optim, origin.step, self.steps)
+        self.reporter.say(
+            f"beginning at step {origin.step} of run {origin.run}; the learning rate there is {rate:g}, "
+            f"{rate / self.optim.peak_lr:.0%} of its peak"
+        )
+        return origin.step
 
     def save(self, step: int, weights: dict[str, Tensor], validation_loss: float | None) -> None:
         """Write a checkpoint; called in every process.
@@ -137,11 +176,19 @@ class Keeper:
                 validation_loss=validation_loss,
                 world_size=self.fabric.world_size,
                 micro_batch=self.part.micro_batch,
-                parents=self.parents,
+                parents=self.parents | ({ORIGIN: self.origin.sha256} if self.origin else {}),
             )
             self.checkpoints.save(info, state, weights)
             self.reporter.run.update(step=step)
         self.fabric.barrier()
+
+
+def misfitting(trainable: Trainable, saved: Mapping[str, Tensor]) -> str:
+    """Say which tensors of another network do not fit; '' where all do."""
+    own = trainable.state_dict()
+    wrong = [name for name in {**own, **saved} if name not in own or name not in saved]
+    wrong += [name for name in own.keys() & saved.keys() if own[name].shape != saved[name].shape]
+    return f"{len(wrong)} tensors differ, as {min(wrong)}" if wrong else ""
 
 
 def copied(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -12,11 +12,11 @@ class ExplosionWatch:
         self.factor = factor
         self.first: float | None = None
 
-    def see(self, loss: float, step: int, worst: str, last_good: str) -> None:
+    def see(self, loss: float, step: int, worst: str, way_back: str) -> None:
         """Take one report's mean loss.
 
         Args:
-            worst: label of the magnification whose loss is highest; last_good: which checkpoint there is.
+            worst: label of the magnification whose loss is highest; way_back: what to do then (`Keeper.way_back`).
 
         Raises:
             UserError: the loss is above `factor` times the first report's.
@@ -25,7 +25,7 @@ class ExplosionWatch:
         if abs(loss) > self.factor * abs(self.first):
             raise UserError(
                 f"step {step}: the loss is {loss:.4g}, {self.factor:g} times what it was at first ({self.first:.4g}); "
-                f"worst at {worst}; {last_good}. Lower optim.lr, or raise optim.warmup_steps, and run it again"
+                f"worst at {worst}; {way_back}"
             )
 
     def state_dict(self) -> dict[str, float | None]:

@@ -54,11 +54,11 @@ class Window:
         self._norms.append(gradient_norm.detach().double())
         self._begin_step()
 
-    def check(self, fabric: Fabric, step: int, last_good: str) -> None:
+    def check(self, fabric: Fabric, step: int, way_back: str) -> None:
         """Stop a run whose loss or gradient is no number any more; `step` is the number of steps made.
 
         Raises:
-            UserError: names the step, the magnifications and the last good checkpoint.
+            UserError: names the step, the magnifications and the way back (`Keeper.way_back`).
         """
         if not self._sums:
             return
@@ -70,8 +70,8 @@ class Window:
         rungs = torch.nonzero(~torch.isfinite(sums[first])).flatten().tolist()
         where = ", ".join(self.ladder[k].label for k in rungs) or "in the gradient only"
         raise UserError(
-            f"step {step - len(sums) + first + 1}: the loss is not a finite number any more ({where}); {last_good}. "
-            "Lower optim.lr or optim.clip_norm, or look at the samples of that magnification, and run it again"
+            f"step {step - len(sums) + first + 1}: the loss is not a finite number any more ({where}); {way_back}. "
+            "A lower optim.clip_norm may do instead; if it happens there again, look at the samples of that step"
         )
 
     def report(self, fabric: Fabric) -> dict[str, float]:

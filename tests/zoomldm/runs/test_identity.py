@@ -1,9 +1,13 @@
 """The default run name says what was chosen and nothing else."""
 
+import re
+from pathlib import Path
+
 import pytest
 
-from zoomldm.runs.identity import default_run_name, name_in_use
+from zoomldm.runs.identity import default_run_name, differing_keys, name_in_use
 
+DOCS = Path(__file__).parents[3] / "docs" / "training.md"
 STEM = ["zoomldm_tiny", "demo", "film"]
 
 
@@ -45,3 +49,15 @@ def test_a_run_under_its_former_name_is_found(tmp_path):
     assert name_in_use(tmp_path, new) == former
     (tmp_path / new).mkdir()
     assert name_in_use(tmp_path, new) == new
+
+
+def test_what_the_docs_say_may_change_may_change():
+    (sentence,) = re.findall(r"These keys may change between two starts: (.*?)\. ", DOCS.read_text().replace("\n", " "))
+    keys = re.findall(r"`([a-z_.]+)`", sentence)
+    assert {"fabric", "train.steps", "train.log_every", "train.validate_every"} <= set(keys)
+
+    def nested(key, value):
+        first, _, rest = key.partition(".")
+        return {first: nested(rest, value) if rest else value}
+
+    assert [key for key in keys if differing_keys(nested(key, 1), nested(key, 2))] == []

@@ -147,6 +147,37 @@ def test_an_edm_does_not_go_on_with_another_state_of_its_zoomldm(copied):
         train(job(copied, "edm"), [], [])  # also where there would be nothing to do
 
 
+def test_a_run_begins_at_anothers_checkpoint_with_other_settings(copied, capsys):
+    words = ["from=zoom", "run_name=second", "optim.lr=1e-4", "train.steps=5"]
+    train(job(copied, "zoom", *words), words, [])
+    assert "[second] beginning at step 4 of run zoom; the learning rate there is" in capsys.readouterr().out
+    second = Run(copied / "runs" / "second")
+    assert second.config["from"] == "zoom@4"
+    parents = newest_model(second.folder).parents
+    assert parents["from"] == newest_model(copied / "runs" / "zoom").model_sha256
+    train(job(copied, "zoom", *words, "train.log_every=2"), words, [])
+    assert "finished at step 5; nothing to do" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="from: zoom@4 in the run, None now"):
+        train(job(copied, "zoom", *words[1:]), words[1:], [])
+
+
+def test_a_beginning_that_makes_no_sense_is_refused(copied):
+    with pytest.raises(UserError, match=r"from=zoom@4: train\.steps=4 lies not beyond it"):
+        train(job(copied, "zoom", "from=zoom@4", "run_name=b"), [], [])
+    with pytest.raises(UserError, match="from=ae: run ae is a run of autoencoder; expected one of zoomldm"):
+        train(job(copied, "zoom", "from=ae", "run_name=c"), [], [])
+    with pytest.raises(UserError, match=r"another network \(.*: unet\.model_channels \(16 there, 32 now"):
+        train(job(copied, "zoom", "from=zoom", "run_name=d", "train.steps=6", "unet.model_channels=32"), [], [])
+
+
+def test_a_cosine_run_is_lengthened_only_as_a_new_run(copied):
+    with pytest.raises(
+        ConfigError, match=r"train\.steps was 4 and is 200 now.*at step 4 the rate would jump from"
+    ) as caught:
+        train(job(copied, "zoom", "train.steps=200", "optim.warmup_steps=50"), [], [])
+    assert "from=zoom@4 run_name=…" in str(caught.value)
+
+
 def test_what_is_missing_is_said_with_the_command(copied):
     set_latents(copied, shape=[3, 4, 4])
     with pytest.raises(DataError, match=r"latents of shape \[3, 4, 4\], model=zoomldm_tiny takes \[3, 8, 8\]"):

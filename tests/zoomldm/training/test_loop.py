@@ -176,8 +176,41 @@ def test_no_number_stops_with_step_and_magnification(data, tmp_path):
     message = raises(model=ToyTrainable(nan_at=number))
     assert message.startswith("step 17: the loss is not a finite number")
     assert "x" in message
-    assert "the last good checkpoint is step 15" in message
+    assert (
+        "the last good checkpoint is step 15: begin a new run there with a lower rate: "
+        "`python src/train.py model=toy from=toy@15 run_name=toy-from-15 optim.lr=0.005`"
+    ) in message
     assert Run(tmp_path / "toy").described()["status"] == "failed"
+
+
+def test_a_run_begins_at_anothers_checkpoint(data, straight, tmp_path, capfd):
+    """With the same settings it is that run; with others it is another one, and both say where it began."""
+    shutil.copytree(straight, tmp_path / "toy")
+    step = STEPS - 5
+    for name, lr in (("same", 1e-2), ("slower", 1e-3)):
+        assert ended(forked(data, tmp_path, steps=STEPS, name=name, origin=f"toy@{step}", lr=lr)) == [0]
+    said = capfd.readouterr().out
+    assert "[slower] beginning at step 95 of run toy; the learning rate there is 0.001, 100% of its peak" in said
+    runs = {name: tmp_path / name / f"checkpoints/step-{STEPS:08d}" for name in ("toy", "same", "slower")}
+    weights = {name: load_file(folder / "model.safetensors") for name, folder in runs.items()}
+    assert all(torch.equal(weights["same"][key], value) for key, value in weights["toy"].items())
+    assert not all(torch.equal(weights["slower"][key], value) for key, value in weights["toy"].items())
+    began = json.loads((tmp_path / f"toy/checkpoints/step-{step:08d}/checkpoint.json").read_text())
+    sha256 = began["sha256"]["model.safetensors"]
+    assert json.loads((runs["slower"] / "checkpoint.json").read_text())["parents"] == {"from": sha256}
+    assert Run(tmp_path / "slower").described()["from"] == {"run": "toy", "step": step, "sha256": sha256}
+    assert min(line["step"] for line in MetricsLog(tmp_path / "same/metrics.jsonl").read()) > step
+
+
+def test_a_run_does_not_begin_at_another_network_or_other_parents(data, straight, tmp_path):
+    shutil.copytree(straight, tmp_path / "toy")
+    with pytest.raises(UserError, match=r"from=toy@100: that run trained another network \(1 tensors differ, as extra"):
+        model = ToyTrainable()
+        model.register_buffer("extra", torch.zeros(3))
+        train(data, tmp_path, steps=120, name="other", origin="toy", model=model)
+    train(data, tmp_path, steps=5, name="a", parents={"autoencoder": "a" * 64})
+    with pytest.raises(UserError, match=r"run a@5 was made with other weights.*choose another from="):
+        train(data, tmp_path, steps=9, name="b", origin="a", parents={"autoencoder": "b" * 64})
 
 
 def test_out_of_memory_says_which_micro_batch_fits(data, tmp_path):
