@@ -17,7 +17,7 @@ from zoomldm.errors import DataError
 from zoomldm.files import progress
 from zoomldm.ladder import Rung
 
-# Patches of TCGA-BRCA in the paper (section 4.1), 20x to 0.15625x.
+# Patches of TCGA-BRCA in the paper (Table 1), 20x to 0.15625x.
 PAPER_COUNTS = (12_000_000, 3_000_000, 750_000, 186_000, 57_000, 20_000, 7_000, 2_500)
 PAPER_NAME = "brca_8mag"
 BYTES_PER_PX = {"png": 1.35, "jpeg": 0.68}  # 256 px of a real H&E slide at 20x: PNG level 1, JPEG quality 95 4:4:4

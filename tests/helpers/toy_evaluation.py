@@ -104,7 +104,10 @@ class ToySource:
     def count(self, split: str, magnification: float) -> int:
         return len(self.sets[split, LADDER.rung_of(magnification).index])
 
-    def batches(self, *, split, magnification, num, seed, columns, batch_size, skip=0):
+    def num_lossless(self, split: str, magnification: float) -> int:
+        return 0
+
+    def batches(self, *, split, magnification, num, seed, columns, batch_size, skip=0, lossless=False):
         k = LADDER.rung_of(magnification).index
         chosen = self.sets[split, k][skip : skip + num]
         for start in range(0, num, batch_size):

@@ -191,6 +191,7 @@ class Evaluate(Entry):
     solver: Section = None
     run: str | None
     edm: str | None
+    evaluation: Section = None
     rows: Section
     metrics: Section
     num_per_magnification: int | None

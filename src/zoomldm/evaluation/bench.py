@@ -16,7 +16,11 @@ import numpy as np
 from zoomldm.data.batch import Batch
 from zoomldm.encoder.base import Encoder, encode_in_batches
 from zoomldm.errors import DataError, UserError
+from zoomldm.evaluation.errors import Groups
 from zoomldm.evaluation.examples import Examples
+from zoomldm.evaluation.protocols.base import Drawn
+from zoomldm.evaluation.protocols.base import Protocol as EvaluationProtocol
+from zoomldm.evaluation.protocols.strict import Strict
 from zoomldm.evaluation.store import Chunks, identity_hash
 from zoomldm.features.base import Descriptor
 from zoomldm.ladder import Rung
@@ -34,6 +38,9 @@ class PatchSource(Protocol):
     def count(self, split: str, magnification: float) -> int:
         """Return how many patches there are."""
 
+    def num_lossless(self, split: str, magnification: float) -> int:
+        """Return how many of them are kept without loss beside what is trained on; 0 without such a column."""
+
     def batches(
         self,
         *,
@@ -44,8 +51,12 @@ class PatchSource(Protocol):
         seed: int,
         columns: Sequence[str],
         batch_size: int,
+        lossless: bool = False,
     ) -> Iterator[Batch]:
-        """Yield ``num`` patches after the first ``skip`` of a seeded random order, without repetition."""
+        """Yield ``num`` patches after the first ``skip`` of a seeded random order, without repetition.
+
+        ``lossless``: of those that are kept without loss alone, with these pixels as their images.
+        """
 
 
 class ProgressBar(Protocol):
@@ -65,12 +76,16 @@ class Plan:
     """How much to evaluate.
 
     Attributes:
-        num_per_magnification: patches a row, at most; half the training patches where there are fewer.
+        num_per_magnification: patches a row, as far as the protocol allows.
+        protocol: how many real patches stand on either side.
+        all_training_up_to: a magnification with no more training patches than this is searched whole for the nearest.
         magnifications: those to evaluate, None for all of the ladder.
         num_examples: patches kept for pictures.
     """
 
     num_per_magnification: int = 10_000
+    protocol: EvaluationProtocol = field(default_factory=Strict)
+    all_training_up_to: int = 25_000
     magnifications: Sequence[float] | None = None
     seed: int = 0
     batch_size: int = 64
@@ -83,16 +98,29 @@ class Plan:
 
 @dataclass(frozen=True)
 class Described:
-    """Patches as vectors, in the order of the conditioning half; ``embeddings``: (n, e) of the conditioning encoder."""
+    """Patches as vectors, in the order of the conditioning half.
+
+    Attributes:
+        embeddings: (n, e), of the conditioning encoder.
+        patients: of each patch, the one whose condition it has where it is synthetic; empty where it is nobody's.
+    """
 
     vectors: Vectors
     embeddings: np.ndarray | None = None
     patients: Sequence[str] = ()
 
+    def __len__(self) -> int:
+        return len(next(iter(self.vectors.values())))
+
     def in_order(self, order: np.ndarray) -> Described:
-        """Return the patches in another order."""
+        """Return the patches in another order, or some of them, or some again."""
         embeddings = None if self.embeddings is None else self.embeddings[order]
-        return Described({name: vectors[order] for name, vectors in self.vectors.items()}, embeddings)
+        patients = [self.patients[i] for i in order] if len(self.patients) else ()
+        return Described({name: vectors[order] for name, vectors in self.vectors.items()}, embeddings, patients)
+
+    def repeated(self, num: int) -> Described:
+        """Return ``num`` patches: these, and these again where they are fewer."""
+        return self if num == len(self) else self.in_order(np.arange(num) % len(self))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,49 +165,76 @@ class RungData:
     """The real patches of one magnification, described when they are first asked for.
 
     Attributes:
-        num: patches a row.
-        spans: (start, stop) of the chunks in which patches are made.
+        num: synthetic patches a row.
+        spans: (start, stop) of the chunks in which patches are made; none holds a condition twice.
+        is_lossless: images come from the data set's lossless column.
     """
 
-    def __init__(self, bench: Bench, rung: Rung, num: int, *, bar: ProgressBar, wants_embeddings: bool) -> None:
-        self.bench, self.rung, self.num = bench, rung, num
+    def __init__(self, bench: Bench, rung: Rung, drawn: Drawn, *, bar: ProgressBar, wants_embeddings: bool) -> None:
+        self.bench, self.rung, self.drawn, self.num = bench, rung, drawn, drawn.num
         self.wants_embeddings = wants_embeddings and bench.encoder is not None and rung.index == 0
         size = bench.plan.batch_size
-        self.spans = [(start, min(start + size, num)) for start in range(0, num, size)]
+        self.spans = [
+            (start, min(start + size, first + num))
+            for first, num in self._rounds
+            for start in range(first, first + num, size)
+        ]
+        self.is_lossless = lossless_serves(bench.source, rung, drawn)
         self._bar = bar
+
+    @property
+    def _rounds(self) -> list[tuple[int, int]]:
+        """(first place, number of places) of every time that the conditions are gone through."""
+        step = self.drawn.num_conditions
+        return [(first, min(step, self.num - first)) for first in range(0, self.num, step)]
+
+    @cached_property
+    def patients(self) -> list[str]:
+        """Whose condition each synthetic patch of a row has."""
+        batches = self.real_batches(columns=("meta",))
+        once = [str(getattr(one, "patient", one)) for batch in batches for one in batch.meta or batch.keys]
+        return [once[place % len(once)] for place in range(self.num)]
 
     @cached_property
     def half(self) -> Described:
         """The conditioning half: it gives the conditions, the reconstructions and the row ``halves``."""
-        patients: list[str] = []
-
-        def images() -> Iterator[np.ndarray]:
-            for batch in self.real_batches(columns=("image", "meta")):
-                patients.extend(str(getattr(one, "patient", one)) for one in batch.meta or batch.keys)
-                yield images_of(batch)
-
-        found = self.describe(images(), with_embeddings=True, kept_as="reference")
-        return Described(found.vectors, found.embeddings, patients)
+        return self._described_real(with_embeddings=True, kept_as="reference")
 
     @cached_property
-    def reference(self) -> Vectors:
-        """The other half: the reference of every row."""
-        batches = self.real_batches(columns=("image",), skip=self.num)
-        return self.describe(map(images_of, batches)).vectors
+    def reference(self) -> Described:
+        """The real patches on the other side of every row."""
+        if self.drawn.first_reference == 0:
+            return self.half
+        return self._described_real(num=self.drawn.num_reference, skip=self.drawn.first_reference)
 
     @cached_property
-    def training(self) -> Vectors:
-        """Both halves."""
-        return {name: np.concatenate([self.half.vectors[name], self.reference[name]]) for name in self.reference}
+    def groups(self) -> Groups:
+        """Which patches are left out together, for the errors of all figures of this magnification."""
+        return Groups([*self.half.patients, *self.reference.patients])
 
     @cached_property
-    def held_out(self) -> Vectors | None:
+    def training(self) -> np.ndarray:
+        """What is searched for the nearest training patch, as the judge's vectors: all of a small magnification."""
+        judge, drawn, source = self.bench.descriptors[0], self.drawn, self.bench.source
+        name, magnification = judge.distance_name, self.rung.magnification
+        parts = [self.half.vectors[name], self.reference.vectors[name][drawn.num_shared :]]
+        available = source.count("train", magnification)
+        is_whole = not self.is_lossless or source.num_lossless("train", magnification) == available
+        num, skip = available - drawn.num_described, drawn.num_described
+        if num > 0 and is_whole and available <= self.bench.plan.all_training_up_to:
+            parts += [judge(images_of(batch)) for batch in self.real_batches(columns=("image",), num=num, skip=skip)]
+        return np.concatenate(parts)
+
+    @cached_property
+    def held_out(self) -> Described | None:
         """Patches that no model saw, as many as there are; None where they are fewer than 8."""
-        num = min(self.num, self.bench.source.count("test", self.rung.magnification))
+        source, magnification = self.bench.source, self.rung.magnification
+        have = (source.num_lossless if self.is_lossless else source.count)("test", magnification)
+        num = min(self.num, have)
         if num < MIN_PATCHES:
             self.bench.notes.append(f"{self.rung.label}: {num} held-out patches, so there is no row for them")
             return None
-        return self.describe(map(images_of, self.real_batches(columns=("image",), split="test", num=num))).vectors
+        return self._described_real(split="test", num=num)
 
     def count(self, num: int, *, was_made: bool) -> None:
         """Move the progress bar by patches that were made, or take those that were on disk off its end."""
@@ -189,6 +244,12 @@ class RungData:
             self._bar.total -= num
             self._bar.refresh()
 
+    def conditions(self, index: int, *, columns: Sequence[str]) -> Batch:
+        """Return the part of the conditioning half from which chunk ``index`` of a row is made."""
+        start, stop = self.spans[index]
+        (batch,) = self.real_batches(columns=columns, num=stop - start, skip=start % self.drawn.num_conditions)
+        return batch
+
     def real_batches(
         self, *, columns: Sequence[str], split: str = "train", num: int | None = None, skip: int = 0
     ) -> Iterator[Batch]:
@@ -197,7 +258,7 @@ class RungData:
         Raises:
             DataError: the data set ends before there are as many as it counted.
         """
-        num, found = self.num if num is None else num, 0
+        num, found = self.drawn.num_conditions if num is None else num, 0
         for batch in self.bench.source.batches(
             split=split,
             magnification=self.rung.magnification,
@@ -206,11 +267,31 @@ class RungData:
             seed=self.bench.plan.seed,
             columns=columns,
             batch_size=self.bench.plan.batch_size,
+            lossless=self.is_lossless,
         ):
             found += len(batch)
             yield batch
         if found != num:
             raise DataError(f"{self.rung.label}: {split} patches ended after {found} of {num}; run data_prep/verify.py")
+
+    def _described_real(
+        self,
+        *,
+        split: str = "train",
+        num: int | None = None,
+        skip: int = 0,
+        with_embeddings: bool = False,
+        kept_as: str | None = None,
+    ) -> Described:
+        patients: list[str] = []
+
+        def images() -> Iterator[np.ndarray]:
+            for batch in self.real_batches(columns=("image", "meta"), split=split, num=num, skip=skip):
+                patients.extend(str(getattr(one, "patient", one)) for one in batch.meta or batch.keys)
+                yield images_of(batch)
+
+        found = self.describe(images(), with_embeddings=with_embeddings, kept_as=kept_as)
+        return Described(found.vectors, found.embeddings, patients)
 
     def describe(
         self, images: Iterable[np.ndarray], *, with_embeddings: bool = False, kept_as: str | None = None
@@ -248,3 +329,8 @@ class RungData:
         content |= {"sampling": bench.generator.facts(), "row depends on": dict(depends_on)}
         sizes = [stop - start for start, stop in self.spans]
         return Chunks(bench.folder, f"{row}-{self.rung.label}", identity_hash(content), sizes)
+
+
+def lossless_serves(source: PatchSource, rung: Rung, drawn: Drawn) -> bool:
+    """Tell whether enough patches of a magnification are kept without loss for both sides of its comparisons."""
+    return source.num_lossless("train", rung.magnification) >= drawn.num_described

@@ -1,15 +1,16 @@
 """What the figures must show if they mean anything, tested and reported as it comes out.
 
-A difference is called separated when it is at least 2 standard errors from zero (jackknife). Magnifications with too
-few samples are left out. Nothing here is tuned: a claim that the figures do not carry is reported as "not separated",
-one that they contradict as "does not hold".
+A difference is called separated when it is at least 2 standard errors from zero (jackknife over patients). It is one of
+Fréchet distances where both sides have enough patches for them and of kernel distances where they have fewer;
+magnifications with too few for either are left out. Nothing here is tuned: a claim that the figures do not carry is
+reported as "not separated", one that they contradict as "does not hold".
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from zoomldm.evaluation.errors import Measure, difference
-from zoomldm.evaluation.result import MAIN_ROW, Cell, Claim, Evaluation
+from zoomldm.evaluation.result import FRECHET, KERNEL, MAIN_ROW, Cell, Claim, Evaluation
 
 HOLDS, NOT_SEPARATED, DOES_NOT_HOLD, NOT_JUDGED = "holds", "not separated", "does not hold", "not judged"
 STANDARD_ERRORS = 2.0
@@ -92,12 +93,14 @@ def _claim(statement: str, pairs: Sequence[tuple[str, Cell, Cell, bool]], *, pai
     """Judge (magnification, lower cell, upper cell, whether both left out the same samples)."""
     verdicts, details = [], []
     for label, lower, upper, same_samples in pairs:
-        low, high = (lower.paired, upper.paired) if paired else (lower.distance, upper.distance)
+        estimator = FRECHET if {lower.judged_by, upper.judged_by} == {FRECHET} else KERNEL
+        low, high = (lower.paired, upper.paired) if paired else (lower.by(estimator), upper.by(estimator))
         if low is None or high is None:
             continue
         gap = difference(high, low, same_samples=same_samples)
         verdicts.append(verdict(gap))
-        details.append(f"{label}: {low.value:.3g} against {high.value:.3g}, {_gap(gap)}: {verdicts[-1]}")
+        by = "by KID, " if estimator == KERNEL and not paired else ""
+        details.append(f"{label}: {by}{low.value:.3g} against {high.value:.3g}, {_gap(gap)}: {verdicts[-1]}")
     return Claim(statement=_counted(statement, verdicts), verdict=overall(verdicts), details=tuple(details))
 
 

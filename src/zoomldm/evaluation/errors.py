@@ -1,11 +1,13 @@
-"""How sure a figure is: a delete-a-group jackknife.
+"""How sure a figure is: a jackknife over patients.
 
-The figure is taken again with each of G groups of samples left out. Two figures that left out the same samples are
-compared replicate by replicate, which removes what they have in common.
+The figure is taken again with each of G groups left out. A group is some patients with all their patches: patches of
+one patient are alike, and leaving out patches says nothing about other patients. Two figures that left out the same
+patches are compared replicate by replicate, which removes what they have in common.
 
-Legend: n m samples, d dimension, G groups.
+Legend: n m patches, d dimension, G groups.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -14,8 +16,11 @@ import numpy as np
 GROUPS = 20
 GROUPS_WIDE = 5  # for wide vectors, whose eigenvalues take seconds
 WIDE_DIM = 256
+LEAST_PATIENTS = 5  # below that, errors are over patches, and the report says so
 
 Statistic = Callable[[np.ndarray, np.ndarray], float]
+Members = tuple[np.ndarray, np.ndarray]
+"""The group of each vector of the two sides, int64 (n,) and (m,)."""
 
 
 @dataclass(frozen=True)
@@ -27,14 +32,77 @@ class Measure:
     replicates: tuple[float, ...] = ()
 
 
-def jackknife(statistic: Statistic, a: np.ndarray, b: np.ndarray, *, groups: int | None = None) -> Measure:
-    """Measure ``statistic(a, b)`` of vectors (n, d) and (m, d); sample i of each side lies in group i mod G."""
+class Groups:
+    """Which patches are left out together.
+
+    Args:
+        patients: of all real training patches that are compared, once for each patch.
+
+    Attributes:
+        num_patients: how many there are.
+    """
+
+    def __init__(self, patients: Sequence[str]) -> None:
+        self._patients = Counter(patients)
+        self.num_patients = len(self._patients)
+
+    @property
+    def are_patients(self) -> bool:
+        """Whether patients are left out; patches are where there are fewer than 5 patients."""
+        return self.num_patients >= LEAST_PATIENTS
+
+    def num(self, most: int = GROUPS) -> int:
+        """Return how many groups there are."""
+        return min(most, self.num_patients) if self.are_patients else most
+
+    def of(self, patients: Sequence[str], num: int, most: int = GROUPS) -> np.ndarray:
+        """Return the group of each of ``num`` patches, int64 (num,).
+
+        Args:
+            patients: of each patch; empty where a patch is nobody's: then patch i lies in group i mod G. Patients who
+                are not among the training patches are dealt to the same number of groups.
+        """
+        groups = self.num(most)
+        if not self.are_patients or not len(patients):
+            return np.arange(num) % groups
+        known = _dealt(self._patients, groups)
+        others = _dealt(Counter(one for one in patients if one not in known), groups)
+        return np.array([known.get(one, others.get(one, 0)) for one in patients], np.int64)
+
+    def __str__(self) -> str:
+        if not self.are_patients:
+            return f"patches of the same patients ({self.num_patients})"
+        return f"{self.num_patients} patients in {self.num()} groups"
+
+
+def _dealt(patients: Counter[str], groups: int) -> dict[str, int]:
+    """Deal patients to groups of about equally many patches: the largest first, each to the smallest group."""
+    sizes, found = [0] * groups, {}
+    for patient, num in sorted(patients.items(), key=lambda item: (-item[1], item[0])):
+        found[patient] = sizes.index(min(sizes))
+        sizes[found[patient]] += num
+    return found
+
+
+def groups_for(dim: int) -> int:
+    """Return how many groups a figure of vectors of this width is taken without, at most."""
+    return GROUPS_WIDE if dim > WIDE_DIM else GROUPS
+
+
+def jackknife(statistic: Statistic, a: np.ndarray, b: np.ndarray, members: Members | None = None) -> Measure:
+    """Measure ``statistic(a, b)`` of vectors (n, d) and (m, d).
+
+    Args:
+        members: the group of each vector; without it vector i of each side lies in group i mod G.
+    """
     value = statistic(a, b)
-    groups = groups or (GROUPS_WIDE if a.shape[1] > WIDE_DIM else GROUPS)
-    if min(len(a), len(b)) < 3 * groups:
+    if members is None:
+        members = tuple(np.arange(len(x)) % groups_for(a.shape[-1]) for x in (a, b))
+    in_a, in_b = members
+    groups = int(max(in_a.max(initial=-1), in_b.max(initial=-1))) + 1
+    if groups < 2 or min(len(a), len(b)) < 3 * groups:
         return Measure(value)
-    member = [np.arange(len(x)) % groups for x in (a, b)]
-    replicates = tuple(statistic(a[member[0] != g], b[member[1] != g]) for g in range(groups))
+    replicates = tuple(statistic(a[in_a != g], b[in_b != g]) for g in range(groups))
     return Measure(value, jackknife_error(replicates), replicates)
 
 

@@ -1,26 +1,31 @@
-"""Evaluate a trained ZoomLDM per magnification: every row against the same half of the real training patches.
+"""Evaluate a trained ZoomLDM per magnification: every row against the same real training patches.
 
-At each magnification 2n training patches are drawn. Half B gives the conditions, the reconstructions and the row
-``halves``; half A is the reference of every row. So all rows have the same n and the same other side, and ``halves`` is
-what two sets of real patches make of it.
+At each magnification the protocol draws real training patches: those that give the conditions, the reconstructions and
+the row ``halves``, and the reference of every row. So all synthetic rows have the same n, and all rows the same other
+side.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from zoomldm.errors import UserError
 from zoomldm.evaluation import distances
-from zoomldm.evaluation.bench import MIN_PATCHES, Bench, Described, ProgressBar, RungData, Vectors
+from zoomldm.evaluation.bench import MIN_PATCHES, Bench, Described, ProgressBar, RungData
 from zoomldm.evaluation.claims import claims_of
-from zoomldm.evaluation.errors import jackknife
+from zoomldm.evaluation.errors import GROUPS, LEAST_PATIENTS, Members, groups_for, jackknife
 from zoomldm.evaluation.metrics.base import Compared, Metric
-from zoomldm.evaluation.result import Cell, DescriptorInfo, Evaluation
+from zoomldm.evaluation.protocols.base import Drawn
+from zoomldm.evaluation.result import KERNEL, Cell, DescriptorInfo, Evaluation
 from zoomldm.evaluation.rows.base import Row
 from zoomldm.evaluation.store import identity_hash
 from zoomldm.features.base import Descriptor
 from zoomldm.files import progress
 from zoomldm.ladder import Ladder, Rung
+
+ERRORS = "jackknife over patients"
+"""What the stored errors are; figures with others are computed again."""
 
 
 class Evaluator:
@@ -45,8 +50,9 @@ class Evaluator:
         """Evaluate every magnification that has enough patches; ``facts`` are further fields of ``Evaluation``."""
         bench, plan = self.bench, self.bench.plan
         wanted = plan.magnifications or self.ladder.magnifications
-        nums = {rung: self._num(rung) for rung in map(self.ladder.rung_of, wanted) if self._has_enough(rung)}
-        if not nums:
+        drawn = {rung: self._drawn(rung) for rung in map(self.ladder.rung_of, wanted)}
+        drawn = {rung: one for rung, one in drawn.items() if self._has_enough(rung, one)}
+        if not drawn:
             raise UserError(
                 f"no magnification has {2 * MIN_PATCHES} training patches, so there is nothing to evaluate; "
                 "prepare more slides or a lower tissue threshold"
@@ -54,25 +60,27 @@ class Evaluator:
         evaluation = Evaluation(
             run_name=run_name,
             step=step,
-            magnifications=[rung.label for rung in nums],
+            magnifications=[rung.label for rung in drawn],
             descriptors=[self._descriptor_info(descriptor) for descriptor in bench.descriptors],
             row_infos=[row.info() for row in self.rows],
             metric_infos=[metric.info() for metric in self.metrics],
             row_ids=self.row_ids(),
-            reference_ids={rung.label: self._reference_id(rung, num) for rung, num in nums.items()},
+            reference_ids={rung.label: self._reference_id(rung, one) for rung, one in drawn.items()},
             cells={one.distance_name: {row.name: {} for row in self.rows} for one in bench.descriptors},
             **facts,
         )
         evaluation.settings |= {
+            "protocol": plan.protocol.name,
+            "protocol means": plan.protocol.meaning,
             "patches a magnification, at most": plan.num_per_magnification,
-            "patches a row": {rung.label: num for rung, num in nums.items()},
+            "patches a row": {rung.label: one.num for rung, one in drawn.items()},
             **bench.generator.facts(),
             "seed": plan.seed,
         }
-        num_synthetic = sum(row.is_synthetic for row in self.rows)
-        with progress(total=sum(nums.values()) * num_synthetic, label="synthetic patches", unit="patch") as bar:
-            for rung, num in nums.items():
-                self._evaluate_rung(evaluation, rung, num, bar)
+        num_synthetic = sum(row.is_synthetic for row in self.rows) * sum(one.num for one in drawn.values())
+        with progress(total=num_synthetic, label="synthetic patches", unit="patch") as bar:
+            for rung, one in drawn.items():
+                self._evaluate_rung(evaluation, rung, one, bar)
         evaluation.claims = claims_of(evaluation, [claim for row in self.rows for claim in row.expectations])
         evaluation.notes = [*evaluation.notes, *dict.fromkeys(bench.notes)]
         evaluation.seconds = {row: round(seconds, 2) for row, seconds in evaluation.seconds.items()}
@@ -87,20 +95,22 @@ class Evaluator:
             "descriptors": [one.fingerprint for one in bench.descriptors],
             "metrics": [[type(metric).__qualname__, vars(metric)] for metric in self.metrics],
             "plan": [plan.num_per_magnification, plan.magnifications and list(plan.magnifications), plan.seed],
+            "protocol": plan.protocol.name,
+            "errors": ERRORS,
             "batch": plan.batch_size,
             "sampling": bench.generator.facts(),
             "counts": counts,
         }
         return {row.name: identity_hash({**common, "row depends on": row.depends_on(bench)}) for row in self.rows}
 
-    def _reference_id(self, rung: Rung, num: int) -> str:
+    def _reference_id(self, rung: Rung, drawn: Drawn) -> str:
         content = {"data": self.bench.identity.get("data"), "seed": self.bench.plan.seed}
-        content |= {"magnification": rung.label, "num": num}
+        content |= {"magnification": rung.label, "drawn": asdict(drawn), "errors": ERRORS}
         return identity_hash(content | {"judge": self.bench.descriptors[0].fingerprint})
 
-    def _evaluate_rung(self, evaluation: Evaluation, rung: Rung, num: int, bar: ProgressBar) -> None:
+    def _evaluate_rung(self, evaluation: Evaluation, rung: Rung, drawn: Drawn, bar: ProgressBar) -> None:
         wants_embeddings = any(metric.needs_embeddings for metric in self.metrics)
-        data = RungData(self.bench, rung, num, bar=bar, wants_embeddings=wants_embeddings)
+        data = RungData(self.bench, rung, drawn, bar=bar, wants_embeddings=wants_embeddings)
         for row in self.rows:
             started = time.monotonic()
             described = row.described(data)
@@ -111,22 +121,14 @@ class Evaluator:
                 cell = self._cell(descriptor, row, data, described, pairs)
                 evaluation.cells[descriptor.distance_name][row.name][rung.label] = cell
             evaluation.seconds[row.name] = evaluation.seconds.get(row.name, 0.0) + time.monotonic() - started
+        evaluation.drawn[rung.label] = self._facts(data)
 
     def _cell(
-        self, descriptor: Descriptor, row: Row, data: RungData, described: Described, pairs: Vectors | None
+        self, descriptor: Descriptor, row: Row, data: RungData, described: Described, pairs: Described | None
     ) -> Cell:
-        name = descriptor.distance_name
-        vectors, reference = described.vectors[name], data.reference[name]
-        compared = Compared(
-            row=row.info(),
-            vectors=vectors,
-            reference=reference,
-            pairs=None if pairs is None else pairs[name],
-            embeddings=described.embeddings,
-            paired_embeddings=data.half.embeddings if row.is_paired else None,
-            _training=lambda: data.training[name],
-            _held_out=lambda: None if data.held_out is None else data.held_out[name],
-        )
+        compared = _compared(descriptor.distance_name, row, data, described, pairs)
+        vectors, reference = compared.vectors, compared.reference
+        members = _members(data, described, groups_for(descriptor.dim))
         measures: dict[str, Any] = {}
         for metric in self.metrics:
             if descriptor is self.bench.descriptors[0] or not metric.of_judge:
@@ -134,21 +136,58 @@ class Evaluator:
         return Cell(
             num=len(vectors),
             num_reference=len(reference),
-            judged=distances.is_judged(len(vectors), len(reference), descriptor.dim),
-            distance=jackknife(distances.frechet, vectors, reference),
+            judged_by=_judge(len(vectors), len(reference), descriptor.dim, measures),
+            distance=jackknife(distances.frechet, vectors, reference, members),
             measures=measures,
         )
 
-    def _num(self, rung: Rung) -> int:
-        return min(self.bench.plan.num_per_magnification, self.bench.source.count("train", rung.magnification) // 2)
+    def _drawn(self, rung: Rung) -> Drawn:
+        plan = self.bench.plan
+        return plan.protocol.drawn(plan.num_per_magnification, self.bench.source.count("train", rung.magnification))
 
-    def _has_enough(self, rung: Rung) -> bool:
-        num, wanted = self._num(rung), self.bench.plan.num_per_magnification
-        if num < wanted:
-            what = "left out" if num < MIN_PATCHES else f"evaluated with {num} instead of {wanted}"
-            have = self.bench.source.count("train", rung.magnification)
+    def _has_enough(self, rung: Rung, drawn: Drawn) -> bool:
+        """Tell whether there is anything to compare, and note where it is less than was asked for.
+
+        Raises:
+            UserError: there is not, at a magnification that was asked for by name.
+        """
+        plan, have = self.bench.plan, self.bench.source.count("train", rung.magnification)
+        if drawn.num_conditions < MIN_PATCHES and plan.magnifications:
+            raise UserError(
+                f"magnifications: {rung.label} has {have} training patches, evaluation={plan.protocol.name} leaves "
+                f"{drawn.num_conditions} for a row and needs {MIN_PATCHES}; leave it out, or prepare more slides or a "
+                "lower data.min_tissue"
+            )
+        if drawn.num_conditions < MIN_PATCHES:
+            self.bench.notes.append(f"{rung.label}: {have} training patches; left out")
+            return False
+        if drawn.num < plan.num_per_magnification:
+            what = f"evaluated with {drawn.num} instead of {plan.num_per_magnification}"
             self.bench.notes.append(f"{rung.label}: {have} training patches, two halves are needed; {what}")
-        return num >= MIN_PATCHES
+        if drawn.num_shared:
+            self.bench.notes.append(
+                f"{rung.label}: {have} training patches; {drawn.num_shared} of the {drawn.num_reference} patches of "
+                "the reference also give conditions, so there are no two sets of real patches to compare as a floor"
+            )
+        return True
+
+    def _facts(self, data: RungData) -> dict[str, str]:
+        """Return what the report says of the numbers behind a magnification's figures."""
+        drawn, groups = data.drawn, data.groups
+        again = -(-drawn.num // drawn.num_conditions)
+        if not groups.are_patients:
+            self.bench.notes.append(
+                f"{data.rung.label}: errors are over patches, since there are {groups.num_patients} patients and "
+                f"{LEAST_PATIENTS} are needed: they say nothing of other patients"
+            )
+        return {
+            "real patches that give conditions": f"{drawn.num_conditions:,}",
+            "times that a condition is used, at most": f"{again}",
+            "real patches of the reference": f"{drawn.num_reference:,}",
+            "of them, also give conditions": f"{drawn.num_shared:,}",
+            "images of real patches": "lossless (column reference)" if data.is_lossless else "as stored for training",
+            "errors are a jackknife over": str(groups),
+        }
 
     def _descriptor_info(self, descriptor: Descriptor) -> DescriptorInfo:
         return DescriptorInfo(
@@ -158,3 +197,35 @@ class Evaluator:
             fingerprint=descriptor.fingerprint,
             conditions_model=self.bench.generator.uses_grid and descriptor.name == self.bench.conditioned_on,
         )
+
+
+def _compared(name: str, row: Row, data: RungData, described: Described, pairs: Described | None) -> Compared:
+    num = len(described)
+    pairs = None if pairs is None else pairs.repeated(num)
+    return Compared(
+        row=row.info(),
+        vectors=described.vectors[name],
+        reference=data.reference.vectors[name],
+        pairs=None if pairs is None else pairs.vectors[name],
+        members=_members(data, described),
+        pair_members=data.groups.of(data.half.repeated(num).patients if row.is_paired else (), num),
+        embeddings=described.embeddings,
+        paired_embeddings=data.half.repeated(num).embeddings if row.is_paired else None,
+        _training=lambda: data.training,
+        _held_out=lambda: None if data.held_out is None else data.held_out.vectors[name],
+    )
+
+
+def _members(data: RungData, described: Described, most: int = GROUPS) -> Members:
+    """Return the group of each patch of a row and of each of the reference."""
+    reference = data.reference
+    return (
+        data.groups.of(described.patients, len(described), most),
+        data.groups.of(reference.patients, len(reference), most),
+    )
+
+
+def _judge(num: int, num_reference: int, dim: int, measures: Mapping[str, Any]) -> str:
+    """Return the estimator of a verdict; none where it would be one that was not measured."""
+    judge = distances.judge_of(num, num_reference, dim)
+    return judge if judge != KERNEL or KERNEL in measures else ""

@@ -12,8 +12,10 @@ from typing import Any, TypeVar
 from zoomldm.evaluation.errors import Measure
 from zoomldm.files import write_json
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 KIND = "zoomldm-evaluation"
+FRECHET, KERNEL = "frechet", "kid"
+"""The estimators that a verdict may rest on."""
 MAIN_ROW, FLOOR_ROW, FAR_ROW = "oracle", "halves", "untrained"
 """The row that the summary and comparisons of runs are about, and the rows at the two ends that it lies between."""
 
@@ -60,20 +62,30 @@ class MetricInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One row at one magnification in one descriptor, against the reference half of the training patches.
+    """One row at one magnification in one descriptor, against the reference.
 
     Attributes:
         num: patches of this row; ``num_reference``: real patches on the other side.
-        judged: both sides hold 4 samples a dimension; otherwise the distance is shown and not judged.
+        judged_by: the estimator that verdicts rest on: ``frechet``, the distance, where both sides hold 4 samples a
+            dimension; ``kid`` where fewer; "" where too few for either.
         distance: Fréchet distance of the two sets.
         measures: further figures: ``kid``, and ``precision_recall.recall`` for a metric of several.
     """
 
     num: int
     num_reference: int
-    judged: bool
+    judged_by: str
     distance: Measure
     measures: dict[str, Measure] = field(default_factory=dict)
+
+    @property
+    def judged(self) -> bool:
+        """Whether there are enough samples for a verdict by any estimator."""
+        return bool(self.judged_by)
+
+    def by(self, estimator: str) -> Measure | None:
+        """Return the figure of an estimator."""
+        return self.distance if estimator == FRECHET else self.measures.get(estimator)
 
     @property
     def paired(self) -> Measure | None:
@@ -120,6 +132,7 @@ class Evaluation:
         reference_ids: by magnification; equal for two evaluations whose real patches, halves and judging descriptor
             agree, so that they can be compared sample by sample.
         cells: distance name → row → magnification → Cell.
+        drawn: by magnification, what the report says of the numbers of real patches, of their images and of the errors.
         row_ids: by row a hash of what its figures depend on: checkpoint, data, descriptors, settings.
         data: name, manifest hash, held-out kind, counts; settings: n, steps, guidance, seed.
     """
@@ -132,6 +145,7 @@ class Evaluation:
     reference_ids: dict[str, str]
     cells: dict[str, dict[str, dict[str, Cell]]]
     metric_infos: list[MetricInfo] = field(default_factory=list)
+    drawn: dict[str, dict[str, str]] = field(default_factory=dict)
     row_ids: dict[str, str] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)

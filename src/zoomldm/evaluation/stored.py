@@ -7,7 +7,7 @@ from pathlib import Path
 
 from zoomldm.errors import UserError
 from zoomldm.evaluation.examples import Examples
-from zoomldm.evaluation.format_2 import as_format_3
+from zoomldm.evaluation.older_formats import as_format_3, as_format_4
 from zoomldm.evaluation.result import FORMAT_VERSION, KIND, Evaluation
 
 FOLDER = "evaluation"
@@ -15,7 +15,7 @@ FOLDER = "evaluation"
 
 
 def load_evaluation(path: str | os.PathLike) -> Evaluation:
-    """Read an evaluation, also one of format 2.
+    """Read an evaluation, also one of format 2 or 3.
 
     Raises:
         UserError: the file is missing, is none, or has another format version.
@@ -25,12 +25,13 @@ def load_evaluation(path: str | os.PathLike) -> Evaluation:
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: no evaluation can be read there ({error}); run src/evaluate.py") from error
     version = content.pop("format_version", None) if isinstance(content, dict) else None
-    if version not in (2, FORMAT_VERSION) or content.pop("kind", None) != KIND:
+    if version not in (2, 3, FORMAT_VERSION) or content.pop("kind", None) != KIND:
         raise UserError(
-            f"{path}: evaluation of format version {version}, this code reads {FORMAT_VERSION} and 2; "
+            f"{path}: evaluation of format version {version}, this code reads {FORMAT_VERSION}, 3 and 2; "
             "run src/evaluate.py again"
         )
-    return Evaluation.from_dict(as_format_3(content) if version == 2 else content)
+    content = as_format_3(content) if version == 2 else content
+    return Evaluation.from_dict(as_format_4(content) if version < FORMAT_VERSION else content)
 
 
 def stored_evaluations(run_folder: Path, distance_name: str | None = None) -> list[Evaluation]:

@@ -18,6 +18,7 @@ from zoomldm.data.order.sequence import permuted
 from zoomldm.data.reader import SampleSource
 from zoomldm.ladder import Rung, label
 from zoomldm.sampling.generator import PatchGenerator, images_of, sample_number
+from zoomldm.sampling.lossless import LosslessReader, lossless_indices, num_lossless, without_image
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,7 @@ class ShardPatches:
     def __init__(self, manifest: Manifest) -> None:
         self.manifest = manifest
         self._sources: dict[tuple[str, tuple[str, ...]], SampleSource] = {}
+        self._kept: dict[tuple[str, int], np.ndarray] = {}
 
     def count(self, split: str, magnification: float) -> int:
         """Return how many patches a split has at a magnification."""
@@ -108,15 +110,31 @@ class ShardPatches:
         columns: Sequence[str],
         batch_size: int,
         skip: int = 0,
+        lossless: bool = False,
     ) -> Iterator[Batch]:
-        """Yield ``num`` patches after the first ``skip`` of a permutation keyed by seed, split and magnification."""
-        source, rung = self._source(split, tuple(columns)), self.manifest.ladder.rung_of(magnification)
-        index = random_order(
-            int(source.counts[rung.index]), np.arange(skip, skip + num), f"{seed}/{split}/{label(magnification)}"
-        )
+        """Yield ``num`` patches after the first ``skip`` of a permutation keyed by seed, split and magnification.
+
+        ``lossless``: of the samples in the column ``reference`` alone, whose pixels are then the images.
+        """
+        columns = without_image(columns) if lossless else tuple(columns)
+        source, rung = self._source(split, columns), self.manifest.ladder.rung_of(magnification)
+        kept = self._lossless(split, rung) if lossless else np.arange(int(source.counts[rung.index]))
+        index = kept[random_order(len(kept), np.arange(skip, skip + num), f"{seed}/{split}/{label(magnification)}")]
+        reader = LosslessReader(source) if lossless else None
         for start in range(0, num, batch_size):
             chosen = index[start : start + batch_size]
-            yield source.read(np.full(len(chosen), rung.index), chosen)
+            yield reader.read(rung, chosen) if reader else source.read(np.full(len(chosen), rung.index), chosen)
+
+    def num_lossless(self, split: str, magnification: float) -> int:
+        """Return how many patches are kept without loss beside a lossy image; 0 without the column ``reference``."""
+        if not num_lossless(self.manifest, split, magnification):
+            return 0
+        return len(self._lossless(split, self.manifest.ladder.rung_of(magnification)))
+
+    def _lossless(self, split: str, rung: Rung) -> np.ndarray:
+        if (split, rung.index) not in self._kept:
+            self._kept[split, rung.index] = lossless_indices(self._source(split, ("meta",)), rung)
+        return self._kept[split, rung.index]
 
     def _source(self, split: str, columns: tuple[str, ...]) -> SampleSource:
         if (split, columns) not in self._sources:

@@ -15,6 +15,8 @@ from zoomldm.errors import UserError
 from zoomldm.evaluation.bench import Bench, Plan
 from zoomldm.evaluation.evaluator import Evaluator
 from zoomldm.evaluation.metrics.base import Metric
+from zoomldm.evaluation.protocols.base import Protocol
+from zoomldm.evaluation.protocols.strict import Strict
 from zoomldm.evaluation.record import computed_or_read
 from zoomldm.evaluation.report.tables import text_claims, text_table
 from zoomldm.evaluation.result import Evaluation
@@ -39,6 +41,7 @@ class Request:
         rows, metrics: by their options.
         features: section of the descriptors: the first one judges.
         encoder: section of the encoder that conditions the model, for conditioning fidelity.
+        evaluation: section of the protocol and its numbers of patches.
         fresh: compute again, also what is there.
     """
 
@@ -49,6 +52,7 @@ class Request:
     metrics: Sequence[Option]
     features: Mapping[str, Any] | None = None
     encoder: Mapping[str, Any] | None = None
+    evaluation: Mapping[str, Any] | None = None
     num_per_magnification: int | None = None
     magnifications: Sequence[float] | None = None
     how: HowToSample
@@ -106,12 +110,14 @@ def _evaluator(trained: TrainedModels, request: Request, rows: Sequence[Row], no
     magnifications = request.magnifications
     if magnifications is None and config["training"]["name"] == "single":
         magnifications = [config["training"]["magnification"]]
+    numbers = request.evaluation or config["evaluation"]
     bench = Bench(
         generator=trained.generator(request.how),
         source=ShardPatches(manifest),
         descriptors=_descriptors(request.features or config["features"], encoder, device, request.allow),
         plan=Plan(
-            num_per_magnification=request.num_per_magnification or config["evaluation"]["num_per_magnification"],
+            num_per_magnification=request.num_per_magnification or numbers["num_per_magnification"],
+            protocol=_protocol(numbers, request.allow),
             magnifications=magnifications,
             seed=request.how.seed,
             batch_size=request.batch_size,
@@ -123,6 +129,12 @@ def _evaluator(trained: TrainedModels, request: Request, rows: Sequence[Row], no
         folder=trained.run.folder / FOLDER / "patches",
     )
     return Evaluator(bench, manifest.ladder, rows=rows, metrics=metrics)
+
+
+def _protocol(numbers: Mapping[str, Any], allow: tuple[str, ...]) -> Protocol:
+    """Make the protocol; runs that were begun before there were several were evaluated by ``strict``."""
+    named = numbers.get("protocol")
+    return Option("evaluation.protocol", named, allow).make(Protocol) if named else Strict()
 
 
 def _encoder(
@@ -168,5 +180,9 @@ def _data_notes(manifest: Manifest) -> list[str]:
     if manifest.held_out == "area":
         notes.append("held out: a separate area of the same slide, since there is a single patient")
     if manifest.image_format == "jpeg":
-        notes.append("real patches are JPEG of quality 95, which a distance sees; prepare with data.image_format=png")
+        kept = "reference" in manifest.columns
+        notes.append(
+            "real patches are stored as JPEG of quality 95, which a distance sees; "
+            + ("lossless copies are compared where the table of numbers says so" if kept else "set data.reference")
+        )
     return notes

@@ -27,7 +27,7 @@ def made(name: str, labels=LABELS, unjudged=(), ids="same", **rows) -> Evaluatio
             label: Cell(
                 num=90,
                 num_reference=90,
-                judged=label not in unjudged,
+                judged_by="" if label in unjudged else "frechet",
                 distance=measure(v),
                 measures={"paired": measure(2 * v)},
             )

@@ -46,13 +46,61 @@ def test_paired_is_never_below_the_set_distance():
     assert distances.paired(a, a + 2) == pytest.approx(16, rel=1e-6)
 
 
-@pytest.mark.parametrize(("a", "b", "dim", "judged"), [(80, 80, 20, True), (79, 500, 20, False), (500, 79, 20, False)])
-def test_judged_from_four_samples_a_dimension_on_both_sides(a, b, dim, judged):
-    assert distances.is_judged(a, b, dim) is judged
+@pytest.mark.parametrize(
+    ("a", "b", "dim", "judge"),
+    [
+        (80, 80, 20, "frechet"),
+        (79, 500, 20, "kid"),
+        (500, 63, 20, ""),
+        (10_000, 8192, 2048, "frechet"),
+        (2000, 2000, 2048, "kid"),
+    ],
+)
+def test_numbers_choose_the_estimator_of_a_verdict(a, b, dim, judge):
+    assert distances.judge_of(a, b, dim) == judge
+
+
+def in_groups(x: np.ndarray, groups: int = 10) -> np.ndarray:
+    return np.arange(len(x)) % groups
+
+
+def kid_by_hand(a: np.ndarray, b: np.ndarray) -> float:
+    def kernel(x, y):
+        return (x.astype(np.float64) @ y.T.astype(np.float64) / x.shape[1] + 1) ** 3
+
+    off = [(kernel(x, x).sum() - np.trace(kernel(x, x))) / (len(x) * (len(x) - 1)) for x in (a, b)]
+    return off[0] + off[1] - 2 * kernel(a, b).mean()
+
+
+def test_kid_and_its_replicates_are_the_unbiased_estimator():
+    a, b = draws(0, n=60), draws(1, n=70, shift=0.3)
+    found = distances.kid(a, b, (in_groups(a), in_groups(b)))
+    assert found.value == pytest.approx(kid_by_hand(a, b), rel=1e-5)
+    assert found.replicates[3] == pytest.approx(kid_by_hand(a[in_groups(a) != 3], b[in_groups(b) != 3]), rel=1e-5)
+
+
+def test_kid_agrees_with_torch_fidelity():
+    import torch
+    from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
+
+    a, b = draws(0), draws(1, shift=0.5)
+    theirs = kid_features_to_metric(
+        torch.as_tensor(a), torch.as_tensor(b), kid_subset_size=len(a), kid_subsets=1, verbose=False
+    )
+    assert distances.kid(a, b).value == pytest.approx(theirs[KEY_METRIC_KID_MEAN], rel=1e-5)
+
+
+def test_kid_has_no_bias_where_the_frechet_distance_has():
+    pairs = [(draws(2 * i, n=64, d=40), draws(2 * i + 1, n=64, d=40)) for i in range(30)]
+    values = np.array([distances.kid(a, b).value for a, b in pairs])
+    assert abs(values.mean()) < 3 * values.std() / 30**0.5
+    assert min(distances.frechet(a, b) for a, b in pairs) > 5
 
 
 def test_kid_is_about_zero_for_the_same_source_and_grows():
-    near, far = distances.kid(draws(0), draws(1)), distances.kid(draws(0), draws(1, shift=1))
+    members = (in_groups(draws(0)), in_groups(draws(1)))
+    near = distances.kid(draws(0), draws(1), members)
+    far = distances.kid(draws(0), draws(1, shift=1), members)
     assert abs(near.value) < 3 * near.error
     assert far.value > near.value + 3 * near.error
 

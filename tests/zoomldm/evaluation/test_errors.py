@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from zoomldm.evaluation.distances import frechet
-from zoomldm.evaluation.errors import GROUPS, Measure, difference, jackknife
+from zoomldm.evaluation.errors import GROUPS, Groups, Measure, difference, jackknife
 
 
 def draws(seed: int, n: int = 400, d: int = 4, shift: float = 0.0, scale: float = 1.0) -> np.ndarray:
@@ -40,3 +40,39 @@ def test_common_samples_cancel_in_a_difference():
 
 def test_difference_without_errors_has_none():
     assert difference(Measure(2.0), Measure(1.0, 0.1)) == Measure(1.0)
+
+
+def test_patches_of_a_patient_are_left_out_together():
+    patients = ["a"] * 9 + ["b", "c"] * 3 + ["d", "e", "f"] * 2
+    groups = Groups(patients)
+    members = groups.of(patients, len(patients), 5)
+    assert groups.num(5) == 5
+    assert {len({m for m, p in zip(members, patients) if p == one}) for one in "abcdef"} == {1}
+    assert set(members) == set(range(5))
+
+
+def test_patients_who_are_held_out_have_groups_of_their_own():
+    groups = Groups([f"p{i % 8}" for i in range(80)])
+    members = groups.of([f"t{i % 3}" for i in range(30)], 30)
+    assert len(set(members)) == 3
+    assert max(members) < groups.num() == 8
+
+
+def test_an_error_over_patients_is_about_the_spread_over_other_patients():
+    """Patches of a patient are alike: leaving out patches misses most of the error."""
+
+    def patches(seed: int) -> tuple[np.ndarray, list[str]]:
+        rng = np.random.default_rng(seed)
+        means = rng.normal(size=(20, 1, 1)).repeat(30, 1) + 0.2 * rng.normal(size=(20, 30, 1))
+        return means.reshape(600, 1), [f"p{i // 30}" for i in range(600)]
+
+    def mean(a: np.ndarray, _: np.ndarray) -> float:
+        return float(a.mean())
+
+    spread = np.std([mean(patches(seed)[0], None) for seed in range(200)])
+    vectors, patients = patches(0)
+    members = Groups(patients).of(patients, 600)
+    over_patients = jackknife(mean, vectors, vectors, (members, members)).error
+    assert over_patients == pytest.approx(spread, rel=0.5)
+    shuffled = np.random.default_rng(1).permutation(vectors)
+    assert jackknife(mean, shuffled, shuffled).error < spread / 3

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from zoomldm.evaluation.errors import Measure
+from zoomldm.evaluation.errors import Measure, Members
 from zoomldm.evaluation.result import MetricInfo, RowInfo
 
 
@@ -21,6 +21,8 @@ class Compared:
         vectors: (n, d), in the order of the conditioning half.
         reference: (m, d), the reference half of the real training patches.
         pairs: (n, d), the vectors of each patch's own real patch; None where there are no pairs.
+        members: the group of each vector and of each reference vector, for the jackknife over patients.
+        pair_members: likewise of each patch's own real patch.
         embeddings, paired_embeddings: (n, e), the conditioning encoder's embeddings of each patch and of its own real
             patch; None where they were not made.
     """
@@ -29,6 +31,8 @@ class Compared:
     vectors: np.ndarray
     reference: np.ndarray
     pairs: np.ndarray | None
+    members: Members
+    pair_members: np.ndarray
     embeddings: np.ndarray | None
     paired_embeddings: np.ndarray | None
     _training: Callable[[], np.ndarray]
@@ -36,7 +40,7 @@ class Compared:
 
     @cached_property
     def training(self) -> np.ndarray:
-        """All real training patches that were described, (n + m, d)."""
+        """The real training patches among which the nearest is looked for; all, where there are not too many."""
         return self._training()
 
     @cached_property

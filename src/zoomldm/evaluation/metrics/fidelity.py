@@ -1,9 +1,7 @@
 """Whether a patch has the embedding that it was made from."""
 
-import numpy as np
-
 from zoomldm.evaluation import distances
-from zoomldm.evaluation.errors import Measure
+from zoomldm.evaluation.errors import Measure, jackknife
 from zoomldm.evaluation.metrics.base import Compared, Metric
 
 
@@ -20,4 +18,5 @@ class ConditioningFidelity(Metric):
         if compared.embeddings is None or compared.paired_embeddings is None:
             return None
         cosines = distances.cosine(compared.embeddings, compared.paired_embeddings)
-        return Measure(float(cosines.mean()), float(cosines.std(ddof=1) / np.sqrt(len(cosines))))
+        members = (compared.pair_members, compared.pair_members)
+        return jackknife(lambda some, _: float(some.mean()), cosines, cosines, members)

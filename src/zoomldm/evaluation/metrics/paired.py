@@ -16,4 +16,7 @@ class Paired(Metric):
     section = "pairs"
 
     def measure(self, compared: Compared) -> Measure | None:
-        return None if compared.pairs is None else jackknife(distances.paired, compared.vectors, compared.pairs)
+        if compared.pairs is None:
+            return None
+        members = (compared.pair_members, compared.pair_members)
+        return jackknife(distances.paired, compared.vectors, compared.pairs, members)

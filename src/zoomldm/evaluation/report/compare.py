@@ -93,7 +93,7 @@ class Comparison:
                 body.append([title, *(self._text(run, row.name, label, of_pairs) for label in self.magnifications)])
                 styles.append("break" if number == 0 else "")
         name = f"{self.distance_name}, paired" if of_pairs else self.distance_name
-        caption = "Lower is nearer to real patches; ± one standard error; † too few samples to judge."
+        caption = "Lower is nearer to real patches; ± one standard error; ‡ KID is judged instead, † nothing is."
         return Table([name, *self.magnifications], body, styles, caption)
 
     def to_text(self) -> str:

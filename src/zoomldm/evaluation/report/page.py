@@ -38,7 +38,7 @@ _BADGES = {"holds": "holds", "not separated": "not", "does not hold": "fails"}
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text under a head; ``styles`` by row: strong, quiet, break. A cell that ends in † was not judged."""
+    """Rows of text under a head; ``styles`` by row: strong, quiet, break. Cells that end in † or ‡ are not judged."""
 
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -176,10 +176,13 @@ def _html_table(table: Table) -> str:
     body = []
     for i, row in enumerate(table.rows):
         style = table.styles[i] if i < len(table.styles) else ""
-        cells = "".join(
-            f"<td{' class=unjudged' if str(cell).endswith('†') else ''}>{html.escape(str(cell))}</td>" for cell in row
-        )
+        cells = "".join(map(_html_cell, row))
         body.append(f'<tr class="{style}">{cells}</tr>')
     caption = f'<p class="caption">{html.escape(table.caption)}</p>' if table.caption else ""
     table_html = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
     return f'<div class="scroll">{table_html}</div>{caption}'
+
+
+def _html_cell(cell: str) -> str:
+    style = " class=unjudged" if str(cell).endswith(("†", "‡")) else ""
+    return f"<td{style}>{html.escape(str(cell))}</td>"

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL.Image import Image
 
-from zoomldm.evaluation.result import MAIN_ROW, Cell, Evaluation
+from zoomldm.evaluation.result import FRECHET, MAIN_ROW, Cell, Evaluation
 from zoomldm.sampling.pictures import Column, panel
 
 LINE_COLOURS = ("#9b2c5e", "#2b6a99", "#3b8a5a", "#c27c1f", "#6b4fa0", "#4a4a4a", "#b8433b", "#2f8f8f")
@@ -117,7 +117,7 @@ def distance_line(name: str, cells: Sequence[tuple[str, Cell]], *, dashed: bool 
         [max(cell.distance.value, 1e-6) for _, cell in cells],
         [cell.distance.error for _, cell in cells],
         dashed=dashed,
-        hollow=[not cell.judged for _, cell in cells],
+        hollow=[cell.judged_by != FRECHET for _, cell in cells],
         **style,
     )
 

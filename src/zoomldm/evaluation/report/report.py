@@ -9,7 +9,7 @@ from zoomldm.evaluation.examples import Examples
 from zoomldm.evaluation.report import pictures
 from zoomldm.evaluation.report.page import Claims, Folded, Page, Picture, Section, Table
 from zoomldm.evaluation.report.tables import distance_table, format_number, metric_table
-from zoomldm.evaluation.result import FAR_ROW, FLOOR_ROW, MAIN_ROW, Evaluation
+from zoomldm.evaluation.result import FAR_ROW, FLOOR_ROW, FRECHET, KERNEL, MAIN_ROW, Cell, Evaluation
 from zoomldm.files import write_atomically
 from zoomldm.sampling.pictures import png_bytes
 
@@ -55,16 +55,22 @@ def summary_sentence(evaluation: Evaluation) -> str:
     """Say in one sentence how far the synthetic patches are from real ones, at the ends of what is judged."""
     name, judged = evaluation.judge.distance_name, evaluation.judged(MAIN_ROW)
     if not judged:
-        return f"No magnification has enough patches for {name} to be judged; the figures below are shown as they are."
+        return f"No magnification has enough patches for {name} or KID to be judged; the figures are shown as they are."
     parts = []
     for label in dict.fromkeys((judged[0], judged[-1])):
         oracle, floor = evaluation.cell(MAIN_ROW, label), evaluation.cell(FLOOR_ROW, label)
-        beside = f", where two halves of the real patches are at {format_number(floor.distance.value)}" if floor else ""
+        shown, estimator = (name, FRECHET) if oracle.judged_by == FRECHET else ("KID", KERNEL)
+        beside = f", where real patches among themselves are at {_figure(floor, estimator)}" if floor else ""
         far = evaluation.cell(FAR_ROW, label)
-        beside += f" and the untrained network at {format_number(far.distance.value)}" if far else ""
-        parts.append(f"at {label} {name} is {format_number(oracle.distance.value)}{beside}")
+        beside += f" and the untrained network at {_figure(far, estimator)}" if far else ""
+        parts.append(f"at {label} {shown} is {_figure(oracle, estimator)}{beside}")
     sentence = "; ".join(parts)
     return f"With the conditions of training patches, {sentence}."
+
+
+def _figure(cell: Cell, estimator: str) -> str:
+    measure = cell.by(estimator)
+    return format_number(measure.value) if measure is not None else "–"
 
 
 def _pictures_section(evaluation: Evaluation, examples: Examples) -> Section | None:
@@ -82,17 +88,34 @@ def _pictures_section(evaluation: Evaluation, examples: Examples) -> Section | N
 def _distance_section(evaluation: Evaluation) -> Section:
     name = evaluation.judge.distance_name
     meanings = "; ".join(f"{row.title}: {row.meaning}" for row in evaluation.row_infos) + "."
-    caption = f"{name} by magnification, ± one standard error; dashed: real patches; hollow: too few samples to judge."
+    caption = f"{name} by magnification, ± one standard error; dashed: real patches; hollow: too few to judge it."
     chart = Picture("distances.png", pictures.distance_chart(evaluation), caption, is_chart=True)
-    return Section("Distances", [meanings, distance_table(evaluation), chart])
+    items = [_protocol_sentence(evaluation), meanings, distance_table(evaluation), chart]
+    if any(cell.judged_by == KERNEL for by in evaluation.cells[name].values() for cell in by.values()):
+        items += [t for m in evaluation.metric_infos if m.name == KERNEL and (t := metric_table(evaluation, m))]
+    return Section("Distances", [item for item in items if item])
+
+
+def _protocol_sentence(evaluation: Evaluation) -> str:
+    settings = evaluation.settings
+    return f"Protocol {settings['protocol']}: {settings['protocol means']}." if "protocol" in settings else ""
+
+
+def _left_out(evaluation: Evaluation) -> str:
+    said = {facts["errors are a jackknife over"] for facts in evaluation.drawn.values()}
+    if not said:
+        return "over patches"
+    if any("of the same" in one for one in said):
+        return "over patches where there are fewer than 5 patients (see the notes), over patients elsewhere"
+    return "over patients: all patches of a patient, real or made from their conditions, are left out together"
 
 
 def _claims_items(evaluation: Evaluation) -> list:
     if not evaluation.claims:
         return ["No pair of rows was evaluated that a claim could be made about."]
     return [
-        "A difference counts where it exceeds two standard errors at every judged magnification (delete-a-group "
-        "jackknife over patches, the same groups on both sides). What does not is reported as not separated.",
+        "A difference counts where it exceeds two standard errors at every judged magnification. Errors are a "
+        f"jackknife {_left_out(evaluation)}, the same ones on both sides. What does not exceed them is not separated.",
         Claims([(claim.verdict, claim.statement, claim.details) for claim in evaluation.claims]),
     ]
 
@@ -145,6 +168,8 @@ def _facts_section(evaluation: Evaluation) -> Section:
     for row in evaluation.row_infos:
         cells = [evaluation.cell(row.name, label) for label in labels]
         rows.append([f"n of {row.title!r}", *("–" if cell is None else f"{cell.num:,}" for cell in cells)])
+    for fact in dict.fromkeys(fact for facts in evaluation.drawn.values() for fact in facts):
+        rows.append([fact, *(evaluation.drawn.get(label, {}).get(fact, "–") for label in labels)])
     items.append(Table(["numbers", *labels], rows))
     facts = {**evaluation.settings, **{k: v for k, v in evaluation.data.items() if k != "counts"}}
     facts = {name: value for name, value in facts.items() if not isinstance(value, (dict, list))}
@@ -162,6 +187,7 @@ def _facts_line(evaluation: Evaluation) -> str:
     parts = [
         f"data {data['name']}" if data.get("name") else "",
         f"step {evaluation.step:,}" if evaluation.step is not None else "",
+        f"protocol {settings['protocol']}" if "protocol" in settings else "",
         f"up to {settings.get('patches a magnification, at most', '?'):,} patches a row"
         if isinstance(settings.get("patches a magnification, at most"), int)
         else "",

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterable
 
-from zoomldm.evaluation.distances import SAMPLES_PER_DIMENSION
+from zoomldm.evaluation.distances import KERNEL_SAMPLES, SAMPLES_PER_DIMENSION
 from zoomldm.evaluation.errors import Measure
 from zoomldm.evaluation.report import references
 from zoomldm.evaluation.report.page import Table, table_to_markdown
-from zoomldm.evaluation.result import MAIN_ROW, Cell, Evaluation, MetricInfo
+from zoomldm.evaluation.result import FRECHET, KERNEL, MAIN_ROW, Cell, Evaluation, MetricInfo
 
-UNJUDGED = "†"
+UNJUDGED, BY_KERNEL = "†", "‡"
+MARKS = {FRECHET: "", KERNEL: f" {BY_KERNEL}", "": f" {UNJUDGED}"}
+"""Behind a distance, by the estimator that verdicts rest on."""
 
 
 def distance_table(evaluation: Evaluation, distance_name: str | None = None, *, with_paper: bool = True) -> Table:
@@ -56,8 +58,8 @@ def text_claims(evaluation: Evaluation) -> str:
 
 
 def format_cell(cell: Cell | None) -> str:
-    """Return ``1.23 ± 0.04``, with † where the distance is not judged."""
-    return "–" if cell is None else format_measure(cell.distance) + ("" if cell.judged else f" {UNJUDGED}")
+    """Return ``1.23 ± 0.04``, with ‡ where KID is judged in its place and † where nothing is."""
+    return "–" if cell is None else format_measure(cell.distance) + MARKS[cell.judged_by]
 
 
 def format_measures(measures: dict[str, Measure] | None, template: str = "") -> str:
@@ -94,8 +96,9 @@ def _caption(evaluation: Evaluation, name: str, with_paper: bool) -> str:
     info = next(one for one in evaluation.descriptors if one.distance_name == name)
     need = SAMPLES_PER_DIMENSION * info.dim
     text = (
-        f"{name}: Fréchet distance over {info.dim} numbers a patch, against one half of the real training patches, ± "
-        f"one standard error. {UNJUDGED} fewer than {need} patches on a side ({SAMPLES_PER_DIMENSION} a dimension): "
+        f"{name}: Fréchet distance over {info.dim} numbers a patch, against real training patches, ± one standard "
+        f"error. Verdicts rest on it from {need:,} patches on both sides ({SAMPLES_PER_DIMENSION} a dimension); "
+        f"{BY_KERNEL} fewer: on the kernel distance (KID) instead; {UNJUDGED} fewer than {KERNEL_SAMPLES}, or no KID: "
         "not judged. A row with fewer patches than another lies higher for that alone."
     )
     if info.conditions_model:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from abc import ABC
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
 
-from zoomldm.evaluation.bench import Bench, Described, RungData, Vectors
+from zoomldm.evaluation.bench import Bench, Described, RungData
 from zoomldm.evaluation.claims import Expectation
 from zoomldm.evaluation.result import RowInfo
 
@@ -48,17 +49,21 @@ class Row(ABC):
         return {name: value for name, value in vars(self).items() if name != "name"}
 
     def images(self, data: RungData) -> Iterator[np.ndarray]:
-        """Yield ``data.num`` patches uint8 (b, p, p, 3) in the order of the conditioning half (``data.half``)."""
+        """Yield patches uint8 (b, p, p, 3) in the order of the conditioning half (``data.half``).
+
+        A paired row that has more of them than that half goes through it again and again.
+        """
         raise NotImplementedError(f"{type(self).__name__} must give images or described")
 
     def described(self, data: RungData) -> Described | None:
         """Return the row's vectors, in the order of the conditioning half; None where this magnification has none."""
         kept_as = self.name if self.shows_examples else None
-        return data.describe(self.images(data), with_embeddings=self.is_paired, kept_as=kept_as)
+        found = data.describe(self.images(data), with_embeddings=self.is_paired, kept_as=kept_as)
+        return replace(found, patients=data.half.repeated(len(found)).patients) if self.is_paired else found
 
-    def pairs(self, data: RungData) -> Vectors | None:
-        """Return the vectors of each patch's own real patch."""
-        return data.half.vectors if self.is_paired else None
+    def pairs(self, data: RungData) -> Described | None:
+        """Return each patch's own real patch; where there are fewer than patches, they begin again."""
+        return data.half if self.is_paired else None
 
     def info(self) -> RowInfo:
         """Return what the report says of this row."""

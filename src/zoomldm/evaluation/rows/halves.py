@@ -1,6 +1,8 @@
 """The floor: real patches against real patches."""
 
-from zoomldm.evaluation.bench import Described, RungData, Vectors
+from dataclasses import replace
+
+from zoomldm.evaluation.bench import Described, RungData
 from zoomldm.evaluation.claims import Expectation
 from zoomldm.evaluation.rows.base import Row
 
@@ -9,7 +11,7 @@ class Halves(Row):
     """One half of the real training patches against the other."""
 
     title = "real, other half"
-    meaning = "two disjoint halves of the real training patches: the floor at this n"
+    meaning = "two disjoint sets of real training patches: the floor at this n"
     colour = "#8b8b93"
     paired_title = "real, an unrelated patch"
     is_paired = True
@@ -18,9 +20,11 @@ class Halves(Row):
         Expectation("halves", "oracle", "real halves lie below the trained model"),
     )
 
-    def described(self, data: RungData) -> Described:
-        return Described(data.half.vectors)
+    def described(self, data: RungData) -> Described | None:
+        if data.drawn.num_shared:
+            return None
+        return replace(data.half, embeddings=None)
 
-    def pairs(self, data: RungData) -> Vectors:
+    def pairs(self, data: RungData) -> Described:
         """Return the reference half: patches that have nothing to do with each other."""
         return data.reference

@@ -12,4 +12,4 @@ class HeldOut(Row):
     colour = "#5f7f9e"
 
     def described(self, data: RungData) -> Described | None:
-        return None if data.held_out is None else Described(data.held_out)
+        return data.held_out

@@ -34,11 +34,11 @@ class Shuffled(SyntheticRow):
         return "the model's condition is the magnification alone, so there is nothing to shuffle"
 
     def places(self, data: RungData) -> np.ndarray:
-        return shuffle_among(data.half.patients, np.random.default_rng([data.bench.plan.seed, data.rung.index]))
+        return shuffle_among(data.patients, np.random.default_rng([data.bench.plan.seed, data.rung.index]))
 
     def described(self, data: RungData) -> Described:
         """Describe the patches, which come condition by condition, and put each in its place."""
-        patients, places = np.asarray(data.half.patients), self.places(data)
+        patients, places = np.asarray(data.patients), self.places(data)
         if num_same := int((patients == patients[places]).sum()):
             data.bench.notes.append(
                 f"{data.rung.label}: {num_same} of {len(patients)} shuffled conditions come from another patch of the "

@@ -17,7 +17,10 @@ Maker = Callable[[Sequence[int]], np.ndarray]
 
 
 class SyntheticRow(Row):
-    """Patches that a model makes; here from the conditions of the conditioning half, each beside its own reference."""
+    """Patches that a model makes; here from the conditions of the conditioning half, each beside its own reference.
+
+    Where there are fewer conditions than patches, they are used again; the noise is that of the patch's own number.
+    """
 
     is_synthetic = True
     is_paired = True
@@ -34,8 +37,8 @@ class SyntheticRow(Row):
         """Yield what makes each chunk, one for every one of ``data.spans``."""
         generator = self.generator(data)
         columns = ("grid",) if generator.uses_grid else ("meta",)
-        for batch in data.real_batches(columns=columns):
-            yield partial(generator.from_batch, batch)
+        for index in range(len(data.spans)):
+            yield partial(generator.from_batch, data.conditions(index, columns=columns))
 
     def images(self, data: RungData) -> Iterator[np.ndarray]:
         places, depends_on = self.places(data), self.depends_on(data.bench)

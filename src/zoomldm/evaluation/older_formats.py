@@ -1,4 +1,4 @@
-"""Evaluations of format 2, which took the rows and metrics of its time for granted."""
+"""Evaluations of older formats: 2 took the rows and metrics of its time for granted, 3 the estimator of verdicts."""
 
 from dataclasses import asdict
 from typing import Any
@@ -8,6 +8,7 @@ from zoomldm.evaluation.metrics.kid import KernelDistance
 from zoomldm.evaluation.metrics.memorisation import Memorisation
 from zoomldm.evaluation.metrics.paired import Paired
 from zoomldm.evaluation.metrics.precision_recall import PrecisionRecall
+from zoomldm.evaluation.result import FRECHET
 from zoomldm.evaluation.rows.generated import Generated
 from zoomldm.evaluation.rows.halves import Halves
 from zoomldm.evaluation.rows.held_out import HeldOut
@@ -57,6 +58,15 @@ def as_format_3(content: dict[str, Any]) -> dict[str, Any]:
         "row_infos": [asdict(row(name=name).info()) for name, row in ROWS.items() if name in cells[judge]],
         "metric_infos": [asdict(metric(name=name).info()) for name, metric in METRICS.items()],
     }
+
+
+def as_format_4(content: dict[str, Any]) -> dict[str, Any]:
+    """Bring the JSON of format 3 up to date: where it judged, it did so by the Fréchet distance."""
+    for rows in content["cells"].values():
+        for by_label in rows.values():
+            for cell in by_label.values():
+                cell["judged_by"] = FRECHET if cell.pop("judged") else ""
+    return content
 
 
 def _cell(content: dict[str, Any]) -> dict[str, Any]:
