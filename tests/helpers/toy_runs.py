@@ -1,5 +1,6 @@
 """Run folders as training leaves them, with random weights, for what stands on trained models."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +33,16 @@ def save(root: Path, cfg: DictConfig, kind: str, module: torch.nn.Module, extra_
     Checkpoints(run.folder / "checkpoints").save(info, {}, module.state_dict())
 
 
-def make_toy_runs(root: Path) -> Path:
-    """Make a data set of two magnifications and the runs ``ae``, ``zoom`` and ``edm``, of random weights."""
-    manifest = make_toy_data(root / "data" / "demo", train=(60, 24), test=(20, 4), patch_px=32, dim=24, latent_px=8)
-    ladder = ["data.ladder.num_rungs=2"]
+def make_toy_runs(root: Path, *, dim: int = 24, encoder: str = "stats", words: tuple[str, ...] = ()) -> Path:
+    """Make a data set of two magnifications and the runs ``ae``, ``zoom`` and ``edm``, of random weights.
+
+    Args:
+        dim, encoder: of the grids; ``words``: of the configuration of all runs.
+    """
+    manifest = make_toy_data(root / "data" / "demo", train=(60, 24), test=(20, 4), patch_px=32, dim=dim, latent_px=8)
+    manifest.encoder = replace(manifest.encoder, name=encoder)
+    manifest.save(root / "data" / "demo")
+    ladder = ["data.ladder.num_rungs=2", *words]
     torch.manual_seed(0)
     cfg = compose(
         "train",

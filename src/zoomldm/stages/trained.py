@@ -12,7 +12,7 @@ import torch
 from zoomldm.config import Option
 from zoomldm.data.manifest import Manifest
 from zoomldm.diffusion.solvers.base import Solver
-from zoomldm.errors import UserError
+from zoomldm.errors import DataError, UserError
 from zoomldm.model.token_model import TokenModel
 from zoomldm.model.zoomldm import ZoomLDM
 from zoomldm.runs.belonging import find_edm
@@ -119,6 +119,7 @@ def load_trained(
     config = run.config
     manifest = Manifest.load(data_root or config["data"]["root"])
     manifest.check_encoder(config["encoder"]["name"])
+    _require_patches(run, manifest)
     model = load_zoomldm(runs, run.name, **_sizes(manifest), allow=allow)
     named = config["autoencoder"]
     autoencoder = load_autoencoder(runs, run=named["run"], weights=named["weights"], allow=allow)
@@ -130,6 +131,20 @@ def load_trained(
     )
     loaded_edm = _load_edm(runs, model, edm, allow) if wants_edm else None
     return TrainedModels(run=run, manifest=manifest, model=model, autoencoder=autoencoder, edm=loaded_edm, allow=allow)
+
+
+def _require_patches(run: Run, manifest: Manifest) -> None:
+    """Refuse a data set whose patches are of another size than a run's.
+
+    Raises:
+        DataError: names both.
+    """
+    made, given = run.config["model"]["patch_px"], manifest.ladder.patch_px
+    if made != given:
+        raise DataError(
+            f"{manifest.root}: patches of {given} px, run {run.name} makes patches of {made} px; name a data set of "
+            f"these (data=, data.root=)"
+        )
 
 
 def sampling_of(config: dict[str, Any], allow: tuple[str, ...]) -> Sampling:
