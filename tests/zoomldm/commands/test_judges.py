@@ -17,7 +17,6 @@ def words(group: str, weights) -> list[str]:
         f"{group}.{key}={value}"
         for key, value in {
             "architecture": ARCHITECTURE,
-            "arguments": "{init_values: 1.0e-5}",
             "dim": DIM,
             "weights": weights,
             "input_px": 32,
@@ -28,17 +27,19 @@ def words(group: str, weights) -> list[str]:
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    """Save a small vision transformer of random weights as its publisher would."""
+    """Save small vision transformers of random weights as their publishers would: UNI has scales of its layers."""
     torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "model.safetensors"
-    save_file(build_vit(ARCHITECTURE, input_px=32, swiglu=False, init_values=1.0e-5).state_dict(), path)
-    return path
+    saved = {}
+    for name, arguments in (("uni", {"init_values": 1e-5}), ("dinov2", {})):
+        saved[name] = tmp_path_factory.mktemp(name) / "model.safetensors"
+        save_file(build_vit(ARCHITECTURE, input_px=32, swiglu=False, **arguments).state_dict(), saved[name])
+    return saved
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory, weights):
     """Make runs over the grids of that encoder."""
-    config = ("encoder=uni", *words("encoder", weights))
+    config = ("encoder=uni", *words("encoder", weights["uni"]))
     return make_toy_runs(tmp_path_factory.mktemp("judges"), dim=DIM, encoder="uni", words=config)
 
 
@@ -47,7 +48,7 @@ FEW = ("num_per_magnification=12", "sampling.steps=2", "rows=[halves,oracle,shuf
 
 @pytest.mark.parametrize(("judge", "flatters"), [("uni", True), ("dinov2", False)])
 def test_an_encoder_judges_under_its_own_name(root, weights, judge, flatters):
-    judge_words = [f"features={judge}", *words("features.encoder", weights)]
+    judge_words = [f"features={judge}", *words("features.encoder", weights[judge])]
     found = evaluate.run(compose("evaluate", root, *judge_words, *FEW))
     assert found.judge.distance_name == f"fd_{judge}"
     assert found.judge.dim == DIM
