@@ -118,8 +118,8 @@ def load_trained(
     run = find_run(runs, "zoomldm", name)
     config = run.config
     manifest = Manifest.load(data_root or config["data"]["root"])
-    manifest.check_encoder(config["encoder"]["name"])
     _require_patches(run, manifest)
+    manifest.check_encoder(config["encoder"]["name"])
     model = load_zoomldm(runs, run.name, **_sizes(manifest), allow=allow)
     named = config["autoencoder"]
     autoencoder = load_autoencoder(runs, run=named["run"], weights=named["weights"], allow=allow)
