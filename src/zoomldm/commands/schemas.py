@@ -104,6 +104,7 @@ class Evaluation:
     """How much is evaluated, and when (conf/evaluation)."""
 
     after_training: bool | None
+    protocol: Section
     num_per_magnification: int
     num_in_sweep: int
 
