@@ -80,10 +80,18 @@ def encoder_costs() -> list[Cost]:
         ]
 
 
-def summarizer_cost(grid_side: int = 128, widths: tuple[int, ...] = (64, 128, 256, 512)) -> Cost:
+def film_summarizer(widths: tuple[int, ...], projection: int | None) -> FiLMConditioner:
+    """Build the summarizer of HIPT's grids on the current device."""
+    sizes = {"grid_dim": GRID_DIM, "widths": widths, "token_dim": TOKEN_DIM, "projection": projection}
+    return FiLMConditioner(num_rungs=NUM_RUNGS, **sizes)
+
+
+def summarizer_cost(
+    grid_side: int = 128, widths: tuple[int, ...] = (64, 128, 256, 512), projection: int | None = None
+) -> Cost:
     """The FiLM summarizer on one grid of HIPT embeddings; 128 is the largest."""
     with torch.device("meta"):
-        module = FiLMConditioner(num_rungs=NUM_RUNGS, grid_dim=GRID_DIM, widths=widths, token_dim=TOKEN_DIM).eval()
+        module = film_summarizer(widths, projection).eval()
         # the batch's bookkeeping (order, rungs) needs no counting and is done beside the network
         grid, embedding = torch.empty(1, grid_side, grid_side, GRID_DIM), torch.empty(1, module.embedding_dim)
 
@@ -93,7 +101,9 @@ def summarizer_cost(grid_side: int = 128, widths: tuple[int, ...] = (64, 128, 25
                 x = block(x, embedding)
             return module.out(x.flatten(2).transpose(1, 2))
 
-        return measure("summarizer (film)", f"{grid_side}×{grid_side} grid of {GRID_DIM}", module, forward)
+        what = f"{grid_side}×{grid_side} grid of {GRID_DIM}"
+        what += f", projection={projection}" if projection else ""
+        return measure("summarizer (film)", what, module, forward)
 
 
 def vit_summarizer_cost() -> Cost:
@@ -130,6 +140,7 @@ def all_costs() -> list[Cost]:
         unet_cost(),
         *autoencoder_costs(),
         summarizer_cost(),
+        summarizer_cost(projection=GRID_DIM),
         vit_summarizer_cost(),
         *token_model_costs(),
         *encoder_costs(),
@@ -138,8 +149,15 @@ def all_costs() -> list[Cost]:
 
 def summary() -> str:
     """Write the costs as a table."""
-    lines = [f"{'model':20} {'forward pass':28} {'parameters (M)':>15} {'GMACs':>9}"]
-    lines += [f"{c.name:20} {c.what:28} {c.parameters / 1e6:15.2f} {c.macs / 1e9:9.2f}" for c in all_costs()]
+    lines = [f"{'model':20} {'forward pass':38} {'parameters (M)':>15} {'GMACs':>9}"]
+    lines += [f"{c.name:20} {c.what:38} {c.parameters / 1e6:15.2f} {c.macs / 1e9:9.2f}" for c in all_costs()]
+    for projection in (None, GRID_DIM):
+        kept = [summarizer_memory(batch_size=1, grid_side=s, projection=projection).activation_bytes for s in (128, 1)]
+        largest, smallest = (f"{number / 2**20:.1f} MiB" for number in kept)
+        lines.append(
+            f"summarizer (film), projection={projection or 'null'}: keeps {largest} of a 128×128 grid, {smallest} of a "
+            "1×1 grid for the backward pass in bf16"
+        )
     return "\n".join(lines)
 
 
@@ -152,11 +170,15 @@ class Memory:
 
 
 def summarizer_memory(
-    *, batch_size: int = 200, grid_side: int = 128, widths: tuple[int, ...] = (64, 128, 256, 512)
+    *,
+    batch_size: int = 200,
+    grid_side: int = 128,
+    widths: tuple[int, ...] = (64, 128, 256, 512),
+    projection: int | None = None,
 ) -> Memory:
     """Count what the FiLM summarizer keeps for the backward pass under bfloat16 autocast, each tensor once."""
     with torch.device("meta"):
-        module = FiLMConditioner(num_rungs=NUM_RUNGS, grid_dim=GRID_DIM, widths=widths, token_dim=TOKEN_DIM)
+        module = film_summarizer(widths, projection)
         grids = torch.empty(batch_size, grid_side, grid_side, GRID_DIM, dtype=torch.float16)
         embedding = torch.empty(batch_size, module.embedding_dim)
         parameters = {id(p) for p in module.parameters()}

@@ -51,7 +51,9 @@ class CNNConditioner(Conditioner):
     Args:
         grid_dim: D, the encoder's embedding width.
         resolution: R, cells along a side; a multiple of 16.
-        widths: channels of the four blocks; the first is also the projection's.
+        widths: channels of the four blocks.
+        projection: channels that the projection gives to the first block: None as many as that makes, D all of them,
+            without a projection, as the paper says.
         token_dim: d; where it is not the last width, a linear layer maps to it.
     """
 
@@ -62,16 +64,18 @@ class CNNConditioner(Conditioner):
         resolution: int = 128,
         widths: Sequence[int] = (64, 128, 256, 512),
         token_dim: int = 512,
+        projection: int | None = None,
         position_embedding: bool = False,
     ) -> None:
+        projection = projection or widths[0]
         if 2 ** len(widths) != TOKEN_STRIDE:
             raise ValueError(f"widths must name the channels of four blocks, got {list(widths)}")
         super().__init__(
             num_tokens=token_side(resolution) ** 2, token_dim=token_dim, position_embedding=position_embedding
         )
         self.resolution = resolution
-        self.project = nn.Linear(grid_dim, widths[0])
-        inputs = [widths[0], *widths[:-1]]
+        self.project = nn.Identity() if projection == grid_dim else nn.Linear(grid_dim, projection)
+        inputs = [projection, *widths[:-1]]
         self.blocks = nn.ModuleList([self.make_block(i, o) for i, o in zip(inputs, widths, strict=True)])
         self.out = nn.Identity() if widths[-1] == token_dim else nn.Linear(widths[-1], token_dim)
         self.norm = nn.LayerNorm(token_dim)  # tokens of unit scale, as the class embeddings of the ImageNet LDM are
@@ -103,4 +107,4 @@ class CNNConditioner(Conditioner):
 
     def _at_precision(self, values: Tensor) -> Tensor:
         """Cast stored float16 embeddings to the parameters' type, unless autocast will cast them anyway."""
-        return values if torch.is_autocast_enabled(values.device.type) else values.to(self.project.weight.dtype)
+        return values if torch.is_autocast_enabled(values.device.type) else values.to(self.norm.weight.dtype)

@@ -16,7 +16,7 @@ NOT_IDENTITY = (
 """Keys that may differ between two starts of one run: where and how fast it computes, how far, and what is reported."""
 
 WHEN_ABSENT = {
-    "from": None,
+    "from": None, "cond.projection": None,
     "optim.lr_scale": "none", "train.recalibration_samples": 1024, "train.statistics_samples": 2048,
     "train.explosion_factor": 20.0,
 }  # fmt: skip

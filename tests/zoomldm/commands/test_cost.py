@@ -38,6 +38,12 @@ def test_summarizer_stays_below_a_tenth_of_the_unet(unet: cost.Cost, side: int) 
     assert summarizer.parameters < unet.parameters / 10
 
 
+def test_all_channels_without_a_projection_stay_below_a_tenth_of_the_unet(unet: cost.Cost) -> None:
+    summarizer = cost.summarizer_cost(projection=384)
+    assert summarizer.macs < unet.macs / 10
+    assert summarizer.macs > 1.5 * cost.summarizer_cost().macs
+
+
 def test_bound_can_be_broken(unet: cost.Cost) -> None:
     assert cost.summarizer_cost(widths=(384, 512, 512, 512)).macs > unet.macs / 10
 

@@ -57,6 +57,14 @@ def test_shapes_and_gradients(name, position_embedding):
     assert all(p.grad is not None for p in cond.parameters())
 
 
+def test_all_channels_go_to_the_first_block_where_no_projection_is_wanted():
+    whole, groups_and_rung = build("film", projection=DIM), mixed_batch()
+    assert not list(whole.project.parameters())
+    assert whole.blocks[0].conv1.in_channels == DIM
+    assert whole(*groups_and_rung).shape == (12, 4, 10)
+    assert build("film", projection=7).blocks[0].conv1.in_channels == 7
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_position_embedding_starts_without_effect(name):
     groups, rung = mixed_batch()
