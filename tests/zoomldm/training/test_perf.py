@@ -47,6 +47,26 @@ def test_flops_are_counted_on_the_forward_pass():
     assert net.training
 
 
+@pytest.mark.parametrize(
+    ("name", "tflops"),
+    [
+        ("NVIDIA H200", 989),
+        ("NVIDIA H200 NVL", 835),
+        ("NVIDIA H100 80GB HBM3", 989),
+        ("NVIDIA H100 NVL", 835),
+        ("NVIDIA A100-SXM4-80GB", 312),
+        ("NVIDIA L40S", 362),
+        ("NVIDIA L40", 181),
+        ("NVIDIA L4", 121),
+        ("Something else", None),
+    ],
+)
+def test_peaks_are_of_dense_matrices(monkeypatch, name, tflops):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: name)
+    peak = peak_flops(torch.device("cuda"))
+    assert peak is None if tflops is None else peak == pytest.approx(tflops * 1e12, rel=1e-3)
+
+
 def test_a_cpu_has_no_known_peak():
     assert peak_flops(torch.device("cpu")) is None
 
