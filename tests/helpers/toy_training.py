@@ -34,17 +34,20 @@ class ToyTrainable(Trainable):
     kind = "zoomldm"
     columns = ("latent", "grid")
 
-    def __init__(self, dim: int = 4, fail_above: int | None = None, nan_at: int | None = None) -> None:
+    def __init__(
+        self, dim: int = 4, fail_above: int | None = None, nan_at: int | None = None, fail_rank: int | None = None
+    ) -> None:
         super().__init__()
         self.project = nn.Linear(dim, 8, bias=False)
         self.into = nn.Conv2d(3, 8, 3, padding=1, bias=False)
         self.norm = GlobalBatchNorm2d(8)
         self.out = nn.Conv2d(8, 3, 3, padding=1)
         self.dropout = nn.Dropout(0.1)
-        self.fail_above, self.nan_at, self.pause_s = fail_above, nan_at, 0.0
+        self.fail_above, self.fail_rank, self.nan_at, self.pause_s = fail_above, fail_rank, nan_at, 0.0
 
     def forward(self, batch: Batch, seed: int) -> dict[str, Tensor]:
-        if self.fail_above is not None and len(batch) > self.fail_above:
+        alone = self.fail_rank is None or os.environ.get("RANK") == str(self.fail_rank)
+        if self.fail_above is not None and len(batch) > self.fail_above and alone:
             raise torch.OutOfMemoryError("made up")
         time.sleep(self.pause_s)
         noise = keyed_normal(seed, batch.sample_number, batch.latent.shape[1:])

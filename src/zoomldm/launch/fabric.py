@@ -51,8 +51,12 @@ def connected(settings: FabricSettings) -> Iterator[Fabric]:
         plugins=plugins,
     )
     fabric.launch()
+    failed = False
     try:
         yield fabric
+    except Exception:
+        failed = True  # the others may wait inside the group, and leaving it would wait for them: the end tells them
+        raise
     finally:
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
+        if not failed and torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()

@@ -225,6 +225,12 @@ def test_out_of_memory_among_several_processes_is_a_message_and_no_wait(data, tm
     assert "with 6 samples at once; set optim.max_micro_batch=3" in capfd.readouterr().err
 
 
+def test_out_of_memory_in_one_process_ends_the_others(data, tmp_path, capfd):
+    """The other is in the middle of batch norm's sum over both."""
+    assert ended(*forked_ranks(2, data, tmp_path, steps=2, model=ToyTrainable(fail_above=2, fail_rank=1))) == [1, 1]
+    assert "with 6 samples at once; set optim.max_micro_batch=3" in capfd.readouterr().err
+
+
 def test_reports_may_come_at_other_intervals_when_a_run_goes_on(data, tmp_path):
     ended(forked(data, tmp_path, steps=10, log_every=8, checkpoint_every=6))
     for steps, log_every in ((16, 20), (30, 3)):
