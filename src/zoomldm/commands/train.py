@@ -224,7 +224,8 @@ def _pictures(
 ) -> OnSample | None:
     if fabric.global_rank != 0:
         return None
-    return stage.pictures(trainable, manifest, folder=run.folder / "samples", seed=cfg.seed, device=fabric.device)
+    where = {"folder": run.folder / "samples", "seed": cfg.seed, "device": fabric.device}
+    return stage.pictures(trainable, manifest, **where, autocast=FabricSettings(**plain(cfg.fabric)).autocast)
 
 
 def _evaluates_after(cfg: DictConfig) -> bool:

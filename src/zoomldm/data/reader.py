@@ -8,6 +8,7 @@ Legend: b batch, g grids of one size, S grid side, r embedding rows, D embedding
 
 from __future__ import annotations
 
+import copy
 import os
 import resource
 import tarfile
@@ -70,6 +71,12 @@ class SampleSource:
         self._check_variants()
         self._kept = self._without_excluded()
         self.counts = np.array([int(sizes.sum()) for sizes in self.shard_sizes])
+
+    def only(self, columns: Sequence[str]) -> SampleSource:
+        """Return the same samples with some of their columns alone."""
+        fewer = copy.copy(self)
+        fewer.columns = tuple(column for column in self.columns if column in columns)
+        return fewer
 
     def __repr__(self) -> str:
         return f"SampleSource({self.root}, split={self.split}, columns={self.columns}, counts={self.counts.tolist()})"

@@ -135,8 +135,10 @@ class EDMTrainable(Trainable):
         x0 = self.edm.standardise(self.tokens(batch))
         noise = keyed_normal(seed, batch.sample_number, x0.shape[1:])
         t = keyed_timesteps(seed, batch.sample_number, self.edm.schedule.num_timesteps)
-        dropped = keyed_dropout(seed, batch.sample_number, self.drop_probability)
-        rung = drop_condition(batch.rung, torch.full_like(batch.rung, self.edm.null_rung), dropped)
+        rung = batch.rung
+        if self.training:
+            dropped = keyed_dropout(seed, batch.sample_number, self.drop_probability)
+            rung = drop_condition(rung, torch.full_like(rung, self.edm.null_rung), dropped)
         predicted = self.edm.predict_x0(self.edm.schedule.add_noise(x0, noise, t), t, rung)
         return {"loss_per_sample": x0_loss(predicted, x0)}
 

@@ -34,9 +34,17 @@ class Trainable(nn.Module):
         """
         raise NotImplementedError
 
+    def before_step(self, step: int) -> None:
+        """Hear that an optimiser step begins, the step-th from 0, whatever the number of its micro-batches."""
+
     def sampling_model(self) -> nn.Module:
         """Give the part that sampling needs; its (EMA) weights are the small file of a checkpoint."""
         return self
+
+    @property
+    def statistics_columns(self) -> tuple[str, ...]:
+        """The columns that ``measure_statistics`` reads."""
+        return self.columns
 
     def measure_statistics(self, batch: Batch) -> None:
         """Pass a batch through whatever has batch norm, whose statistics are being measured; no loss is needed."""
@@ -47,12 +55,20 @@ class Trainable(nn.Module):
         return ((name, parameter) for name, parameter in self.named_parameters() if parameter.requires_grad)
 
     def param_groups(self) -> list[dict[str, Any]]:
-        """Split the trained parameters for the optimiser: weight decay is for matrices and kernels alone."""
+        """Split the trained parameters for the optimiser: weight decay is for matrices and kernels alone.
+
+        They are what a layer calls its weight; embeddings, positions and null tokens are not.
+        """
         decayed, plain = [], []
-        for _, parameter in self.trained_parameters():
-            (decayed if parameter.ndim >= 2 else plain).append(parameter)
+        for name, parameter in self.trained_parameters():
+            (decayed if self._is_kernel(name, parameter) else plain).append(parameter)
         groups = [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]
         return [group for group in groups if group["params"]]
+
+    def _is_kernel(self, name: str, parameter: nn.Parameter) -> bool:
+        owner, _, own_name = name.rpartition(".")
+        is_embedding = isinstance(self.get_submodule(owner), nn.Embedding)
+        return parameter.ndim >= 2 and own_name.endswith("weight") and not is_embedding
 
     def extra_state(self) -> dict[str, Any]:
         """Give the facts beside the weights that sampling needs, as JSON values."""

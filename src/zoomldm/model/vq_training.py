@@ -35,7 +35,8 @@ class VQTraining(Trainable):
             where detail that the latent cannot hold is left out; this asks for as much of it as there was.
         codebook_weight: of the vector-quantisation loss.
         commitment: weight of the encoder's part of it, beside 1 for the codebook's part.
-        start_steps: None keeps the weights as they are, codebook included, to go on from a trained autoencoder.
+        start_steps, revive_every, revive_steps: in optimiser steps, however many micro-batches and processes share one.
+            None for start_steps keeps the weights as they are, codebook included, to go on from a trained autoencoder.
     """
 
     kind = "autoencoder"
@@ -64,16 +65,24 @@ class VQTraining(Trainable):
         self.start_steps = start_steps
         self.revive_every = revive_every
         self.revive_steps = revive_steps
-        self.register_buffer("num_forwards", torch.zeros((), dtype=torch.int64))
+        self.steps_begun = 0
+        self._tending = False  # whether the next forward is the first of its step
+        self.register_buffer("num_forwards", torch.zeros((), dtype=torch.int64))  # steps_begun, by its name of format 1
         self.register_buffer("code_uses", torch.zeros(len(autoencoder.codebook), dtype=torch.int64))
+
+    def before_step(self, step: int) -> None:
+        self.steps_begun, self._tending = step + 1, self.start_steps is not None
+        self.num_forwards.fill_(self.steps_begun)
 
     def forward(self, batch: Batch, seed: int) -> dict[str, Tensor]:
         images = to_float(batch.image)
-        if self.training and self.start_steps is not None and int(self.num_forwards) == 0:
+        tending = self.training and self._tending
+        if tending and self.steps_begun == 1:
             self.autoencoder.start_from(images)
             _take_from_first_rank(self.autoencoder.parameters())
         latents = self.autoencoder.encode(images).float()
-        if self.training and self.start_steps is not None:
+        if tending:
+            self._tending = False
             self._tend_codebook(latents.detach(), batch.sample_number, seed)
         passed, quantisation, commitment = self._quantised(latents)
         reconstruction = self.autoencoder.decode_quantised(passed).float()
@@ -95,12 +104,15 @@ class VQTraining(Trainable):
 
     def _quantised(self, latents: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Give what the decoder is shown `b c h w`, and the loss of the codebook and of the encoder, (b,) each."""
-        if self.start_steps is not None and int(self.num_forwards) <= self.start_steps:
+        if self.start_steps is not None and self.steps_begun <= self.start_steps:
             none = latents.new_zeros(len(latents))
             return latents + 0 * self.autoencoder.codebook.sum(), none, none
         codes = self.autoencoder.codes(latents.detach())
         if self.training:
-            self.code_uses += torch.bincount(codes.flatten(), minlength=len(self.code_uses))
+            uses = torch.bincount(codes.flatten(), minlength=len(self.code_uses))
+            if _is_distributed():  # summed here, so that every process holds the same counts: DDP spreads the first's
+                distributed.all_reduce(uses)
+            self.code_uses += uses
         nearest = rearrange(functional.embedding(codes, self.autoencoder.codebook), "b h w c -> b c h w")
         quantisation = squared_error(nearest, latents.detach())
         return latents + (nearest - latents).detach(), quantisation, squared_error(latents, nearest.detach())
@@ -113,16 +125,12 @@ class VQTraining(Trainable):
 
     @torch.no_grad()
     def _tend_codebook(self, latents: Tensor, sample_numbers: Tensor, seed: int) -> None:
-        """Advance the clock and, when due, set all codes or the dead ones to latents drawn from this batch."""
-        self.num_forwards += 1
-        step = int(self.num_forwards) - self.start_steps
+        """Where it is due, set all codes or the dead ones to latents drawn from this batch."""
+        step = self.steps_begun - self.start_steps
         if step == 1:
             replaced = torch.ones_like(self.code_uses, dtype=torch.bool)
         elif 1 < step <= self.revive_steps and step % self.revive_every == 0:
-            uses = self.code_uses.clone()
-            if _is_distributed():
-                distributed.all_reduce(uses)
-            replaced = uses == 0
+            replaced = self.code_uses == 0
             self.code_uses.zero_()
         else:
             return

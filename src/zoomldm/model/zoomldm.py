@@ -30,7 +30,7 @@ class ZoomLDM(Trainable):
         latent_shape: (c, h, w).
         latent_scale: factor from the autoencoder's latents to those that are diffused: 1 / std on train, or 1.0 for
             the original autoencoder.
-        drop_probability: chance that a sample trains with the null tokens.
+        drop_probability: chance that a sample trains with the null tokens; validation drops none.
     """
 
     kind = "zoomldm"
@@ -62,10 +62,14 @@ class ZoomLDM(Trainable):
         noise = keyed_normal(seed, batch.sample_number, self.latent_shape)
         t = keyed_timesteps(seed, batch.sample_number, self.schedule.num_timesteps)
         tokens = self.tokens(batch.grids, batch.rung)
-        if self.drop_probability:
+        if self.drop_probability and self.training:
             dropped = keyed_dropout(seed, batch.sample_number, self.drop_probability)
             tokens = drop_condition(tokens, self.conditioner.null_tokens(len(tokens)), dropped)
         return {"loss_per_sample": eps_loss(self.predict_eps(self.schedule.add_noise(x0, noise, t), t, tokens), noise)}
+
+    @property
+    def statistics_columns(self) -> tuple[str, ...]:
+        return ("grid",)
 
     def measure_statistics(self, batch: Batch) -> None:
         self.tokens(batch.grids, batch.rung)

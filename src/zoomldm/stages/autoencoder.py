@@ -74,7 +74,7 @@ class AutoencoderStage(Stage):
         return loss.make(Trainable, autoencoder=module)
 
     def pictures(
-        self, trainable: Trainable, manifest: Manifest, *, folder: Path, seed: int, device: torch.device
+        self, trainable: Trainable, manifest: Manifest, *, folder: Path, seed: int, device: torch.device, autocast: bool
     ) -> TrainingPictures | None:
         """Return reconstructions of held-out patches."""
         from zoomldm.sampling.training_pictures import TrainingPictures, reconstructions, shown_source

@@ -131,9 +131,9 @@ class Stage(ABC):
         """Measure what must be known before the first step, on the first batches of the training mix: nothing here."""
 
     def pictures(
-        self, trainable: Trainable, manifest: Manifest, *, folder: Path, seed: int, device: torch.device
+        self, trainable: Trainable, manifest: Manifest, *, folder: Path, seed: int, device: torch.device, autocast: bool
     ) -> TrainingPictures | None:
-        """Return what draws pictures while it trains, None where it has none."""
+        """Return what draws pictures while it trains, None where it has none; autocast: in bf16, as it trains."""
         return None
 
 

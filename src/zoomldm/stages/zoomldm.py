@@ -145,7 +145,7 @@ class ZoomLDMStage(Stage):
         return model
 
     def pictures(
-        self, trainable: Trainable, manifest: Manifest, *, folder: Path, seed: int, device: torch.device
+        self, trainable: Trainable, manifest: Manifest, *, folder: Path, seed: int, device: torch.device, autocast: bool
     ) -> TrainingPictures | None:
         """Return syntheses beside held-out patches, where the data set has images."""
         from zoomldm.diffusion.solvers.base import Solver
@@ -163,6 +163,7 @@ class ZoomLDMStage(Stage):
             sampling=Sampling(solver=self.solver.make(Solver), **self.sampling),
             seed=seed,
             device=device,
+            precision="bf16" if autocast else "32",
         )
 
         def answer(_: Trainable, batch: Batch) -> np.ndarray:

@@ -52,7 +52,8 @@ def do_what_is_due(job: Job, step: int, on_sample: OnSample | None, *, stop: boo
             if validate:
                 loss = state.validation_loss = _validate(job, step)
             if sample and job.reporter.is_first and on_sample is not None:
-                job.reporter.picture(on_sample(state.trainable, step))
+                with job.fabric.autocast():
+                    job.reporter.picture(on_sample(state.trainable, step))
             if save and job.reporter.is_first:
                 weights = copied(state.trainable.sampling_model().state_dict())
         if save:

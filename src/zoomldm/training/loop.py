@@ -105,6 +105,7 @@ def train_step(job: Job, batches: Iterator[Batch], step: int) -> None:
     """Make one step: draw, noise, predict, loss, backward, update, average."""
     state, fabric, part = job.state, job.fabric, job.part
     torch.manual_seed(_step_seed(job.data.seed, step, fabric.global_rank))
+    state.trainable.before_step(step)
     for micro_step in range(part.accumulation):
         batch = job.perf.waited(batches).to(fabric.device, non_blocking=True)
         with fabric.no_backward_sync(job.state.model, enabled=micro_step < part.accumulation - 1):

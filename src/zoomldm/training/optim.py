@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -32,9 +32,30 @@ def build_optimizer(trainable: Trainable, settings: OptimSettings) -> torch.opti
     )
 
 
-def load_optimizer(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any]) -> None:
-    """Take the moments that were saved; rate, decay and betas stay those that the settings of now say."""
-    optimizer.load_state_dict({"state": saved["state"], "param_groups": optimizer.state_dict()["param_groups"]})
+def names_in_order(trainable: Trainable, optimizer: torch.optim.Optimizer) -> list[str]:
+    """Return the names of the optimiser's parameters in the order by which its state numbers them."""
+    names = {id(parameter): name for name, parameter in trainable.trained_parameters()}
+    return [names[id(parameter)] for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def first_names(trainable: Trainable) -> list[str]:
+    """Return the order of the first version, which saved no names and decayed all that is no vector."""
+    named = list(trainable.trained_parameters())
+    return [n for n, p in named if p.ndim >= 2] + [n for n, p in named if p.ndim < 2]
+
+
+def load_optimizer(
+    optimizer: torch.optim.Optimizer, saved: Mapping[str, Any], *, names: Sequence[str], now: Sequence[str]
+) -> None:
+    """Take the moments that were saved; rate, decay and betas stay those that the settings of now say.
+
+    Args:
+        names, now: of the parameters, in the order of the saved state and of the optimiser. Moments go by name; a
+            parameter that was not trained then begins without.
+    """
+    number = {name: index for index, name in enumerate(now)}
+    state = {number[names[index]]: moments for index, moments in saved["state"].items() if names[index] in number}
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

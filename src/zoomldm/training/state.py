@@ -19,7 +19,7 @@ from zoomldm.runs.checkpoint import CheckpointInfo, Checkpoints
 from zoomldm.runs.lineage import ORIGIN, require_same_parents
 from zoomldm.runs.origin import Origin, differing_networks, way_back
 from zoomldm.training.ema import Ema
-from zoomldm.training.optim import build_optimizer, learning_rate, load_optimizer
+from zoomldm.training.optim import build_optimizer, first_names, learning_rate, load_optimizer, names_in_order
 from zoomldm.training.reporter import Reporter
 from zoomldm.training.settings import LoopSettings, OptimSettings
 from zoomldm.training.watch import ExplosionWatch
@@ -64,6 +64,7 @@ class TrainingState:
             "step": step,
             "model": self.trainable.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "optimizer_names": names_in_order(self.trainable, self.optimizer),
             "ema": self.ema.state_dict(),
             "window": self.window.state_dict(fabric),
             "explosion": self.explosion.state_dict(),
@@ -79,7 +80,9 @@ class TrainingState:
     def begin_at(self, saved: dict[str, Any]) -> None:
         """Take weights, averages, the optimiser's moments and what the first loss was; settings stay those of now."""
         self.trainable.load_state_dict(saved["model"])
-        load_optimizer(self.optimizer, saved["optimizer"])
+        names = saved.get("optimizer_names") or first_names(self.trainable)
+        now = names_in_order(self.trainable, self.optimizer)
+        load_optimizer(self.optimizer, saved["optimizer"], names=names, now=now)
         self.ema.load_state_dict(saved["ema"])
         self.explosion.load_state_dict(saved["explosion"])
 

@@ -76,7 +76,8 @@ def averaged(
     try:
         with torch.no_grad(), ema.applied():
             with recalibrating(trainable) as needed:
-                for batch in _evenly_mixed(source, rungs, num_samples, partition, seed) if needed else ():
+                read = source.only(trainable.statistics_columns)
+                for batch in _evenly_mixed(read, rungs, num_samples, partition, seed) if needed else ():
                     with fabric.autocast():
                         trainable.measure_statistics(batch.to(fabric.device))
             yield

@@ -97,6 +97,8 @@ def test_magnification_is_dropped_to_its_null_with_its_probability():
     is_null = rungs[0] == trainable.edm.null_rung
     assert is_null.float().mean().item() == pytest.approx(0.1, abs=0.02)
     assert torch.equal(rungs[0][~is_null], batch.rung[~is_null])
+    trainable.eval()(batch, seed=0)
+    assert torch.equal(rungs[1], batch.rung)  # validation drops none
 
 
 def test_samples_do_not_depend_on_their_batch_and_follow_the_magnification():

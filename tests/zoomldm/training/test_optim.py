@@ -5,8 +5,17 @@ import torch
 
 from tests.helpers.settings import optim_settings
 from tests.helpers.toy_training import ToyTrainable
+from zoomldm.cond.film import FiLMConditioner
 from zoomldm.errors import ConfigError
-from zoomldm.training.optim import build_optimizer, learning_rate, set_learning_rate
+from zoomldm.model.trainable import Trainable
+from zoomldm.training.optim import (
+    build_optimizer,
+    first_names,
+    learning_rate,
+    load_optimizer,
+    names_in_order,
+    set_learning_rate,
+)
 from zoomldm.training.settings import OptimSettings
 
 
@@ -52,3 +61,44 @@ def test_the_optimiser_is_fused_adamw_whose_decay_spares_vectors():
     assert all(g["fused"] and g["betas"] == (0.8, 0.9) for g in optimizer.param_groups)
     set_learning_rate(optimizer, 3.0)
     assert {g["lr"] for g in optimizer.param_groups} == {3.0}
+
+
+class Conditioned(Trainable):
+    """A conditioner with every kind of parameter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conditioner = FiLMConditioner(
+            num_rungs=3, grid_dim=6, resolution=16, widths=(4, 4, 4, 4), token_dim=8, position_embedding=True
+        )
+
+
+def test_embeddings_null_tokens_and_positions_are_not_decayed():
+    trainable = Conditioned()
+    names = {id(p): name.removeprefix("conditioner.") for name, p in trainable.named_parameters()}
+    decayed, plain = ({names[id(p)] for p in group["params"]} for group in trainable.param_groups())
+    assert {"null", "position", "magnification.weight", "norm.weight", "blocks.0.norm1.weight"} <= plain
+    assert {"project.weight", "out.weight", "blocks.0.conv1.weight", "blocks.0.film.0.weight"} <= decayed
+
+
+def test_moments_go_by_name_also_those_of_the_first_version():
+    trainable = Conditioned()
+    optimizer = build_optimizer(trainable, made(weight_decay=0.1))
+    now, first = names_in_order(trainable, optimizer), first_names(trainable)
+    assert sorted(now) == sorted(first)
+    assert now != first
+    shapes = {name: p.shape for name, p in trainable.named_parameters()}
+    state = {
+        index: {
+            "step": torch.tensor(7.0),
+            "exp_avg": torch.full(shapes[name], float(index)),
+            "exp_avg_sq": torch.ones(shapes[name]),
+        }
+        for index, name in enumerate(first)
+    }
+    load_optimizer(optimizer, {"state": state, "param_groups": []}, names=first, now=now)
+    for name, parameter in trainable.named_parameters():
+        moments = optimizer.state[parameter]
+        assert (moments["exp_avg"] == first.index(name)).all()
+        assert moments["exp_avg"].shape == parameter.shape
+    assert {group["weight_decay"] for group in optimizer.param_groups} == {0.1, 0.0}
