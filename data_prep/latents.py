@@ -10,8 +10,10 @@ sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 def make_latents(cfg: Any) -> None:
     """Load the manifest first, so that a missing data set is said at once, then the autoencoder."""
+    from data_prep.pack.exchange import finish_exchange
     from zoomldm.data.manifest import Manifest
 
+    finish_exchange(Path(cfg.data.root))
     manifest = Manifest.load(cfg.data.root)
     import torch
 
@@ -33,7 +35,7 @@ def make_latents(cfg: Any) -> None:
         is_original=loaded.is_original,
         batch_size=batch_size_for(manifest.ladder.patch_px, device),
     )
-    manifest = add_latents(manifest, maker)
+    manifest = add_latents(manifest, maker, repack=bool(cfg.get("repack")))
     if cfg.variants:
         add_variants(manifest, maker.encode, list(cfg.variants))
 

@@ -1,48 +1,85 @@
 """Preparation from the slide table to the manifest: which slides are to do, then pack, then what is said about them."""
 
 import time
+from collections.abc import Collection
+from dataclasses import replace
 
+from data_prep.contents import check_failures, contents_of, finished, without_copies
 from data_prep.execution.executor import Died, Executor
+from data_prep.pack.agreement import agree_to_repack
+from data_prep.pack.exchange import finish_exchange
 from data_prep.pack.pack import pack, packing_of
-from data_prep.pack.shard_plan import inputs_hash, known_splits, read_plan
-from data_prep.pack.splits import AREA, Split
-from data_prep.preparation import Contents, Preparation
+from data_prep.pack.shard_plan import (
+    changes_of,
+    known_splits,
+    packed_specs,
+    read_plan,
+)
+from data_prep.pack.splits import AREA, NOTHING, Split
+from data_prep.preparation import Preparation
 from data_prep.report.summary import print_summary, write_failure_page
 from data_prep.slides.files import stamp_of
 from data_prep.slides.table import SlideSpec, is_frozen
 from data_prep.work.folder import check_settings
 from data_prep.work.prepare_slide import SlideJob, failed, prepare_slide
-from data_prep.work.state import DoneSlide, FailedSlide, SlideState
+from data_prep.work.state import DoneSlide, FailedSlide
 from zoomldm.data.manifest import MANIFEST_NAME, Manifest
-from zoomldm.errors import DataError
+from zoomldm.errors import DataError, UserError
 from zoomldm.files import progress
+
+OUTAGE = 3  # slides in a row that cannot be read
+MPP_TOLERANCE = 0.05  # between a given scale and the file's
 
 
 def run(
-    preparation: Preparation, executor: Executor, *, part: tuple[int, int] | None = None, drop_images: bool = False
+    preparation: Preparation,
+    executor: Executor,
+    *,
+    part: tuple[int, int] | None = None,
+    drop_images: bool = False,
+    repack: bool = False,
+    max_failed: float = 0.05,
 ) -> Manifest | None:
     """Prepare the slides that are not done, then pack them; with ``part`` only that share, without packing.
+
+    Slides that the shards hold and this preparation does not name stay.
 
     Args:
         part: (3, 16) is the third of sixteen shares of the slides.
         drop_images: delete the slides' images once they are in shards, half of all bytes; a slide whose shards are to
             be written anew is then read anew.
+        repack: finished shards may be made anew, and slides that are not named go.
+        max_failed: part of the slides that may fail without that nothing is packed.
 
     Raises:
-        ConfigError: the folder holds the work of another configuration.
-        DataError: nothing came of it.
+        ConfigError: the folder holds the work of another configuration, or finished shards would be made anew.
+        DataError: nothing came of it, or too many slides failed.
+        UserError: several slides in a row could not be read.
     """
     began = time.perf_counter()
     preparation.root.mkdir(parents=True, exist_ok=True)
+    finish_exchange(preparation.root)
     check_settings(preparation.root, preparation.slide_settings)
+    named, unnamed = preparation.specs, packed_specs(preparation, read_plan(preparation.root))
+    if unnamed and not repack:
+        print(f"{len(unnamed)} slides of the shards that are there are not in slides=; they stay")
+        preparation = replace(preparation, specs=sorted([*named, *unnamed], key=lambda spec: spec.name))
     known = known_splits(preparation)
     split = preparation.split(preparation.specs, known)
-    for spec in preparation.specs:
+    for spec in named:
         if is_frozen(spec.name):
             print(f"warning: {spec.name}: a frozen section by its barcode; diagnostic slides (-DX) are usually meant")
-    share = [spec for i, spec in enumerate(preparation.specs) if part is None or i % part[1] == part[0] - 1]
+    names = {spec.patient for spec in preparation.specs}
+    if len(names) == len(named) > 1 and all(spec.patient == spec.name for spec in named) and split.held_out != NOTHING:
+        print(
+            f"note: {len(named)} slides = {len(named)} patients, by their names: two slides of one patient "
+            "would lie in train and in test; give a CSV with a patient column"
+        )
+    share = [spec for i, spec in enumerate(named) if part is None or i % part[1] == part[0] - 1]
     regions, by_area = preparation.slide_settings.tissue.regions, split.held_out == AREA
     todo = [s for s in share if not preparation.store(s.name).is_done(s, by_area=by_area, regions=regions)]
+    told = {spec.name for spec in unnamed}
+    _agree(preparation, known, stale={spec.name for spec in todo}, unnamed=told, repack=repack)
     if len(todo) < len(share):
         print(f"{len(share) - len(todo)} of {len(share)} slides are done already")
     for fault in preparation.faults:
@@ -51,20 +88,38 @@ def run(
     if part is not None:
         print(f"part {part[0]}/{part[1]} is done; when all are, run the same command without part= to pack the shards")
         return None
-    manifest = pack_slides(preparation, known, executor, began)
+    manifest = pack_slides(preparation, known, executor, began, unnamed=told, repack=repack, max_failed=max_failed)
     if drop_images:
         for spec in preparation.specs:
             preparation.store(spec.name).drop_images()
     return manifest
 
 
+def _agree(
+    preparation: Preparation, known: dict[str, str], *, stale: set[str], unnamed: set[str], repack: bool
+) -> None:
+    """Ask about finished shards before a slide is read: by what is known of the slides until now."""
+    plan, states = read_plan(preparation.root), preparation.states()
+    if plan is None or not (preparation.root / MANIFEST_NAME).is_file():
+        return
+    packed = [s for s in states if isinstance(s, DoneSlide) and s.slide in plan.slides]
+    if packed:
+        changes = changes_of(plan, contents_of(preparation, packed, known), stale)
+        agree_to_repack(preparation.root, plan, changes, unnamed=unnamed, repack=repack)
+
+
 def prepare_slides(preparation: Preparation, specs: list[SlideSpec], split: Split, executor: Executor) -> None:
-    """Prepare slides one a job, the largest files first, and print a line for each that failed."""
+    """Prepare slides one a job, the largest files first, and print a line for each that failed.
+
+    Raises:
+        UserError: several in a row could not be read: the storage is gone, not they.
+    """
     settings, by_area = preparation.slide_settings, split.held_out == AREA
     specs = sorted(specs, key=lambda spec: -_size_of(spec))
     jobs = [SlideJob(spec=spec, settings=settings, root=preparation.root, by_area=by_area) for spec in specs]
     if not jobs:
         return
+    in_a_row = 0
     with progress(total=len(jobs), label="slides", unit="slide") as bar:
         for number, state in executor.map(prepare_slide, jobs, encoder=settings.encoder):
             if isinstance(state, Died):
@@ -74,29 +129,57 @@ def prepare_slides(preparation: Preparation, specs: list[SlideSpec], split: Spli
                 bar.write(f"failed: {state.slide}: {state.reason}")
             elif not state.num_samples:
                 bar.write(f"nothing: {state.slide}: {state.reason}")
+            if isinstance(state, DoneSlide) and state.scale.disagreement > MPP_TOLERANCE:
+                bar.write(
+                    f"warning: {state.slide}: mpp {state.scale.mpp_level0:g} as given, its file says "
+                    f"{state.scale.mpp_of_file:g}; the given one is taken"
+                )
             bar.update()
+            is_gone = isinstance(state, FailedSlide) and state.by_storage
+            in_a_row = in_a_row + 1 if is_gone else 0
+            if in_a_row == OUTAGE:
+                raise UserError(
+                    f"{OUTAGE} slides in a row could not be read, the last {state.path} ({state.reason}): the disk or "
+                    f"mount with the slides is gone or faulty. {bar.n - OUTAGE} of {len(jobs)} slides are through, and "
+                    "nothing was packed. Check the storage, then run the same command again: it goes on from here"
+                )
 
 
-def pack_slides(preparation: Preparation, known: dict[str, str], executor: Executor, began: float) -> Manifest:
+def pack_slides(
+    preparation: Preparation,
+    known: dict[str, str],
+    executor: Executor,
+    began: float,
+    *,
+    unnamed: Collection[str] = (),
+    repack: bool = False,
+    max_failed: float = 1.0,
+) -> Manifest:
     """Pack the slides that are done, if that has not been done; read those again whose dropped images are needed.
 
     known: splits that patients have already; began: when the command did, by ``time.perf_counter``.
 
     Raises:
-        DataError: nothing came of it, or a slide that would be needed again is gone.
+        ConfigError: finished shards would be made anew.
+        DataError: nothing came of it, too many slides failed, or a slide that would be needed again is gone.
     """
     while True:
-        states = preparation.states()
+        plan = read_plan(preparation.root)
+        states = without_copies(preparation, packed=plan.slides if plan and not repack else ())
         try:
             contents = contents_of(preparation, states, known)
             manifest = finished(states, contents)
             if manifest is not None:
                 print(f"{preparation.root}: nothing to do, the shards are complete (data.name=… makes a second set)")
                 return manifest
+            check_failures(preparation, preparation.states(), max_failed)
             packing = packing_of(contents)
         except DataError:
             write_failure_page(preparation, states)
             raise
+        old = read_plan(preparation.root)
+        if old is not None and (preparation.root / MANIFEST_NAME).is_file():
+            agree_to_repack(preparation.root, old, packing.changes, unnamed=unnamed, repack=repack)
         again = packing.slides_without_images()
         if not again:
             break
@@ -105,27 +188,6 @@ def pack_slides(preparation: Preparation, known: dict[str, str], executor: Execu
     manifest = pack(packing, states, executor)
     print_summary(contents, states, manifest, time.perf_counter() - began)
     return manifest
-
-
-def contents_of(preparation: Preparation, states: list[SlideState], known: dict[str, str]) -> Contents:
-    """Return what is to be packed: the slides that are done; where one patient is left, split by area.
-
-    Raises:
-        DataError: no slide is done.
-    """
-    done = sorted((state for state in states if isinstance(state, DoneSlide)), key=lambda state: state.slide)
-    if not done:
-        raise DataError("no slide could be prepared; the reasons are above")
-    split = preparation.split([preparation.spec_of[state.slide] for state in done], known)
-    return Contents(preparation=preparation, done=done, split=split)
-
-
-def finished(states: list[SlideState], contents: Contents) -> Manifest | None:
-    """Return the manifest if it was made of exactly these slides and settings."""
-    plan = read_plan(contents.root)
-    if plan is None or not (contents.root / MANIFEST_NAME).is_file():
-        return None
-    return Manifest.load(contents.root) if plan.inputs_sha256 == inputs_hash(states, contents) else None
 
 
 def _size_of(spec: SlideSpec) -> int:

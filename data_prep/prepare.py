@@ -20,6 +20,7 @@ def prepare(cfg: Any) -> "Manifest | None":
     """
     from data_prep.execution.executor import make_executor
     from data_prep.pipeline import run
+    from data_prep.settings import number_in
     from zoomldm.errors import ConfigError
 
     preparation = preparation_of(cfg)
@@ -40,8 +41,15 @@ def prepare(cfg: Any) -> "Manifest | None":
     if cfg.get("add"):
         from data_prep.columns.grid import replace_grids
 
-        return replace_grids(preparation, executor)
-    return run(preparation, executor, part=part, drop_images=bool(cfg.get("drop_images")))
+        return replace_grids(preparation, executor, repack=bool(cfg.get("repack")))
+    return run(
+        preparation,
+        executor,
+        part=part,
+        drop_images=bool(cfg.get("drop_images")),
+        repack=bool(cfg.get("repack")),
+        max_failed=number_in(cfg.get("max_failed", 0.05), "max_failed", 0, 1),
+    )
 
 
 def preparation_of(cfg: Any) -> "Preparation":

@@ -22,7 +22,9 @@ class SlideSettings:
         reference: by magnification, the part of the patches that is also kept lossless (JPEG data sets).
         area_test_fraction: of the tissue, where a single patient's slides serve both splits.
         encode_background: encode background tiles too, instead of giving them the glass's embedding.
-        mpp: scale of slides that do not say theirs, micrometres a pixel of level 0.
+        mpp: scale of slides that do not say theirs, micrometres a pixel of level 0; each slide notes its own scale, so
+            that it does not belong to what a folder is about.
+        icc: bring colours to sRGB by the file's profile.
         seed: of the choice among a slide's regions.
     """
 
@@ -36,6 +38,7 @@ class SlideSettings:
     area_test_fraction: float = 0.4
     encode_background: bool = False
     mpp: float | None = None
+    icc: bool = True
     seed: int = 0
 
     def to_dict(self) -> dict[str, Any]:
@@ -44,7 +47,7 @@ class SlideSettings:
             "encoder": {"name": self.encoder.name},
             "tissue": self.tissue.to_dict(),
         }
-        return {key: value for key, value in known.items() if key != "readers"}
+        return {key: value for key, value in known.items() if key not in ("readers", "mpp")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,14 +98,15 @@ def from_config(cfg: Any) -> tuple[SlideSettings, PackSettings]:
         area_test_fraction=split.get("area_test_fraction", 0.4),
         encode_background=bool(data.get("encode_background", False)),
         mpp=slide.get("mpp"),
+        icc=bool(slide.get("icc", True)),
         seed=seed,
     )
     pack_settings = PackSettings(
         name=data["name"],
         split_mode=cfg.get("split") or split.get("mode", "patients"),
-        test_fraction=_number(split.get("test_fraction", 0.2), "data.split.test_fraction", 0.0, 0.9),
+        test_fraction=number_in(split.get("test_fraction", 0.2), "data.split.test_fraction", 0.0, 0.9),
         min_samples={"train": 1, "test": 0} | dict(data.get("min_samples") or {}),
-        shard_samples=int(_number(data.get("shard_samples", 1000), "data.shard_samples", 1, 10**6)),
+        shard_samples=int(number_in(data.get("shard_samples", 1000), "data.shard_samples", 1, 10**6)),
         seed=seed,
     )
     return slide_settings, pack_settings
@@ -156,7 +160,12 @@ def differences(old: Any, new: Any, prefix: str = "") -> list[str]:
     return [] if old == new else [f"{prefix}: {old} there, {new} now"]
 
 
-def _number(value: Any, key: str, low: float, high: float) -> float:
+def number_in(value: Any, key: str, low: float, high: float) -> float:
+    """Return a number that lies between two others.
+
+    Raises:
+        ConfigError: it does not, with its key.
+    """
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
         raise ConfigError(f"{key}={value}: expected a number from {low:g} to {high:g}")
     return value
@@ -175,10 +184,10 @@ def _regions(data: Mapping[str, Any], ladder: Ladder) -> RegionSettings:
         max_per_slide=by_label(data.get("max_patches_per_slide"), ladder, "data.max_patches_per_slide", None),
     )
     for name in ladder.labels:
-        _number(regions.min_tissue[name], f"data.min_tissue.{name}", 0, 1)
-        _number(regions.stride[name], f"data.stride.{name}", 0.001, 1)
+        number_in(regions.min_tissue[name], f"data.min_tissue.{name}", 0, 1)
+        number_in(regions.stride[name], f"data.stride.{name}", 0.001, 1)
         if regions.max_per_slide[name] is not None:
-            _number(regions.max_per_slide[name], f"data.max_patches_per_slide.{name}", 1, 10**9)
+            number_in(regions.max_per_slide[name], f"data.max_patches_per_slide.{name}", 1, 10**9)
     return regions
 
 

@@ -9,16 +9,27 @@ sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 
 def verify_data(cfg: Any) -> None:
+    from data_prep.pack.exchange import finish_exchange
+    from data_prep.prepare import preparation_of
+    from data_prep.repair import repair
     from data_prep.report.verification import verify
     from zoomldm.data.manifest import Manifest
     from zoomldm.errors import DataError
 
+    finish_exchange(Path(cfg.data.root))
     manifest = Manifest.load(cfg.data.root)
     faults = verify(manifest)
     for fault in faults:
         print(f"wrong: {fault}")
+    if faults and cfg.get("repair"):
+        for line in repair(preparation_of(cfg), manifest):
+            print(f"repair: {line}")
+        faults = verify(manifest)
     if faults:
-        raise DataError(f"{cfg.data.root}: {len(faults)} faults; prepare the data again, or restore these files")
+        raise DataError(
+            f"{cfg.data.root}: {len(faults)} faults; run verify.py with repair=true and the words that prepare.py had "
+            "(encoder=, slides=): it makes lost and damaged shards again, with the bytes that they had"
+        )
     samples = sum(shard.num_samples for shard in manifest.shards)
     columns = ", ".join(manifest.columns)
     print(f"{cfg.data.root}: {len(manifest.shards)} shards, {samples:,} samples, columns {columns}: all right")

@@ -1,12 +1,11 @@
 """Another encoder for finished shards (``encoder=ctranspath add=grid``): tiles are read and encoded again, images stay.
 
-While grids are being replaced the manifest has no grid column, so that nothing trains on a mixture; a killed run goes
-on where it stopped.
+The new grids are written beside the shards and take their place together (pack/exchange.py); a killed run goes on where
+it stopped.
 """
 
 import json
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,8 +15,10 @@ from data_prep.execution.encoding.own import get_encoder
 from data_prep.execution.encoding.queue import TileQueue
 from data_prep.execution.executor import Died, Executor
 from data_prep.fold.quadtree import Fold
+from data_prep.pack.agreement import agree
+from data_prep.pack.exchange import NEW, begin, finish_exchange, link_shard
 from data_prep.pack.jobs import ShardJob, make_jobs
-from data_prep.pack.shard_plan import ShardPlan, batch_facts, inputs_hash, known_splits, read_plan
+from data_prep.pack.shard_plan import Changes, ShardPlan, inputs_hash, known_splits, new_plan, packed_specs, read_plan
 from data_prep.pack.statistics import is_standardised, one_encoder, train_statistics
 from data_prep.pack.write import grids_of
 from data_prep.preparation import Contents, Preparation
@@ -26,36 +27,44 @@ from data_prep.work.folder import check_settings, note_settings
 from data_prep.work.prepare_slide import SlideJob
 from data_prep.work.state import DONE, DoneSlide
 from zoomldm.data.manifest import EncoderInfo, Manifest
+from zoomldm.data.shards import column_path
 from zoomldm.errors import DataError, UserError
 from zoomldm.files import progress, raise_if_disk_fault, write_json
 
 
-def replace_grids(preparation: Preparation, executor: Executor) -> Manifest:
+def replace_grids(preparation: Preparation, executor: Executor, *, repack: bool = False) -> Manifest:
     """Give finished shards the grids of ``slide_settings.encoder``, and the folder its settings.
 
     Raises:
-        ConfigError: the folder was made with other settings than these.
+        ConfigError: the folder was made with other settings than these, or ``repack`` does not agree.
         DataError: there are no shards yet, or a slide is gone or has changed since they were made.
     """
     root = preparation.root
+    finish_exchange(root)
     check_settings(root, preparation.slide_settings, but="encoder")
     manifest, plan = Manifest.load(root), read_plan(root)
     if plan is None:
         raise DataError(f"{root}: shards/plan.json is missing; run prepare.py without add=grid")
+    named = packed_specs(preparation, plan)
+    preparation = replace(preparation, specs=sorted([*preparation.specs, *named], key=lambda spec: spec.name))
     packed = [line["slide"] for line in manifest.slides if line["status"] == DONE]
-    _encode_slides(preparation, packed, executor)
-    manifest = manifest.without("grid")
-    manifest.save(root)
+    todo = _to_encode(preparation, packed)
+    grids = [column_path(root / shard.path, "grid") for shard in manifest.shards if "grid" in shard.columns]
+    why = f"grids by {preparation.slide_settings.encoder.name} instead of {manifest.encoder.name}"
+    agree(root, grids, why=why, repack=repack)
+    _encode_slides(preparation, todo, executor)
     for name in packed:
         preparation.store(name).take_new_rows()
-    manifest = _write_grids(_contents(preparation, packed), plan, manifest, executor)
-    manifest.save(root)
+    contents = _contents(preparation, packed)
+    manifest = _write_grids(contents, plan, manifest, executor)
+    _renewed(plan, preparation, packed, manifest.encoder.statistics).save(root / NEW)
+    manifest.save(root / NEW)
+    finish_exchange(root)
     note_settings(root, preparation.slide_settings)
-    _renew(plan, preparation, packed, manifest.encoder.statistics)
     print(
         f"{root}: grids by {manifest.encoder.name}, {manifest.encoder.dim} channels, in {len(manifest.shards)} shards"
     )
-    return manifest
+    return Manifest.load(root)
 
 
 def _contents(preparation: Preparation, packed: list[str]) -> Contents:
@@ -65,8 +74,12 @@ def _contents(preparation: Preparation, packed: list[str]) -> Contents:
     return Contents(preparation=preparation, done=[states[name] for name in packed], split=split)
 
 
-def _encode_slides(preparation: Preparation, packed: list[str], executor: Executor) -> None:
-    """Have the tiles of the packed slides encoded where that has not been done."""
+def _to_encode(preparation: Preparation, packed: list[str]) -> list[SlideJob]:
+    """Return the packed slides whose tiles are yet to be encoded.
+
+    Raises:
+        DataError: one is gone or has changed.
+    """
     settings, specs = preparation.slide_settings, preparation.spec_of
     stores = {name: preparation.store(name) for name in packed}
     missing = []
@@ -80,9 +93,12 @@ def _encode_slides(preparation: Preparation, packed: list[str], executor: Execut
             f"{preparation.root}: slides that its shards were made of are gone or have changed: {', '.join(missing)}"
         )
     jobs = [SlideJob(spec=specs[name], settings=settings, root=preparation.root, by_area=False) for name in packed]
-    todo = [job for job in jobs if not _is_encoded(job)]
+    return [job for job in jobs if not _is_encoded(job)]
+
+
+def _encode_slides(preparation: Preparation, todo: list[SlideJob], executor: Executor) -> None:
     with progress(total=len(todo), label="encoding", unit="slide") as bar:
-        for number, result in executor.map(encode_slide, todo, encoder=settings.encoder):
+        for number, result in executor.map(encode_slide, todo, encoder=preparation.slide_settings.encoder):
             if isinstance(result, Died | str):
                 reason = result if isinstance(result, str) else result.reason
                 raise DataError(f"{todo[number].spec.path}: {reason}")
@@ -100,7 +116,7 @@ def encode_slide(job: SlideJob) -> str | None:
     """Encode the tiles that a slide's map holds, in the map's order; return what went wrong, if anything."""
     encoder, ladder, store = get_encoder(job.settings.encoder), job.settings.ladder, job.store
     state, cells = store.done(), store.cells()
-    slide = Slide(job.spec, ladder.base_mpp, job.settings.readers)
+    slide = Slide(job.spec, ladder.base_mpp, job.settings.readers, use_icc=job.settings.icc)
     slide.glass = np.array(state.glass, np.uint8)
     queue = TileQueue(encoder)
     queue.add(np.broadcast_to(slide.glass, (1, ladder.patch_px, ladder.patch_px, 3)))
@@ -135,21 +151,17 @@ class GridJob:
     shard: ShardJob
     encoder: str
 
-    @property
-    def base(self) -> Path:
-        return self.shard.root / self.shard.path
-
 
 def write_grids(job: GridJob) -> ColumnRecord:
     """Write a shard's grids; a finished tar is left as it is."""
     made_by = {"encoder": job.encoder}
-    return read_record(job.base, "grid", made_by) or write_recorded(
-        job.base, "grid", made_by, grids_of(job.shard), found={}
-    )
+    base = job.shard.base
+    link_shard(job.shard.root / job.shard.path, base, but=("grid",))
+    return read_record(base, "grid", made_by) or write_recorded(base, "grid", made_by, grids_of(job.shard), found={})
 
 
 def _write_grids(contents: Contents, plan: ShardPlan, manifest: Manifest, executor: Executor) -> Manifest:
-    """Write every shard's grids and return the manifest with them."""
+    """Write every shard's grids beside the shards that are there, and return the manifest with them."""
     encoder = one_encoder(contents)
     encoder["statistics"] = train_statistics(contents) if is_standardised(contents) else None
     jobs, _, _ = make_jobs(contents, statistics=encoder["statistics"], batches=plan.batches)
@@ -157,7 +169,9 @@ def _write_grids(contents: Contents, plan: ShardPlan, manifest: Manifest, execut
         raise DataError(
             f"{contents.root}: its slides no longer make the shards that are there; run prepare.py without add=grid"
         )
+    jobs = [replace(job, folder=NEW) for job in jobs]
     identity = json.dumps(encoder, sort_keys=True)
+    begin(contents.root, {"grids": identity, "manifest": manifest.sha256})
     tars: dict[str, dict[str, Any]] = {}
     with progress(total=len(jobs), label="grids", unit="shard") as bar:
         for number, record in executor.map(write_grids, [GridJob(job, identity) for job in jobs]):
@@ -166,18 +180,19 @@ def _write_grids(contents: Contents, plan: ShardPlan, manifest: Manifest, execut
             tars[jobs[number].path] = record.tar
             bar.update()
     for job in jobs:
-        line = json.loads(job.record_path.read_bytes())
+        line = json.loads((job.root / f"{job.path}.json").read_bytes())
         line["columns"]["grid"] = tars[job.path]
         write_json(job.record_path, line)
     return replace(manifest.with_column("grid", {"dim": encoder["dim"]}, tars), encoder=EncoderInfo(**encoder))
 
 
-def _renew(plan: ShardPlan, preparation: Preparation, packed: list[str], statistics: dict[str, Any] | None) -> None:
-    """Note in the shards' plan that they are the new encoder's."""
+def _renewed(
+    plan: ShardPlan, preparation: Preparation, packed: list[str], statistics: dict[str, Any] | None
+) -> ShardPlan:
+    """Return the shards' plan with what makes them the new encoder's."""
     contents = _contents(preparation, packed)
-    replace(
-        plan,
-        facts=[batch_facts(batch, contents) for batch in plan.batches],
+    return replace(
+        new_plan(plan, contents, Changes()),
         statistics=statistics,
         inputs_sha256=inputs_hash(preparation.states(), contents),
-    ).save(preparation.root)
+    )

@@ -13,6 +13,10 @@ import numpy as np
 from einops import rearrange
 
 from data_prep.columns.record import ColumnRecord, Samples, read_record, write_recorded
+from data_prep.pack.agreement import agree
+from data_prep.pack.exchange import NEW, begin, copy_if_there, finish_exchange, link_shard
+from data_prep.pack.jobs import SHARDS
+from data_prep.pack.shard_plan import PLAN_NAME
 from zoomldm.data.manifest import Manifest, ShardInfo
 from zoomldm.data.schema import decode_image, encode_npy, fields_of
 from zoomldm.data.shards import ShardReader, column_path
@@ -25,7 +29,7 @@ if TYPE_CHECKING:
 
 Encode = Callable[[np.ndarray], np.ndarray]
 """Images (n, p, p, 3) uint8 to latents (n, c, h, w) float."""
-COLUMN = "latent"
+COLUMN, VARIANTS = "latent", "variants"
 MAX_BATCH = 128
 PIXELS_AT_ONCE = {"cpu": 2**18, "cuda": 2**22}
 """Of a batch: VQ-f4 keeps some 4 kB for each (a batch of 128 patches of 256 px took more than 20 GB)."""
@@ -53,29 +57,38 @@ def batch_size_for(patch_px: int, device: str) -> int:
     return max(1, min(MAX_BATCH, PIXELS_AT_ONCE[device] // patch_px**2))
 
 
-def add_latents(manifest: Manifest, maker: LatentMaker) -> Manifest:
+def add_latents(manifest: Manifest, maker: LatentMaker, *, repack: bool = False) -> Manifest:
     """Write the latents of every shard that has none by this autoencoder, and the column's facts into the manifest.
 
     Latents are float16, before quantisation and unscaled.
 
     Raises:
+        ConfigError: there are latents by another autoencoder, and ``repack`` does not agree to make them anew.
         DataError: a shard is damaged, or the autoencoder gives numbers that float16 cannot hold.
         UserError: a full disk.
     """
     root = Path(manifest.root)
     facts = manifest.columns.get(COLUMN)
-    if facts and facts["autoencoder_sha256"] == maker.sha256 and _all_there(manifest):
+    if facts and facts["autoencoder_sha256"] == maker.sha256 and _all_there(manifest, maker):
         print(f"{root}: nothing to do, its latents were made by {maker.source}")
         return manifest
-    if facts:
-        manifest = manifest.without(COLUMN)
-        manifest.save(root)
+    folder = SHARDS
+    others = _by_others(manifest, maker)
+    if others and (not facts or facts["autoencoder_sha256"] != maker.sha256):
+        folder = NEW
+        why = f"latents by {maker.source} instead of {facts.get('source') if facts else 'another autoencoder'}"
+        agree(root, others, why=why, repack=repack)
+        begin(root, {"latents": maker.sha256, "manifest": manifest.sha256})
+        copy_if_there(root / SHARDS / PLAN_NAME, root / NEW / PLAN_NAME)
+    manifest = manifest.without(COLUMN)
     records: dict[str, ColumnRecord] = {}
     total = sum(shard.num_samples for shard in manifest.shards)
     with progress(total=total, label="latents", unit="patch") as bar:
         for shard in manifest.shards:
-            records[shard.path] = _write_shard(root, shard, manifest.image_format, maker)
+            records[shard.path] = _write_shard(root, shard, manifest.image_format, maker, folder)
             bar.update(shard.num_samples)
+    if manifest.columns.get(VARIANTS, {}).get("autoencoder_sha256") != maker.sha256:
+        manifest = manifest.without(VARIANTS)
     shape, std = _shape(root, records), _std([records[s.path] for s in manifest.shards if s.split == "train"])
     facts = {
         "autoencoder_sha256": maker.sha256,
@@ -85,7 +98,9 @@ def add_latents(manifest: Manifest, maker: LatentMaker) -> Manifest:
         "shape": list(shape),
     }
     manifest = manifest.with_column(COLUMN, facts, {path: record.tar for path, record in records.items()})
-    manifest.save(root)
+    manifest.save(root / NEW if folder == NEW else root)
+    finish_exchange(root)
+    manifest = Manifest.load(root)
     print(f"{root}: {total:,} latents {shape} by {maker.source}, std {std:.4f} on train")
     return manifest
 
@@ -106,15 +121,33 @@ def encoder_of(module: "Autoencoder", device: str) -> Encode:
     return encode
 
 
-def _all_there(manifest: Manifest) -> bool:
+def _all_there(manifest: Manifest, maker: LatentMaker) -> bool:
+    """Say whether every shard has its latents and their record, which ``verify.py repair=true`` takes away."""
+    made_by = {"autoencoder_sha256": maker.sha256}
     return all(
-        COLUMN in shard.columns and column_path(Path(manifest.root) / shard.path, COLUMN).is_file()
+        COLUMN in shard.columns and read_record(Path(manifest.root) / shard.path, COLUMN, made_by)
         for shard in manifest.shards
     )
 
 
-def _write_shard(root: Path, shard: ShardInfo, image_format: str, maker: LatentMaker) -> ColumnRecord:
-    base, made_by = root / shard.path, {"autoencoder_sha256": maker.sha256}
+def _by_others(manifest: Manifest, maker: LatentMaker) -> list[Path]:
+    """Return the tars of latents that another autoencoder made, and of their turned variants."""
+    made_by = {"autoencoder_sha256": maker.sha256}
+    tars = []
+    for shard in manifest.shards:
+        base = Path(manifest.root) / shard.path
+        if not read_record(base, COLUMN, made_by):
+            tars += [tar for column in (COLUMN, VARIANTS) if (tar := column_path(base, column)).is_file()]
+    return tars
+
+
+def _write_shard(root: Path, shard: ShardInfo, image_format: str, maker: LatentMaker, folder: str) -> ColumnRecord:
+    """Write a shard's latents beside its columns; in another folder, where they replace others, all get a place."""
+    base, made_by = root / folder / shard.path.removeprefix(f"{SHARDS}/"), {"autoencoder_sha256": maker.sha256}
+    if folder != SHARDS:
+        old = root / shard.path
+        link_shard(old, base, but=(COLUMN, VARIANTS))
+        copy_if_there(Path(f"{old}.json"), Path(f"{base}.json"))
     if record := read_record(base, COLUMN, made_by):
         return record
     reader = ShardReader(root, shard.path, ["image"], image_format=image_format)

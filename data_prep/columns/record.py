@@ -63,5 +63,10 @@ def write_recorded(
     return ColumnRecord(tar=facts, found=found)
 
 
+def forget(base: Path, column: str) -> None:
+    """Take away a tar's record, so that it is written again; the tar stays until then."""
+    _record_path(base, column).unlink(missing_ok=True)
+
+
 def _record_path(base: Path, column: str) -> Path:
     return Path(f"{base}.{column}.json")

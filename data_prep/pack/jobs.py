@@ -11,6 +11,7 @@ from data_prep.preparation import Contents
 from zoomldm.data.schema import SPLITS, TEST, TRAIN
 from zoomldm.ladder import Rung
 
+SHARDS = "shards"
 Counts = dict[str, dict[str, int]]
 """Samples by split and magnification."""
 
@@ -31,13 +32,17 @@ class ShardJob:
     """One shard to write.
 
     Attributes:
-        path: in ``root``, as the manifest has it.
+        place: below the folder of shards, without a column: ``train/20x/00000``.
+        batch, turn: the batch of its slides, and which of that batch's shards of this split and rung it is.
+        folder: where it is written, in ``root``; it may be beside finished shards until it takes their place.
         slide_of, number: for each sample its slide's place in ``slides``, and its number among the slide's samples.
         statistics: with which rows are standardised, where given.
     """
 
     root: Path
-    path: str
+    place: str
+    batch: int
+    turn: int
     split: str
     rung: Rung
     image_format: str
@@ -46,11 +51,22 @@ class ShardJob:
     slide_of: np.ndarray
     number: np.ndarray
     statistics: dict[str, Any] | None
+    folder: str = SHARDS
+
+    @property
+    def path(self) -> str:
+        """Return the shard's path in ``root``, as the manifest has it."""
+        return f"{SHARDS}/{self.place}"
+
+    @property
+    def base(self) -> Path:
+        """Return where the shard is written, without a column."""
+        return self.root / self.folder / self.place
 
     @property
     def record_path(self) -> Path:
         """Return the file that says that the shard is finished: its line in the manifest."""
-        return self.root / f"{self.path}.json"
+        return Path(f"{self.base}.json")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,11 +93,11 @@ def make_jobs(
     dropped = too_few(contents, counts)
     slides = _packed_slides(contents)
     jobs = [
-        _job(contents, slides, f"shards/{split}/{rung.label}/{number:05d}", split, rung, samples, statistics)
+        _job(contents, slides, f"{split}/{rung.label}/{number:05d}", piece, split, rung, statistics)
         for split in SPLITS
         for rung in rungs
         if rung.label not in dropped and (split, rung.index) in gathered
-        for number, samples in enumerate(_shuffled(contents, gathered[split, rung.index], split, rung, batches))
+        for number, piece in enumerate(_shuffled(contents, gathered[split, rung.index], split, rung, batches))
     ]
     counts = {split: {k: v for k, v in c.items() if k not in dropped and v} for split, c in counts.items()}
     return jobs, counts, dropped
@@ -135,35 +151,39 @@ def _packed_slides(contents: Contents) -> list[PackedSlide]:
 
 def _shuffled(
     contents: Contents, samples: Gathered, split: str, rung: Rung, batches: list[list[str]]
-) -> list[Gathered]:
-    """Cut the samples of a split and rung into shards of nearly equal size, each batch by itself."""
+) -> list[tuple[int, int, Gathered]]:
+    """Cut the samples of a split and rung into nearly equal shards, each batch by itself: (batch, turn, which)."""
     settings = contents.preparation.pack_settings
     batch_of = {name: number for number, batch in enumerate(batches) for name in batch}
     batch_of_slide = np.array([batch_of[state.slide] for state in contents.done])
-    pieces: list[np.ndarray] = []
+    pieces: list[tuple[int, int, Gathered]] = []
     for batch in range(len(batches)):
         members = np.flatnonzero(batch_of_slide[samples.slide_of] == batch)
         seed = [settings.seed, rung.index, int(split == TEST), *([batch] if batch else [])]
         order = members[np.random.default_rng(seed).permutation(len(members))]
         if len(order):
-            pieces += np.array_split(order, -(-len(order) // settings.shard_samples))
-    return [Gathered(slide_of=samples.slide_of[piece], number=samples.number[piece]) for piece in pieces]
+            for turn, cut in enumerate(np.array_split(order, -(-len(order) // settings.shard_samples))):
+                pieces.append((batch, turn, Gathered(slide_of=samples.slide_of[cut], number=samples.number[cut])))
+    return pieces
 
 
 def _job(
     contents: Contents,
     slides: list[PackedSlide],
-    path: str,
+    place: str,
+    piece: tuple[int, int, Gathered],
     split: str,
     rung: Rung,
-    samples: Gathered,
     statistics: dict[str, Any] | None,
 ) -> ShardJob:
     settings = contents.preparation.slide_settings
+    batch, turn, samples = piece
     used, slide_of = np.unique(samples.slide_of, return_inverse=True)
     return ShardJob(
         root=contents.root,
-        path=path,
+        place=place,
+        batch=batch,
+        turn=turn,
         split=split,
         rung=rung,
         image_format=settings.image_format,

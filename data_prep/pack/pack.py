@@ -1,20 +1,22 @@
 """Per-slide work becomes shards, with a manifest at the end.
 
 A shard that was finished under the same plan (shard_plan.py) is kept: a killed pack goes on where it stopped, and later
-slides only add shards. The manifest is written last, and taken away before any shard is, so that it never speaks of
-shards that are not there.
+slides only add shards. Where finished shards must be made anew, that happens beside them (exchange.py).
 """
 
-import shutil
-from dataclasses import dataclass, replace
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from data_prep.execution.executor import Died, Executor
-from data_prep.pack.jobs import Counts, ShardJob, make_jobs
-from data_prep.pack.shard_plan import ShardPlan, inputs_hash, plan_of, read_plan
+from data_prep.pack.added import with_added_columns
+from data_prep.pack.exchange import NEW, begin, finish_exchange, place_kept
+from data_prep.pack.jobs import SHARDS, Counts, ShardJob, make_jobs
+from data_prep.pack.shard_plan import Changes, ShardPlan, changes_of, inputs_hash, is_all_anew, new_plan, read_plan
 from data_prep.pack.splits import AREA, Split
 from data_prep.pack.statistics import is_standardised, one_encoder, train_statistics
-from data_prep.pack.write import write_shard
+from data_prep.pack.write import lost_columns, read_record, write_shard
 from data_prep.preparation import Contents
 from data_prep.slides.files import stamp_of
 from data_prep.slides.table import SlideSpec
@@ -32,22 +34,34 @@ class Packing:
     """What is to be packed: nothing is written or taken away before `pack`.
 
     Attributes:
-        is_new: the shards that are there must go.
+        changes: what makes finished shards go.
+        kept: old path of each shard that stays, by its new one.
         encoder: what the manifest says of it.
     """
 
     contents: Contents
     plan: ShardPlan
-    is_new: bool
+    changes: Changes
+    kept: dict[str, str]
     encoder: dict[str, Any]
     jobs: list[ShardJob]
     counts: Counts
     dropped: dict[str, str]
 
+    @property
+    def in_place(self) -> bool:
+        """Say whether no finished shard is touched, so that shards are added where the others are."""
+        return not self.changes.batches
+
     def slides_to_write(self) -> set[str]:
         """Return the slides whose images go into shards that are not there yet."""
-        jobs = self.jobs if self.is_new else [job for job in self.jobs if not job.record_path.is_file()]
-        return {slide.name for job in jobs for slide in job.slides}
+        return {slide.name for job in self.jobs if self._needs_images(job) for slide in job.slides}
+
+    def _needs_images(self, job: ShardJob) -> bool:
+        if job.path in self.kept:
+            return False
+        line = read_record(job)
+        return line is None or bool({"image", "reference"} & set(lost_columns(job, line)))
 
     def slides_without_images(self) -> list[SlideSpec]:
         """Return the slides that are to be packed and whose images are gone (``drop_images``).
@@ -63,8 +77,8 @@ class Packing:
                 stamp_of(path)
             except OSError as error:
                 raise DataError(
-                    f"{path}: not there, and its patches are in the shards of {preparation.root} alone, which a change "
-                    "in the slide table would make anew; put the slide back, or leave others out by exclude.txt"
+                    f"{path}: not there, and its patches are in the shards of {preparation.root} alone, which would "
+                    "have to be made anew; put the slide back, or leave others out by exclude.txt"
                 ) from error
         return [preparation.spec_of[name] for name in names]
 
@@ -75,18 +89,43 @@ def packing_of(contents: Contents) -> Packing:
     Raises:
         DataError: no magnification has enough samples, or the slides' work is damaged.
     """
-    plan, is_new = plan_of(read_plan(contents.root), contents)
+    root, old = contents.root, read_plan(contents.root)
+    changes = changes_of(old, contents) if old else Changes()
+    plan = new_plan(old, contents, changes)
     encoder = one_encoder(contents)
     if is_standardised(contents):
         encoder["statistics"] = plan.statistics or train_statistics(contents)
-    plan = replace(plan, statistics=encoder["statistics"], inputs_sha256=None)
-    jobs, counts, dropped = make_jobs(contents, statistics=plan.statistics, batches=plan.batches)
+    jobs, counts, dropped = make_jobs(contents, statistics=encoder["statistics"], batches=plan.batches)
     if not jobs:
         reasons = "; ".join(f"{label}: {reason}" for label, reason in dropped.items()) or "no slide could be read"
-        raise DataError(f"{contents.root}: no magnification has enough samples; {reasons}. See qc/index.html")
+        raise DataError(f"{root}: no magnification has enough samples; {reasons}. See qc/index.html")
+    shards = [[job.path for job in jobs if job.batch == number] for number in range(len(plan.batches))]
+    plan = replace(plan, statistics=encoder["statistics"], shards=shards)
+    kept = _kept(jobs, old, changes) if old and changes.batches and not is_all_anew(old, changes) else {}
+    if changes.batches:
+        jobs = [replace(job, folder=NEW) for job in jobs]
     return Packing(
-        contents=contents, plan=plan, is_new=is_new, encoder=encoder, jobs=jobs, counts=counts, dropped=dropped
+        contents=contents,
+        plan=plan,
+        changes=changes,
+        kept=kept,
+        encoder=encoder,
+        jobs=jobs,
+        counts=counts,
+        dropped=dropped,
     )
+
+
+def _kept(jobs: list[ShardJob], old: ShardPlan, changes: Changes) -> dict[str, str]:
+    """Return the old path of every shard whose batch has not changed, by the new one."""
+    kept = {}
+    for job in jobs:
+        if job.batch < len(old.batches) and job.batch not in changes.batches:
+            folder = job.path.rsplit("/", 1)[0]
+            before = [path for path in (old.shards or [])[job.batch] if path.rsplit("/", 1)[0] == folder]
+            if job.turn < len(before):
+                kept[job.path] = before[job.turn]
+    return kept
 
 
 def pack(packing: Packing, states: list[SlideState], executor: Executor) -> Manifest:
@@ -97,23 +136,38 @@ def pack(packing: Packing, states: list[SlideState], executor: Executor) -> Mani
         UserError: a full disk.
     """
     contents, root = packing.contents, packing.contents.root
-    if packing.is_new:
-        if (root / MANIFEST_NAME).is_file():
-            print(f"{root}: all shards are made anew: what decides them has changed since they were made")
-        (root / MANIFEST_NAME).unlink(missing_ok=True)
-        shutil.rmtree(root / "shards", ignore_errors=True)
-    packing.plan.save(root)
-    shards: dict[int, ShardInfo] = {}
+    folder = root / (SHARDS if packing.in_place else NEW)
+    old = Manifest.load(root) if (root / MANIFEST_NAME).is_file() else None
+    if not packing.in_place:
+        begin(root, {"pack": _plain(packing.plan)})
+        place_kept(packing.jobs, packing.kept)
+    packing.plan.save(folder)
+    shards = dict(_write_shards(packing, executor))
+    manifest = _manifest(packing, [shards[number] for number in range(len(packing.jobs))], states)
+    stay = {shard.path: shard.path for shard in manifest.shards} if packing.in_place else packing.kept
+    manifest = with_added_columns(manifest, old, stay)
+    finished = replace(packing.plan, inputs_sha256=inputs_hash(states, contents))
+    if packing.in_place:
+        manifest.save(root)
+        finished.save(folder)
+        return manifest
+    finished.save(folder)
+    manifest.save(folder)
+    finish_exchange(root)
+    return Manifest.load(root)
+
+
+def _write_shards(packing: Packing, executor: Executor) -> Iterator[tuple[int, ShardInfo]]:
     with progress(total=len(packing.jobs), label="packing", unit="shard") as bar:
         for number, line in executor.map(write_shard, packing.jobs):
             if isinstance(line, Died):
                 raise UserError(f"{packing.jobs[number].path}: {line.reason}; run the same command again")
-            shards[number] = ShardInfo(**line)
+            yield number, ShardInfo(**line)
             bar.update()
-    manifest = _manifest(packing, [shards[number] for number in range(len(packing.jobs))], states)
-    manifest.save(root)
-    replace(packing.plan, inputs_sha256=inputs_hash(states, contents)).save(root)
-    return manifest
+
+
+def _plain(plan: ShardPlan) -> Any:
+    return json.loads(json.dumps(asdict(replace(plan, inputs_sha256=None)), default=str))
 
 
 def _manifest(packing: Packing, shards: list[ShardInfo], states: list[SlideState]) -> Manifest:

@@ -1,22 +1,28 @@
-"""What the shards of a data set are made of, and in which order the slides came.
+"""What the shards of a data set are made of, in which order the slides came, and what has changed since.
 
-Slides that come later make shards of their own: those that are there stay as they are, and so do their latents. A
-change in what they are made of (a slide gone or read anew, another patient, label, split or setting) makes all anew.
+Slides that come later make shards of their own: those that are there stay as they are, and so do their latents. What
+changes in a batch (a slide gone or read anew, another patient, label or split) makes the shards of that batch anew,
+what decides all shards (settings, version) makes all anew; neither is done unasked.
 """
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from data_prep.preparation import Contents, Preparation
+from data_prep.settings import differences
+from data_prep.slides.table import SlideSpec
 from data_prep.work.folder import read_settings
 from data_prep.work.state import DoneSlide, SlideState
-from zoomldm import __version__
 from zoomldm.files import write_json
 
 PLAN_NAME = "plan.json"
+PACKING_VERSION = 1
+"""Of the shards' bytes; raised by hand where the same work gives other shards."""
+LEGACY_VERSION = "0.1.0"  # in the hashes of plans that noted no PACKING_VERSION
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,29 +30,47 @@ class ShardPlan:
     """The slides of a data set's shards.
 
     Attributes:
-        batches: slides that came together, by name; each batch has shards of its own.
-        facts: for each batch a hash of all that decides its shards' bytes.
+        batches: slides that came together, by name; each batch has shards of its own; a batch may be empty.
         of_patient: the split of each patient, which later patients do not change.
         drawn_by: the settings that drew the split; None in the plans of older versions.
+        made_of: all that decides the shards' bytes (``made_of``); None in the plans of older versions, which have
+            ``facts`` instead, for each batch a hash.
+        table: the lines of the slide table by slide, so that slides stay that a later command does not name.
+        shards: the paths of each batch's shards; None in the plans of older versions.
         statistics: with which `stats` embeddings are standardised: those of the first batch.
         inputs_sha256: hash of everything the finished set was made of, None until it is finished.
     """
 
     batches: list[list[str]]
-    facts: list[str]
     of_patient: dict[str, str]
+    facts: list[str] | None = None
     drawn_by: dict[str, Any] | None = None
+    made_of: dict[str, Any] | None = None
+    table: dict[str, dict[str, Any]] = field(default_factory=dict)
+    shards: list[list[str]] | None = None
     statistics: dict[str, Any] | None = None
     inputs_sha256: str | None = None
 
-    def save(self, root: Path) -> None:
-        write_json(root / "shards" / PLAN_NAME, asdict(self))
+    @property
+    def slides(self) -> list[str]:
+        return sorted(name for batch in self.batches for name in batch)
+
+    def save(self, folder: Path) -> None:
+        write_json(folder / PLAN_NAME, asdict(self))
 
 
-def read_plan(root: Path) -> ShardPlan | None:
+@dataclass(frozen=True, kw_only=True)
+class Changes:
+    """Why finished shards are no longer what would be made now, and those of which batches."""
+
+    reasons: list[str] = field(default_factory=list)
+    batches: set[int] = field(default_factory=set)
+
+
+def read_plan(root: Path, folder: str = "shards") -> ShardPlan | None:
     """Return the plan of the shards that are there, None without one."""
     try:
-        return ShardPlan(**json.loads((root / "shards" / PLAN_NAME).read_bytes()))
+        return ShardPlan(**json.loads((root / folder / PLAN_NAME).read_bytes()))
     except (OSError, ValueError, TypeError):
         return None
 
@@ -67,23 +91,131 @@ def drawn_by(preparation: Preparation) -> dict[str, Any]:
     return {name: told[name] for name in ("split_mode", "test_fraction", "seed")}
 
 
-def plan_of(old: ShardPlan | None, contents: Contents) -> tuple[ShardPlan, bool]:
-    """Return the plan of what is to be packed, and whether the shards of the old one must go."""
+def packed_specs(preparation: Preparation, plan: ShardPlan | None) -> list[SlideSpec]:
+    """Return the slides of the shards that the preparation does not name, as they were named when they were packed."""
+    specs = []
+    for name in [n for n in plan.slides if n not in preparation.spec_of] if plan else []:
+        if name in plan.table:
+            line = plan.table[name]
+            specs.append(SlideSpec(**(line | {"path": Path(line["path"])})))
+        elif state := preparation.store(name).done():  # labels and splits of its table are lost
+            specs.append(SlideSpec(path=Path(state.path), name=name, patient=state.patient))
+    return specs
+
+
+def changes_of(plan: ShardPlan, contents: Contents, stale: Collection[str] = ()) -> Changes:
+    """Compare what the shards were made of with what they would be made of now.
+
+    stale: slides that are yet to be read again.
+    """
+    if plan.made_of is None:
+        return _changes_of_old(plan, contents, stale)
+    now, before = json.loads(json.dumps(made_of(contents), default=str)), plan.made_of
+    common = differences(
+        {name: value for name, value in before.items() if name != "slides"},
+        {name: value for name, value in now.items() if name != "slides"},
+    )
+    reasons, batches = list(common), set(range(len(plan.batches))) if common else set()
+    for number, batch in enumerate(plan.batches):
+        for name in batch:
+            reason = _reason(before["slides"].get(name), now["slides"].get(name), name in stale)
+            if reason:
+                reasons.append(f"slide {name}: {reason}")
+                batches.add(number)
+    return Changes(reasons=reasons, batches=batches)
+
+
+def _reason(before: dict[str, Any] | None, now: dict[str, Any] | None, is_stale: bool) -> str:
+    if now is None:
+        return "gone"
+    if is_stale:
+        return "its file, scale, drawn regions or part in the split are others, so that it is read again"
+    return "; ".join(differences(before, now))
+
+
+def _changes_of_old(plan: ShardPlan, contents: Contents, stale: Collection[str]) -> Changes:
+    """Compare by the hashes of older versions, which do not say what differs."""
+    told = read_settings(contents.root)
+    now = contents.preparation.pack_settings.to_dict()
+    reasons = differences({k: v for k, v in told.items() if k in now}, {k: v for k, v in now.items() if k in told})
+    have, batches = {state.slide for state in contents.done}, set()
+    for number, (batch, facts) in enumerate(zip(plan.batches, plan.facts or [], strict=True)):
+        gone, again = sorted(set(batch) - have), sorted(set(batch) & set(stale))
+        reasons += [f"slide {name}: gone" for name in gone]
+        reasons += [f"slide {name}: {_reason({}, {}, True)}" for name in again]
+        if gone or again or facts != _old_facts(batch, contents):
+            batches.add(number)
+    if batches and not reasons:
+        reasons = ["settings, splits, labels or slides that an older version did not note in words"]
+    return Changes(reasons=reasons, batches=batches)
+
+
+def new_plan(old: ShardPlan | None, contents: Contents, changes: Changes) -> ShardPlan:
+    """Return the plan of what is to be packed: batches without a change stay, slides that came since are one more."""
     names = {state.slide for state in contents.done}
-    now = {"of_patient": contents.split.of_patient, "drawn_by": drawn_by(contents.preparation)}
-    if old is not None and names.issuperset(name for batch in old.batches for name in batch):
-        facts = [batch_facts(batch, contents) for batch in old.batches]
-        if facts == old.facts:
-            added = sorted(names.difference(*old.batches))
-            batches = [*old.batches, added] if added else old.batches
-            facts += [batch_facts(added, contents)] if added else []
-            return replace(old, batches=batches, facts=facts, **now), False
-    batch = sorted(names)
-    return ShardPlan(batches=[batch], facts=[batch_facts(batch, contents)], **now), True
+    preparation = contents.preparation
+    now = {
+        "of_patient": contents.split.of_patient,
+        "drawn_by": drawn_by(preparation),
+        "made_of": made_of(contents),
+        "table": {name: _line(preparation.spec_of[name]) for name in sorted(names)},
+    }
+    if old is None or is_all_anew(old, changes):
+        return ShardPlan(batches=[sorted(names)], **now)
+    batches = [[name for name in batch if name in names] for batch in old.batches]
+    added = sorted(names.difference(*batches))
+    return replace(old, batches=[*batches, added] if added else batches, facts=None, inputs_sha256=None, **now)
 
 
-def batch_facts(batch: list[str], contents: Contents) -> str:
-    """Return a hash of what decides the bytes of a batch's shards: settings, code version, slides and their splits."""
+def is_all_anew(plan: ShardPlan, changes: Changes) -> bool:
+    """Say whether no shard can stay; plans of older versions do not say which shards are whose."""
+    changed = {number for number, batch in enumerate(plan.batches) if batch} <= changes.batches
+    return bool(changes.batches) and (plan.shards is None or changed)
+
+
+def made_of(contents: Contents) -> dict[str, Any]:
+    """Return all that decides the bytes of shards besides the batches, in words."""
+    preparation, split = contents.preparation, contents.split
+    return {
+        "packing_version": PACKING_VERSION,
+        "settings": {name: value for name, value in preparation.settings_dict().items() if name != "name"},
+        "held_out": split.held_out,
+        "slides": {
+            state.slide: {
+                "patient": state.patient,
+                "split": split.of_patient[state.patient],
+                "file": state.file.quick_hash,
+                "mpp": state.scale.mpp_level0,
+                "labels": preparation.spec_of[state.slide].labels,
+                "drawn": (state.told or {}).get("regions_sha256"),
+                "by_area": state.by_area,
+            }
+            for state in contents.done
+        },
+    }
+
+
+def _line(spec: SlideSpec) -> dict[str, Any]:
+    return asdict(spec) | {"path": str(spec.path.absolute())}
+
+
+def inputs_hash(states: list[SlideState], contents: Contents, version: int | str = PACKING_VERSION) -> str:
+    """Return a hash of everything the data set is made of, the slides that failed included."""
+    preparation, split = contents.preparation, contents.split
+    settings = preparation.settings_dict() if version == PACKING_VERSION else _old_settings(preparation)
+    lines = []
+    for state in states:
+        line = [state.slide, state.patient, state.status, None, preparation.spec_of[state.slide].labels]
+        if isinstance(state, DoneSlide):
+            line[3] = state.file.quick_hash
+            line += [state.told] if state.told else []
+            line += [state.scale.mpp_level0, state.by_area] if version == PACKING_VERSION else []
+        lines.append(line)
+    return _sha256([version, settings, split.held_out, split.of_patient, lines])
+
+
+def _old_facts(batch: list[str], contents: Contents) -> str:
+    """Return the hash by which older versions knew what a batch's shards were made of."""
     preparation, split = contents.preparation, contents.split
     lines = [
         [
@@ -97,24 +229,13 @@ def batch_facts(batch: list[str], contents: Contents) -> str:
         for state in sorted(contents.done, key=lambda state: state.slide)
         if state.slide in batch
     ]
-    return _sha256([__version__, preparation.settings_dict(), split.held_out, lines])
+    return _sha256([LEGACY_VERSION, _old_settings(preparation), split.held_out, lines])
 
 
-def inputs_hash(states: list[SlideState], contents: Contents) -> str:
-    """Return a hash of everything the data set is made of, the slides that failed included."""
-    preparation, split = contents.preparation, contents.split
-    lines = [
-        [
-            state.slide,
-            state.patient,
-            state.status,
-            state.file.quick_hash if isinstance(state, DoneSlide) else None,
-            preparation.spec_of[state.slide].labels,
-            *([state.told] if isinstance(state, DoneSlide) and state.told else []),
-        ]
-        for state in states
-    ]
-    return _sha256([__version__, preparation.settings_dict(), split.held_out, split.of_patient, lines])
+def _old_settings(preparation: Preparation) -> dict[str, Any]:
+    """Return the settings as older versions hashed them, the scale of slides without one among them."""
+    settings = preparation.settings_dict() | {"mpp": read_settings(preparation.root).get("mpp")}
+    return {name: value for name, value in settings.items() if name != "icc"}
 
 
 def _sha256(content: Any) -> str:

@@ -1,7 +1,7 @@
 """One shard from the work of its slides: image, grid, meta and lossless copies as parallel tars."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from data_prep.work.store import RungSamples, SlideStore
 from zoomldm.data.schema import IMAGE_EXTENSIONS, SampleMeta, encode_grid, make_key
 from zoomldm.data.shards import column_path, write_column
 from zoomldm.encoder.stats import standardise
+from zoomldm.errors import DataError
 from zoomldm.files import raise_if_disk_fault, sha256_of, write_json
 
 Fields = Iterator[tuple[str, dict[str, bytes]]]
@@ -61,24 +62,29 @@ class SlideWork:
         return self._standardised[1]
 
 
-def write_shard(job: ShardJob) -> dict[str, Any]:
-    """Write every column of a shard and return its line in the manifest; a finished one is left as it is."""
-    if job.record_path.is_file():
-        return json.loads(job.record_path.read_bytes())
-    base = job.root / job.path
+def write_shard(job: ShardJob, damaged: Collection[str] = ()) -> dict[str, Any]:
+    """Write every column of a shard and return its line in the manifest; columns that are there are left as they are.
+
+    damaged: columns that are written again although they are there.
+
+    Raises:
+        DataError: a lost column comes out with other bytes than it had.
+        UserError: a full disk.
+    """
+    old = read_record(job)
+    lost = {*lost_columns(job, old), *damaged} if old else set()
+    if old and not lost:
+        return old | {"path": job.path}
     columns = {"image": _images(job), "grid": grids_of(job), "meta": _metas(job)}
     if job.has_references:
         columns["reference"] = _references(job)
-    written = {}
+    written = dict(old["columns"]) if old else {}
     try:
         for column, samples in columns.items():
-            tar = column_path(base, column)
-            num_samples = write_column(tar, samples)
-            written[column] = {"bytes": tar.stat().st_size, "sha256": sha256_of(tar)}
-            if column == "reference":
-                written[column]["num_samples"] = num_samples
+            if not old or column in lost:
+                written[column] = _write_column(job, column, samples, written.get(column))
     except OSError as error:
-        raise_if_disk_fault(error, base)
+        raise_if_disk_fault(error, job.base)
         raise
     line = {
         "split": job.split,
@@ -89,6 +95,41 @@ def write_shard(job: ShardJob) -> dict[str, Any]:
     }
     write_json(job.record_path, line)
     return line
+
+
+def _write_column(job: ShardJob, column: str, samples: Fields, old: dict[str, Any] | None) -> dict[str, Any]:
+    tar = column_path(job.base, column)
+    num_samples = write_column(tar, samples)
+    facts = {"bytes": tar.stat().st_size, "sha256": sha256_of(tar)}
+    if column == "reference":
+        facts["num_samples"] = num_samples
+    if old and old["sha256"] != facts["sha256"]:
+        raise DataError(
+            f"{tar}: was lost and comes out of the slides' work with other bytes; the work has changed since. "
+            "repack=true makes all shards of these slides anew"
+        )
+    return facts
+
+
+def read_record(job: ShardJob) -> dict[str, Any] | None:
+    """Return the line that a finished shard left, None without one."""
+    try:
+        return json.loads(job.record_path.read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+def lost_columns(job: ShardJob, line: dict[str, Any]) -> list[str]:
+    """Return the columns of a finished shard whose tar is missing or of another size."""
+    return [column for column, facts in line["columns"].items() if not is_there(column_path(job.base, column), facts)]
+
+
+def is_there(tar: Path, facts: dict[str, Any]) -> bool:
+    """Say whether a tar is there, as large as the manifest says."""
+    try:
+        return tar.stat().st_size == facts["bytes"]
+    except OSError:
+        return False
 
 
 def grids_of(job: ShardJob) -> Fields:

@@ -47,7 +47,7 @@ class Estimate:
 def estimate_slide(job: SlideJob) -> Estimate | str:
     """Return what a slide would give, or why it cannot be read."""
     try:
-        slide = Slide(job.spec, job.settings.ladder.base_mpp, job.settings.readers)
+        slide = Slide(job.spec, job.settings.ladder.base_mpp, job.settings.readers, use_icc=job.settings.icc)
         try:
             layout = lay_out(slide, job)
         finally:

@@ -70,6 +70,8 @@ def oddities_of(state: DoneSlide) -> list[str]:
         f"{state.unreadable_tiles} unreadable tiles": state.unreadable_tiles,
         f"{state.regions_skipped} regions skipped": state.regions_skipped,
         f"pen on {state.pen:.1%}": state.pen,
+        "damaged colour profile": state.icc == "damaged",
+        f"scale given, {state.scale.disagreement:.0%} from the file's": state.scale.disagreement > 0.05,
         state.reason: state.reason,
     }
     return [words for words, is_so in found.items() if is_so]

@@ -52,14 +52,15 @@ def _faults_of_shard(manifest: Manifest, shard: ShardInfo) -> list[str]:
     keys: dict[str, list[str]] = {}
     for column, facts in shard.columns.items():
         tar = column_path(root / shard.path, column)
-        faults += _faults_of_tar(root, tar, facts)
+        faults += faults_of_tar(root, tar, facts)
         with suppress(DataError, OSError):  # said above
             keys[column] = read_keys(tar)
     faults += _faults_of_keys(manifest, shard, keys)
     return faults or _faults_of_metas(manifest, shard, keys["meta"])
 
 
-def _faults_of_tar(root: Path, tar: Path, facts: dict[str, Any]) -> Iterator[str]:
+def faults_of_tar(root: Path, tar: Path, facts: dict[str, Any]) -> Iterator[str]:
+    """Compare a tar and its index with what the manifest says of it."""
     name = tar.relative_to(root)
     if not tar.is_file():
         yield f"{name}: missing"

@@ -1,6 +1,7 @@
 """Colours of a slide's file brought to sRGB by its ICC profile."""
 
 import io
+from dataclasses import dataclass
 
 import numpy as np
 import openslide
@@ -11,31 +12,36 @@ SRGB_TOLERANCE = 1  # grey levels: what rounding alone makes of two profiles tha
 CUBE_STEPS = 9  # colours along each axis of the cube on which a profile is tried
 
 
-def icc_transform(profile: ImageCms.ImageCmsProfile | None) -> ImageCms.ImageCmsTransform | None:
-    """Return the transform from a profile to sRGB, None where there is none, it changes nothing, or it is damaged.
+APPLIED, NONE, DAMAGED = "applied", "none", "damaged"  # the last: or not of RGB
+
+
+@dataclass(frozen=True)
+class Colour:
+    """What a file's profile asks for: a transform to sRGB, or none; and in a word which, for the slide's state."""
+
+    transform: ImageCms.ImageCmsTransform | None = None
+    status: str = NONE
+
+
+def colour_of(source: openslide.OpenSlide | bytes | None) -> Colour:
+    """Return what the profile of a slide, or one as files hold it, asks for; nothing where it changes no colour.
 
     Whether it is sRGB already is tried on colours all over the cube, since a profile's name promises nothing.
     """
-    if profile is None:
-        return None
     try:
+        if isinstance(source, openslide.OpenSlide):
+            profile = source.color_profile
+        else:
+            profile = ImageCms.ImageCmsProfile(io.BytesIO(source)) if source else None
+        if profile is None:
+            return Colour()
         transform = ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), "RGB", "RGB")
         steps = np.linspace(0, 255, CUBE_STEPS).round().astype(np.uint8)
         colours = rearrange(np.stack(np.meshgrid(steps, steps, steps), axis=-1), "r g b c -> r (g b) c")
         moved = np.abs(apply_icc(transform, colours).astype(int) - colours).max()
-    except (ImageCms.PyCMSError, ValueError, OSError):
-        return None
-    return transform if moved > SRGB_TOLERANCE else None
-
-
-def icc_transform_of(source: openslide.OpenSlide | bytes | None) -> ImageCms.ImageCmsTransform | None:
-    """Return ``icc_transform`` of a slide's profile, or of one as files hold it; None if it is damaged."""
-    try:
-        if isinstance(source, openslide.OpenSlide):
-            return icc_transform(source.color_profile)
-        return icc_transform(ImageCms.ImageCmsProfile(io.BytesIO(source))) if source else None
-    except (ImageCms.PyCMSError, openslide.OpenSlideError, OSError):
-        return None
+    except (ImageCms.PyCMSError, openslide.OpenSlideError, ValueError, OSError):
+        return Colour(status=DAMAGED)
+    return Colour(transform, APPLIED) if moved > SRGB_TOLERANCE else Colour()
 
 
 def apply_icc(transform: ImageCms.ImageCmsTransform, pixels: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ from pathlib import Path
 from zoomldm.errors import DataError
 
 MIRAX_SUFFIX = ".mrxs"
+FLAT_SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
 HASHED_BYTES = 1 << 16
 
 

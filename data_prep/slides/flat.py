@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import tifffile
 from einops import repeat
-from PIL import Image, ImageCms
+from PIL import Image
 
-from data_prep.slides.colour import apply_icc, icc_transform_of
-from data_prep.slides.readers.base import FLAT_SUFFIXES, TIFF_SUFFIXES, SlideReader
+from data_prep.slides.colour import Colour, colour_of
+from data_prep.slides.files import FLAT_SUFFIXES
+from data_prep.slides.readers.base import TIFF_SUFFIXES, SlideReader
 from zoomldm.errors import DataError
 
 MAX_FLAT_PX = 1 << 29
@@ -18,16 +19,17 @@ MICROMETRE = ("µm", "um", "μm", "&#181;m")
 
 
 class FlatReader(SlideReader):
-    """A flat image in memory, already in sRGB."""
+    """A flat image in memory."""
 
     suffixes = FLAT_SUFFIXES | TIFF_SUFFIXES
 
     def __init__(self, path: Path) -> None:
         image = read_flat(path)
-        self.pixels = image.pixels if image.icc is None else apply_icc(image.icc, image.pixels)
+        self.pixels, self.colour = image.pixels, image.colour
         height, width = self.pixels.shape[:2]
         self.level_sizes, self.downsamples = [(width, height)], [1.0]
-        self.vendor, self.spare_mpp = "flat image", image.ome_mpp
+        self.vendor = "flat image"
+        self.properties = {"openslide.mpp-x": str(image.ome_mpp)} if image.ome_mpp else {}
 
     def read(self, level: int, x: int, y: int, width: int, height: int) -> np.ndarray:
         return self.pixels[y : y + height, x : x + width]
@@ -38,10 +40,10 @@ class FlatReader(SlideReader):
 
 @dataclass(frozen=True, kw_only=True)
 class FlatImage:
-    """An image as its file holds it: (h, w, 3) uint8, the transform to sRGB, micrometres a pixel by OME; None: none."""
+    """An image as its file holds it: (h, w, 3) uint8, what its profile asks for, micrometres a pixel by OME."""
 
     pixels: np.ndarray
-    icc: ImageCms.ImageCmsTransform | None
+    colour: Colour
     ome_mpp: float | None = None
 
 
@@ -65,12 +67,12 @@ def _read_flat_pil(path: Path) -> FlatImage:
     Image.MAX_IMAGE_PIXELS = MAX_FLAT_PX
     with Image.open(path) as image:
         _check_flat_size(path, image.width, image.height)
-        transform = icc_transform_of(image.info.get("icc_profile"))
+        colour = colour_of(image.info.get("icc_profile"))
         if image.mode in ("RGBA", "LA", "PA"):
             rgba = image.convert("RGBA")
             canvas = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
             image = Image.alpha_composite(canvas, rgba)
-        return FlatImage(pixels=np.asarray(image.convert("RGB")), icc=transform)
+        return FlatImage(pixels=np.asarray(image.convert("RGB")), colour=colour)
 
 
 def _read_flat_tiff(path: Path) -> FlatImage:
@@ -90,7 +92,7 @@ def _read_flat_tiff(path: Path) -> FlatImage:
     if pixels.dtype != np.uint8:
         raise DataError(f"{path}: {pixels.dtype} pixels, expected 8-bit; convert the image")
     pixels = pixels[..., :3] if channel else repeat(pixels, "h w -> h w 3")
-    return FlatImage(pixels=np.ascontiguousarray(pixels), icc=icc_transform_of(profile), ome_mpp=mpp)
+    return FlatImage(pixels=np.ascontiguousarray(pixels), colour=colour_of(profile), ome_mpp=mpp)
 
 
 def _ome_mpp(description: str | None) -> float | None:

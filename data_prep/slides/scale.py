@@ -1,6 +1,6 @@
 """How a slide's level-0 pixels become base pixels (the ladder's 20x): which level is read and what is averaged.
 
-The level-0 mpp comes from the file, else its objective power, else ``slide.mpp`` or the slide table. Of the levels,
+The level-0 mpp is the slide table's, else the file's, else 10 / its objective power, else ``slide.mpp``. Of the levels,
 the coarsest is taken whose mpp an integer box (1, 2, ...) brings within 10 % of the base mpp; failing that, the
 coarsest one finer than the base is resampled by area.
 """
@@ -13,6 +13,7 @@ from zoomldm.errors import DataError
 
 MPP_RANGE = (0.05, 20.0)
 BOX_TOLERANCE = 0.10
+GIVEN, SPARE = "given mpp", "slide.mpp"  # sources that are not the file
 OBJECTIVE_MPP = 10.0  # mpp = 10 / objective power: 20x is 0.5, 40x 0.25
 
 
@@ -46,12 +47,41 @@ def is_sane(mpp: float | None) -> bool:
     return mpp is not None and MPP_RANGE[0] <= mpp <= MPP_RANGE[1]
 
 
-def mpp_of(properties: Mapping[str, str], given: float | None, path: Path) -> tuple[float, str]:
-    """Return level-0 micrometres a pixel and where the number comes from.
+@dataclass(frozen=True, kw_only=True)
+class Mpp:
+    """Level-0 micrometres a pixel, where the number comes from, and what the file says of itself."""
+
+    value: float
+    source: str
+    of_file: float | None = None
+
+
+def mpp_of(properties: Mapping[str, str], path: Path, *, given: float | None, spare: float | None = None) -> Mpp:
+    """Return a slide's scale.
+
+    Args:
+        given: by the slide table; it wins over the file.
+        spare: for files that do not say theirs.
 
     Raises:
         DataError: none in the file and none given, or nonsense.
     """
+    of_file, source, seen = _mpp_of_file(properties)
+    if given is not None and is_sane(given):
+        return Mpp(value=float(given), source=GIVEN, of_file=of_file)
+    seen += [f"given mpp {given:g}"] if given is not None else []
+    if of_file is not None and given is None:
+        return Mpp(value=of_file, source=source, of_file=of_file)
+    if given is None and spare is not None:
+        if is_sane(spare):
+            return Mpp(value=float(spare), source=SPARE)
+        seen.append(f"slide.mpp {spare:g}")
+    found = f"has {' and '.join(seen)}, expected {MPP_RANGE[0]:g} to {MPP_RANGE[1]:g} mpp" if seen else "has no scale"
+    raise DataError(f"{path}: {found}; give one with slide.mpp=0.5 or an mpp column in the slide table")
+
+
+def _mpp_of_file(properties: Mapping[str, str]) -> tuple[float | None, str, list[str]]:
+    """Return the file's scale, where in the file it stands, and in words what stands there and makes no sense."""
 
     def number(name: str) -> float | None:
         try:
@@ -64,19 +94,14 @@ def mpp_of(properties: Mapping[str, str], given: float | None, path: Path) -> tu
     if mpp_x is not None:
         mpp = (mpp_x + (mpp_y or mpp_x)) / 2
         if is_sane(mpp) and abs(mpp_x - (mpp_y or mpp_x)) <= 0.1 * mpp:
-            return mpp, "mpp of the file"
+            return mpp, "mpp of the file", seen
         seen.append(f"mpp {mpp_x:g} x {mpp_y or mpp_x:g}")
     power = number("openslide.objective-power")
     if power:
         if is_sane(OBJECTIVE_MPP / power):
-            return OBJECTIVE_MPP / power, "objective power of the file"
+            return OBJECTIVE_MPP / power, "objective power of the file", seen
         seen.append(f"objective power {power:g}")
-    if given is not None:
-        if is_sane(given):
-            return float(given), "given mpp"
-        seen.append(f"given mpp {given:g}")
-    found = f"has {' and '.join(seen)}, expected {MPP_RANGE[0]:g} to {MPP_RANGE[1]:g} mpp" if seen else "has no scale"
-    raise DataError(f"{path}: {found}; give one with slide.mpp=0.5 or an mpp column in the slide table")
+    return None, "", seen
 
 
 def choose_scale(mpp_level0: float, downsamples: Sequence[float], base_mpp: float, *, source: str, path: Path) -> Scale:

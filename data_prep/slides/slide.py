@@ -26,20 +26,22 @@ class Slide:
     Args:
         base_mpp: micrometres a base pixel, about (``scale.mpp_true`` has the slide's own).
         readers: ways to open the file; the first that knows its kind is taken.
+        use_icc: bring colours to sRGB by the file's profile.
 
     Raises:
         DataError: cannot be opened, has no usable scale, is coarser than the base.
     """
 
-    def __init__(self, spec: SlideSpec, base_mpp: float, readers: Sequence[Option]) -> None:
+    def __init__(self, spec: SlideSpec, base_mpp: float, readers: Sequence[Option], *, use_icc: bool = True) -> None:
+        self.use_icc = use_icc
         self.spec, self.path = spec, spec.path
         self.stamp = readable_stamp(spec.path)
         if self.stamp[0] == 0:
             raise DataError(f"{self.path}: an empty file (0 bytes); copy the slide again")
         self.reader = open_reader(self.path, readers)
-        given = spec.mpp if spec.mpp is not None else self.reader.spare_mpp
-        mpp, source = mpp_of(self.reader.properties, given, self.path)
-        self.scale = choose_scale(mpp, self.downsamples, base_mpp, source=source, path=self.path)
+        mpp = mpp_of(self.reader.properties, self.path, given=spec.mpp, spare=spec.spare_mpp)
+        self.scale = choose_scale(mpp.value, self.downsamples, base_mpp, source=mpp.source, path=self.path)
+        self.mpp_of_file = mpp.of_file
         self._set_bounds()
 
     def _set_bounds(self) -> None:
@@ -72,7 +74,12 @@ class Slide:
 
     @property
     def icc(self) -> ImageCms.ImageCmsTransform | None:
-        return self.reader.icc
+        return self.reader.colour.transform if self.use_icc else None
+
+    @property
+    def icc_status(self) -> str:
+        """What is done with the file's colour profile: applied, none (there is nothing to do), damaged, off."""
+        return self.reader.colour.status if self.use_icc else "off"
 
     @property
     def glass(self) -> np.ndarray:

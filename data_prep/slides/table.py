@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from data_prep.slides.dicom import DicomFolder, dicom_slides, is_dicom
+from data_prep.slides.files import FLAT_SUFFIXES
 from zoomldm.data.schema import SPLITS, slide_key
 from zoomldm.errors import ConfigError, DataError, near_match
 
@@ -22,7 +23,8 @@ class SlideSpec:
 
     Attributes:
         split: train or test, None where the seed decides.
-        mpp: micrometres a pixel of level 0, for a file that doesn't say.
+        mpp: micrometres a pixel of level 0 by the table, which wins over the file.
+        spare_mpp: the same for a file that does not say.
         labels: further columns of the table, by name.
     """
 
@@ -31,6 +33,7 @@ class SlideSpec:
     patient: str
     split: str | None = None
     mpp: float | None = None
+    spare_mpp: float | None = None
     labels: dict[str, str] = field(default_factory=dict)
 
 
@@ -64,7 +67,8 @@ def find_slides(
         slides: a folder (searched with its subfolders), a glob, one slide, or a CSV with a ``path`` column and
             optionally slide, patient, split, mpp and further columns, which become labels. A DICOM series is one
             slide, of whichever of its files ``slides`` names some.
-        suffixes: of the files that are slides in a folder: those of the readers.
+        suffixes: of the files that are slides in a folder: those of the readers but PNG and JPEG, which beside slides
+            are thumbnails, masks and screenshots; a glob, a CSV or the file itself names those that are slides.
         mpp: scale of slides that have none of their own.
 
     Raises:
@@ -77,7 +81,11 @@ def find_slides(
         specs, faults = _named(_paths(slides, path, suffixes), mpp), []
     specs, doubles = _without_doubles(sorted(specs, key=lambda spec: (spec.name, str(spec.path))))
     if not specs and not faults:
-        raise ConfigError(f"slides={slides}: no slide in it; expected files that end in {', '.join(sorted(suffixes))}")
+        expected = ", ".join(sorted(set(suffixes) - FLAT_SUFFIXES))
+        raise ConfigError(
+            f"slides={slides}: no slide in it; expected files that end in {expected}; PNG and JPEG images are taken "
+            f"where they are named, as by slides='{slides}/*.png'"
+        )
     return specs, faults + doubles
 
 
@@ -86,7 +94,8 @@ def _paths(slides: str, path: Path, suffixes: Collection[str]) -> list[Path]:
         found = [
             p
             for p in path.rglob("*")
-            if p.suffix.lower() in suffixes and not any(part.startswith(".") for part in p.relative_to(path).parts)
+            if p.suffix.lower() in set(suffixes) - FLAT_SUFFIXES
+            and not any(part.startswith(".") for part in p.relative_to(path).parts)
         ]
         return [p for p in found if not p.is_dir()]
     if path.is_file():
@@ -103,10 +112,12 @@ def _named(paths: list[Path], mpp: float | None) -> list[SlideSpec]:
     specs = {}
     for path in paths:
         if is_dicom(path) and (slide := folders[path.parent].get(path)):
-            specs[slide.path] = SlideSpec(path=slide.path, name=slide.name, patient=patient_of(slide.patient), mpp=mpp)
+            specs[slide.path] = SlideSpec(
+                path=slide.path, name=slide.name, patient=patient_of(slide.patient), spare_mpp=mpp
+            )
         elif not is_dicom(path) or len(paths) == 1:  # DICOM of another kind is reported only where it alone was given
             name = path.name[: -len(path.suffix)]
-            specs[path] = SlideSpec(path=path, name=name, patient=patient_of(name), mpp=mpp)
+            specs[path] = SlideSpec(path=path, name=name, patient=patient_of(name), spare_mpp=mpp)
     return list(specs.values())
 
 
@@ -148,12 +159,12 @@ def _spec_of(table: Path, line: dict[str, str], mpp: float | None, folders: dict
     if split not in (None, *SPLITS):
         raise DataError(f"split {split!r}, expected train or test (or nothing)")
     try:
-        own_mpp = float(line["mpp"]) if line.get("mpp") else mpp
+        own_mpp = float(line["mpp"]) if line.get("mpp") else None
     except ValueError as error:
         raise DataError(f"mpp {line['mpp']!r} is not a number") from error
     labels = {k: v for k, v in line.items() if k not in KNOWN_COLUMNS}
     patient = line.get("patient") or patient_of(own_patient or name)
-    return SlideSpec(path=path, name=name, patient=patient, split=split, mpp=own_mpp, labels=labels)
+    return SlideSpec(path=path, name=name, patient=patient, split=split, mpp=own_mpp, spare_mpp=mpp, labels=labels)
 
 
 def _dicom_of(path: Path, folders: dict[Path, DicomFolder]) -> tuple[Path, str, str]:

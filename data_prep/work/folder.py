@@ -16,10 +16,10 @@ SETTINGS_NAME = "settings.json"
 def read_settings(root: Path) -> dict[str, Any]:
     """Return the settings that a folder's slides were prepared with, empty in a new one.
 
-    Older versions noted here those of packing as well.
+    Older versions noted here those of packing as well, and not that profiles are applied.
     """
     path = root / SLIDES_FOLDER / SETTINGS_NAME
-    return json.loads(path.read_bytes()) if path.is_file() else {}
+    return {"icc": True} | json.loads(path.read_bytes()) if path.is_file() else {}
 
 
 def note_settings(root: Path, settings: SlideSettings) -> None:

@@ -20,7 +20,8 @@ from data_prep.slides.table import SlideSpec
 from data_prep.tissue.mask import TissueMask, find_tissue
 from data_prep.work.images import ImageWriter
 from data_prep.work.picture import picture_of
-from data_prep.work.state import DoneSlide, FailedSlide, FileFacts, ScaleFacts, SlideState, told_of
+from data_prep.work.state import WORK_VERSION, DoneSlide, FailedSlide, FileFacts, ScaleFacts, SlideState, told_of
+from data_prep.work.storage import is_storage_fault
 from data_prep.work.store import SlideStore
 from zoomldm.encoder.base import Encoder
 from zoomldm.errors import DataError, UserError
@@ -76,10 +77,21 @@ def prepare_slide(job: SlideJob) -> SlideState:
     with store.lock():
         if store.is_done(job.spec, by_area=job.by_area, regions=job.settings.tissue.regions) and store.has_images():
             return store.state()
-        with store.written_aside() as aside:
-            state = _attempt(job, encoder, aside)
-            aside.write_state(state)
+        try:
+            with store.written_aside() as aside:
+                state = _attempt(job, encoder, aside)
+                if isinstance(state, FailedSlide) and state.by_storage and store.done() is not None:
+                    raise _StorageError(state)
+                aside.write_state(state)
+        except _StorageError as fault:  # an outage takes no good work away
+            return fault.state
     return state
+
+
+class _StorageError(Exception):
+    def __init__(self, state: FailedSlide) -> None:
+        super().__init__(state.reason)
+        self.state = state
 
 
 def reason_of(spec: SlideSpec, error: Exception) -> str:
@@ -89,8 +101,8 @@ def reason_of(spec: SlideSpec, error: Exception) -> str:
     return f"{spec.path}: {error or type(error).__name__}; check the file or copy it again"
 
 
-def failed(spec: SlideSpec, reason: str) -> FailedSlide:
-    return FailedSlide(slide=spec.name, patient=spec.patient, path=str(spec.path), reason=reason)
+def failed(spec: SlideSpec, reason: str, *, by_storage: bool = False) -> FailedSlide:
+    return FailedSlide(slide=spec.name, patient=spec.patient, path=str(spec.path), reason=reason, by_storage=by_storage)
 
 
 def _attempt(job: SlideJob, encoder: Encoder, aside: SlideStore) -> SlideState:
@@ -101,7 +113,7 @@ def _attempt(job: SlideJob, encoder: Encoder, aside: SlideStore) -> SlideState:
             raise_if_disk_fault(error, aside.folder)
         aside.clear()
         aside.error_path.write_text(traceback.format_exc())
-        return failed(job.spec, reason_of(job.spec, error))
+        return failed(job.spec, reason_of(job.spec, error), by_storage=is_storage_fault(job.spec.path, error))
 
 
 def _prepare(job: SlideJob, encoder: Encoder, aside: SlideStore) -> DoneSlide:
@@ -127,7 +139,7 @@ def _prepare(job: SlideJob, encoder: Encoder, aside: SlideStore) -> DoneSlide:
 def _open(job: SlideJob) -> Slide:
     """Open the slide; whatever its file makes a library raise is the file's fault, not ours."""
     try:
-        return Slide(job.spec, job.settings.ladder.base_mpp, job.settings.readers)
+        return Slide(job.spec, job.settings.ladder.base_mpp, job.settings.readers, use_icc=job.settings.icc)
     except (DataError, OSError):
         raise
     except Exception as error:
@@ -218,7 +230,9 @@ def _state(
         elapsed_s=round(elapsed_s[0], 3),
         cpu_s=round(elapsed_s[1], 3),
         encode_s=round(encoded.elapsed_s, 3),
-        told=told_of(spec, regions=job.settings.tissue.regions, scale_source=scale.source),
+        told=told_of(spec, regions=job.settings.tissue.regions),
+        icc=slide.icc_status,
+        work_version=WORK_VERSION,
     )
 
 
@@ -232,4 +246,5 @@ def _scale_facts(slide: Slide) -> ScaleFacts:
         level=scale.level,
         pitch_px0=slide.pitch_px0,
         origin_level=(slide.x_level, slide.y_level),
+        mpp_of_file=slide.mpp_of_file,
     )

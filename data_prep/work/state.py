@@ -4,11 +4,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from data_prep.slides.scale import GIVEN, SPARE
 from data_prep.slides.table import SlideSpec
 from zoomldm.files import sha256_of
 
 DONE, FAILED = "done", "failed"
-GIVEN_MPP = "given mpp"  # the source of a scale that the file does not say
+WORK_VERSION = 1
+"""Of a slide's work; raised by hand where the same slide gives other patches or rows, which reads all slides again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,16 +33,23 @@ class ScaleFacts:
     level: int
     pitch_px0: float
     origin_level: tuple[int, int]
+    mpp_of_file: float | None = None
+
+    @property
+    def disagreement(self) -> float:
+        """Return by which part the scale that was given differs from the file's own; 0 where there is but one."""
+        return abs(self.mpp_level0 / self.mpp_of_file - 1) if self.mpp_of_file else 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class FailedSlide:
-    """A slide that gave nothing."""
+    """A slide that gave nothing; ``by_storage``: its file could not be read, which need not be the slide's fault."""
 
     slide: str
     patient: str
     path: str
     reason: str
+    by_storage: bool = False
     status: str = FAILED
 
     def to_dict(self) -> dict[str, Any]:
@@ -61,6 +70,8 @@ class DoneSlide:
         unreadable_px0: level-0 corners of the tiles that no reader could decode, the first fifty.
         regions_skipped: regions left out because of such tiles.
         decodes: native tiles, and how often they were decoded; None through OpenSlide.
+        icc: what was done with the file's colour profile: applied, none, damaged or off; None in old work.
+        work_version: ``WORK_VERSION`` that made it.
         told: what decided the work besides file and settings (``told_of``); None in the work of older versions.
     """
 
@@ -89,6 +100,8 @@ class DoneSlide:
     cpu_s: float
     encode_s: float
     told: dict[str, Any] | None = None
+    icc: str | None = None
+    work_version: int = 1
     status: str = DONE
 
     @property
@@ -114,17 +127,17 @@ def state_of(content: dict[str, Any]) -> SlideState:
     return DoneSlide(**(content | facts))
 
 
-def told_of(spec: SlideSpec, *, regions: str | None, scale_source: str) -> dict[str, Any]:
-    """Return what decides a slide's work besides its file and the folder's settings; where it changes, read again.
+def told_of(spec: SlideSpec, *, regions: str | None) -> dict[str, Any]:
+    """Return what decides a slide's work besides its file, its scale and the folder's settings.
 
-    Args:
-        regions: folder of GeoJSON files by slide name.
-        scale_source: where the slide's scale came from; a given one counts only where the file has none.
+    regions: folder of GeoJSON files by slide name.
     """
-    told: dict[str, Any] = {}
-    if scale_source == GIVEN_MPP and spec.mpp is not None:
-        told["mpp"] = spec.mpp
     drawn = Path(regions) / f"{spec.name}.geojson" if regions else None
-    if drawn and drawn.is_file():
-        told["regions_sha256"] = sha256_of(drawn)
-    return told
+    return {"regions_sha256": sha256_of(drawn)} if drawn and drawn.is_file() else {}
+
+
+def has_scale_of(state: DoneSlide, spec: SlideSpec) -> bool:
+    """Say whether a slide was read at the scale that its line of the table gives now."""
+    if spec.mpp is not None:
+        return state.scale.mpp_level0 == spec.mpp
+    return state.scale.source not in (GIVEN, SPARE) or state.scale.mpp_level0 == spec.spare_mpp

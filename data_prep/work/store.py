@@ -26,7 +26,7 @@ from filelock import FileLock
 
 from data_prep.slides.files import quick_hash, stamp_of
 from data_prep.slides.table import SlideSpec
-from data_prep.work.state import DoneSlide, SlideState, state_of, told_of
+from data_prep.work.state import WORK_VERSION, DoneSlide, SlideState, has_scale_of, state_of, told_of
 from zoomldm.data.schema import slide_key
 from zoomldm.encoder.base import Encoder
 from zoomldm.errors import DataError
@@ -82,14 +82,14 @@ class SlideStore:
     def is_done(self, spec: SlideSpec, *, by_area: bool, regions: str | None) -> bool:
         """Say whether the work is whole and was made of what file, slide table and drawn regions are now.
 
-        Work of older versions, which did not note the latter two, is good if the file is the same.
+        Work of older versions, which did not note the drawn regions, is good if file and scale are the same.
         """
         state = self.done()
-        if state is None:
+        if state is None or state.work_version != WORK_VERSION or not has_scale_of(state, spec):
             return False
         if state.told is not None:
-            told = told_of(spec, regions=regions, scale_source=state.scale.source)
-            if (told, by_area) != (state.told, state.by_area):
+            told = {name: value for name, value in state.told.items() if name != "mpp"}  # older versions' scale
+            if (told_of(spec, regions=regions), by_area) != (told, state.by_area):
                 return False
         try:
             size, mtime_ns = stamp_of(spec.path)

@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 
 from data_prep.execution.local import LocalExecutor
-from data_prep.pack.shard_plan import read_plan
 from data_prep.report.verification import verify
 from data_prep.slides.table import find_slides
 from data_prep.work import prepare_slide as work
@@ -42,14 +41,13 @@ def test_a_second_run_does_nothing_and_keeps_the_latents(slides, tmp_path, capsy
         {"split_mode": "paper"},
         {"shard_samples": 150},
         {"min_samples": {"train": 15, "test": 2}},
-        {"name": "other"},
     ],
 )
 def test_what_decides_packing_alone_packs_again_and_reads_no_slide(slides, tmp_path, monkeypatch, change):
     wanted = prepare_folder(slides, tmp_path / "fresh", **change)
     prepare_folder(slides, tmp_path / "data")
     monkeypatch.setattr("data_prep.pipeline.prepare_slide", lambda job: pytest.fail("a slide was read again"))
-    manifest = prepare_folder(slides, tmp_path / "data", **change)
+    manifest = prepare_folder(slides, tmp_path / "data", repack=True, **change)
     assert replace(manifest, root=None).to_dict() == replace(wanted, root=None).to_dict()
     assert hashes(tmp_path / "data") == hashes(tmp_path / "fresh")
     assert verify(manifest) == []
@@ -57,7 +55,7 @@ def test_what_decides_packing_alone_packs_again_and_reads_no_slide(slides, tmp_p
 
 def test_a_split_by_patients_may_follow_one_that_held_out_nothing(slides, tmp_path):
     prepare_folder(slides, tmp_path / "data", split_mode="paper")
-    manifest = prepare_folder(slides, tmp_path / "data")
+    manifest = prepare_folder(slides, tmp_path / "data", repack=True)
     assert len(manifest.patients["test"]) == 1
     assert verify(manifest) == []
 
@@ -84,12 +82,37 @@ def test_a_corrected_scale_is_read_again_and_reaches_the_shards(tiny_slide, slid
     for mpp in (0.5, 0.25):
         specs, _ = find_slides(str(slides), SUFFIXES)
         specs = [replace(spec, mpp=mpp) if spec.name == "u" else spec for spec in specs]
-        manifest = prepare_folder(slides, tmp_path / "data", specs=specs)
+        manifest = prepare_folder(slides, tmp_path / "data", specs=specs, repack=True)
         assert verify(manifest) == []
         scales[mpp] = {
             meta.region_px0 for s, meta, _ in samples_of(manifest) if meta.slide == "u" and s.magnification == 20
         }
     assert scales == {0.5: {16}, 0.25: {32}}
+
+
+def test_a_scale_for_slides_without_one_reads_these_alone(tiny_slide, slides, tmp_path, monkeypatch):
+    """What the message of a slide without a scale advises is taken by the folder that it came from."""
+    tiny_slide("u", mpp=None, seed=5, width=400, height=360)
+    data = tmp_path / "data"
+    first = prepare_folder(slides, data)
+    assert "slide.mpp=0.5" in {line["slide"]: line["reason"] for line in first.slides}["u"]
+    before = hashes(data)
+    done, original = [], work.prepare_slide
+    monkeypatch.setattr("data_prep.pipeline.prepare_slide", lambda job: done.append(job.spec.name) or original(job))
+    manifest = prepare_folder(slides, data, mpp=0.5)
+    assert done == ["u"]
+    assert {name: hashes(data)[name] for name in before} == before
+    assert verify(manifest) == []
+    assert {line["slide"]: line["status"] for line in manifest.slides}["u"] == "done"
+
+
+def test_a_given_scale_that_is_not_the_files_is_said(slides, tmp_path, capsys):
+    specs, _ = find_slides(str(slides), SUFFIXES)
+    specs = [replace(spec, mpp=0.4 if spec.name == "a" else 0.51) for spec in specs]
+    prepare_folder(slides, tmp_path / "data", specs=specs)
+    said = capsys.readouterr()
+    assert "warning: a: mpp 0.4 as given, its file says 0.5" in said.out + said.err
+    assert "warning: b" not in said.out + said.err
 
 
 def test_an_added_slide_is_the_only_one_that_is_done(slides, tiny_slide, tmp_path, monkeypatch):
@@ -137,18 +160,6 @@ def test_added_slides_make_shards_of_their_own_and_leave_the_others_alone(slides
     assert totals[0] == totals[1]
 
 
-def test_what_changes_the_slides_that_are_there_makes_all_shards_anew(slides, tiny_slide, tmp_path):
-    data = tmp_path / "data"
-    prepare_folder(slides, data)
-    tiny_slide("d", seed=9)
-    prepare_folder(slides, data)
-    (slides / "a.tif").unlink()
-    manifest = prepare_folder(slides, data)
-    assert {line["slide"] for line in manifest.slides} == {"b", "c", "d"}
-    assert verify(manifest) == []
-    assert read_plan(data).batches == [["b", "c", "d"]]
-
-
 def images_of(data):
     return sorted(path.parent.name for path in data.glob("slides/*/images.bin"))
 
@@ -172,11 +183,11 @@ def test_dropped_images_are_missed_by_nobody(slides, tiny_slide, tmp_path, capsy
     assert images_of(data) == ["d"]
     prepare_folder(slides, plain)
     (slides / "a.tif").unlink()
-    manifest = prepare_folder(slides, data, drop_images=True)
+    manifest = prepare_folder(slides, data, drop_images=True, repack=True)
     assert "2 slides are read again" in capsys.readouterr().out  # d's are there
     assert images_of(data) == []
     assert verify(manifest) == []
-    prepare_folder(slides, plain)
+    prepare_folder(slides, plain, repack=True)
     assert hashes(data) == hashes(plain)
 
 
@@ -188,7 +199,7 @@ def test_shards_stay_where_a_slide_that_they_would_be_made_of_is_gone(slides, tm
     (slides / "b.tif").unlink()
     prepare_folder(slides, data, specs=specs)  # nothing is to do
     with pytest.raises(DataError, match=r"b\.tif: not there.*put the slide back"):
-        prepare_folder(slides, data, specs=[replace(spec, labels={"grade": 3}) for spec in specs])
+        prepare_folder(slides, data, specs=[replace(spec, labels={"grade": 3}) for spec in specs], repack=True)
     assert hashes(data) == before
     assert verify(Manifest.load(data)) == []
 
@@ -200,7 +211,7 @@ def test_shards_stay_where_nothing_would_be_left(slides, tmp_path):
     (slides / "a.tif").unlink()
     (slides / "b.tif").unlink()
     with pytest.raises(DataError, match="no magnification has enough samples"):
-        prepare_folder(slides, data, min_samples={"train": 100, "test": 100})
+        prepare_folder(slides, data, min_samples={"train": 100, "test": 100}, repack=True)
     assert verify(manifest) == []
 
 

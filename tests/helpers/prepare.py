@@ -39,10 +39,19 @@ def prepare_folder(
     executor: Executor | None = None,
     part: tuple[int, int] | None = None,
     drop_images: bool = False,
+    repack: bool = False,
+    max_failed: float = 1.0,
     **values,
 ) -> Manifest | None:
     preparation = tiny_preparation(folder, root, **values)
-    return run(preparation, executor or SerialExecutor(), part=part, drop_images=drop_images)
+    return run(
+        preparation,
+        executor or SerialExecutor(),
+        part=part,
+        drop_images=drop_images,
+        repack=repack,
+        max_failed=max_failed,
+    )
 
 
 def samples_of(

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from PIL import ImageCms
 
+from data_prep.slides.colour import Colour
 from zoomldm.config import Option
 from zoomldm.errors import DataError
 
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from data_prep.slides.readers.native import NativeLevel
 
 WHITE = (255, 255, 255)
-FLAT_SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
 TIFF_SUFFIXES = frozenset({".tif", ".tiff"})
 
 
@@ -33,8 +32,7 @@ class SlideReader(ABC):
         downsamples: level-0 pixels a pixel of every level.
         properties: what the file says, under OpenSlide's names: openslide.mpp-x and -y, openslide.objective-power,
             openslide.bounds-x, -y, -width and -height (level-0 pixels; the whole level where they are missing).
-        spare_mpp: scale where neither ``properties`` nor the user gives one.
-        icc: transform of its pixels to sRGB, None where there is nothing to do.
+        colour: what brings its pixels to sRGB; ``Slide`` applies it.
         glass: colour of what was not scanned, (3,) uint8; white until it is set.
     """
 
@@ -43,8 +41,7 @@ class SlideReader(ABC):
     level_sizes: list[tuple[int, int]]
     downsamples: list[float]
     properties: Mapping[str, str] = {}
-    spare_mpp: float | None = None
-    icc: ImageCms.ImageCmsTransform | None = None
+    colour: Colour = Colour()
     glass: np.ndarray = np.array(WHITE, np.uint8)
 
     @classmethod

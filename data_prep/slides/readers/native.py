@@ -127,26 +127,36 @@ def native_pages(path: Path, level_sizes: Sequence[tuple[int, int]]) -> dict[int
 
 
 def is_identical(native: NativeLevel, downsample: float) -> bool:
-    """Read a few whole native tiles also by the fallback and say whether every pixel is the same.
+    """Read a few whole native tiles also by the fallback; say whether some could be compared and every pixel is equal.
 
-    Where the level's downsample is no integer, OpenSlide interpolates between pixels everywhere but at the origin (a
-    corner in level-0 pixels lies between the level's): only the first tile can be compared.
+    Besides tiles all over the level, those of the most bytes are tried, which hold tissue. Where the level's downsample
+    is no integer, OpenSlide interpolates between pixels everywhere but at the origin (a corner in level-0 pixels lies
+    between the level's): only the first tile can be compared.
     """
-    down = -(-native.height // native.tile_h)
-    probes = [
-        ((2 * i + 1) * down // (2 * NUM_PROBES), (2 * (NUM_PROBES - 1 - i) + 1) * native.across // (2 * NUM_PROBES))
-        for i in range(NUM_PROBES)
-    ]
-    for row, column in probes if downsample.is_integer() else [(0, 0)]:
+    num_compared = 0
+    for index in _probes(native) if downsample.is_integer() else [0]:
+        row, column = divmod(index, native.across)
         x, y = column * native.tile_w, row * native.tile_h
         width, height = min(native.tile_w, native.width - x), min(native.tile_h, native.height - y)
         try:
-            tile = native.decode(row * native.across + column)[:height, :width]
+            tile = native.decode(index)[:height, :width]
             if not np.array_equal(tile, native.fallback(native.level, x, y, width, height)):
                 return False
+            num_compared += 1
         except UnreadableError:
             continue
-    return True
+    return num_compared > 0
+
+
+def _probes(native: NativeLevel) -> list[int]:
+    down = -(-native.height // native.tile_h)
+    spread = [
+        (2 * i + 1) * down // (2 * NUM_PROBES) * native.across
+        + (2 * (NUM_PROBES - 1 - i) + 1) * native.across // (2 * NUM_PROBES)
+        for i in range(NUM_PROBES)
+    ]
+    sizes = np.asarray(native.page.databytecounts[: down * native.across])
+    return list(dict.fromkeys([*spread, *np.argsort(-sizes, kind="stable")[:NUM_PROBES].tolist()]))
 
 
 def has_same_coding(one: tifffile.TiffPage, other: tifffile.TiffPage) -> bool:

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import openslide
 
-from data_prep.slides.colour import icc_transform_of
-from data_prep.slides.readers.base import FLAT_SUFFIXES, TIFF_SUFFIXES, SlideReader, UnreadableError
+from data_prep.slides.colour import colour_of
+from data_prep.slides.files import FLAT_SUFFIXES
+from data_prep.slides.readers.base import TIFF_SUFFIXES, SlideReader, UnreadableError
 from zoomldm.errors import DataError
 
 CACHE_BYTES = 128 << 20  # two columns of NDPI's tiles of 3840 x 8 px, 4096 px high; OpenSlide's own is 32 MB
@@ -35,7 +36,7 @@ class OpenSlideReader(SlideReader):
         self.level_sizes = list(self._slide.level_dimensions)
         self.downsamples = list(self._slide.level_downsamples)
         self.vendor = self.properties.get("openslide.vendor", "unknown")
-        self.icc = icc_transform_of(self._slide)
+        self.colour = colour_of(self._slide)
 
     @classmethod
     def reads(cls, path: Path) -> bool:

@@ -114,6 +114,7 @@ class SlideScale:
     """What slides do not say themselves."""
 
     mpp: float | None
+    icc: bool
 
 
 @dataclass(kw_only=True)
@@ -142,6 +143,9 @@ class Prepare(Entry):
     timeout_s: float | None
     part: str | None
     drop_images: bool
+    repack: bool
+    max_failed: float
+    repair: bool
     plan: bool
     add: str | None
     autoencoder: Weights

@@ -22,7 +22,7 @@ def slides(tiny_slide):
 
 
 def add(slides, root, **values):
-    return replace_grids(tiny_preparation(slides, root, encoder=MEAN, **values), SerialExecutor())
+    return replace_grids(tiny_preparation(slides, root, encoder=MEAN, **values), SerialExecutor(), repack=True)
 
 
 def test_grids_are_replaced_and_images_stay(slides, tmp_path):
@@ -85,8 +85,8 @@ def test_a_killed_run_leaves_no_mixture_and_goes_on(slides, tmp_path, monkeypatc
     monkeypatch.setattr(add_grid, "write_grids", breaks)
     with pytest.raises(KeyboardInterrupt):
         add(slides, root)
-    with pytest.raises(DataError, match="no grid column"):
-        Manifest.load(root).check_columns(["grid"])
+    assert verify(Manifest.load(root)) == []  # the old grids, until the new ones are whole
+    assert Manifest.load(root).encoder.name == "stats"
     monkeypatch.setattr(add_grid, "write_grids", original)
     monkeypatch.setattr(add_grid, "encode_slide", lambda job: pytest.fail("encoded twice"))
     assert verify(add(slides, root)) == []
@@ -103,6 +103,16 @@ def test_other_settings_and_lost_slides_are_refused(slides, tmp_path):
     (slides / "b.tif").write_bytes(b"other")
     with pytest.raises(DataError, match="gone or have changed: b"):
         add(slides, root)
+
+
+def test_finished_grids_are_replaced_only_where_that_is_agreed(slides, tmp_path):
+    root = tmp_path / "data"
+    manifest = prepare_folder(slides, root)
+    before = hashes(root)
+    with pytest.raises(ConfigError, match=r"finished tars.*grids by mean instead of stats.*repack=true"):
+        replace_grids(tiny_preparation(slides, root, encoder=MEAN), SerialExecutor())
+    assert hashes(root) == before
+    assert verify(manifest) == []
 
 
 def test_rows_that_another_encoder_left_behind_are_not_taken(slides, tmp_path, monkeypatch):

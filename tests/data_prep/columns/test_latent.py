@@ -10,7 +10,7 @@ from tests.helpers.toy_data import make_toy_data
 from zoomldm.data.manifest import Manifest
 from zoomldm.data.schema import decode_image, decode_npy
 from zoomldm.data.shards import ShardReader
-from zoomldm.errors import DataError
+from zoomldm.errors import ConfigError, DataError
 
 
 def encode(images):
@@ -24,9 +24,9 @@ def manifest(tmp_path):
     return make_toy_data(tmp_path / "toy", columns=("image", "grid", "meta"))
 
 
-def add(manifest, encode=encode, sha="abc", **options):
+def add(manifest, encode=encode, sha="abc", repack=False, **options):
     options = {"is_original": False, "batch_size": 7} | options
-    return add_latents(manifest, LatentMaker(encode=encode, sha256=sha, source="run", **options))
+    return add_latents(manifest, LatentMaker(encode=encode, sha256=sha, source="run", **options), repack=repack)
 
 
 def test_latents_lie_beside_their_images(manifest):
@@ -84,9 +84,52 @@ def test_interrupted_it_goes_on_and_again_it_does_nothing(manifest, capsys):
     assert "nothing to do" in capsys.readouterr().out
 
 
+def test_finished_latents_are_replaced_only_where_that_is_agreed(manifest):
+    add(manifest)
+    with pytest.raises(ConfigError, match=r"9 finished tars of 9 shards \(9 of latent\).*repack=true"):
+        add(Manifest.load(manifest.root), sha="other")
+    assert verify(Manifest.load(manifest.root)) == []
+
+
+def test_latents_that_the_manifest_lost_when_slides_came_are_asked_about_too(manifest):
+    add(manifest)
+    Manifest.load(manifest.root).without("latent").save(manifest.root)
+    with pytest.raises(ConfigError, match=r"9 finished tars"):
+        add(Manifest.load(manifest.root), sha="other")
+    add(Manifest.load(manifest.root), lambda images: pytest.fail("made anew"))
+
+
+def test_what_another_command_left_half_done_is_not_taken(manifest):
+    add(manifest)
+    (manifest.root / "shards.new/train/20x").mkdir(parents=True)
+    (manifest.root / "shards.new/train/20x/00000.image.tar").write_bytes(b"of other shards")
+    found = add(Manifest.load(manifest.root), lambda images: 2 * encode(images), sha="other", repack=True)
+    assert verify(found) == []
+
+
+def test_old_latents_stay_until_all_the_new_ones_are_whole(manifest):
+    add(manifest)
+    calls = []
+
+    def breaks(images):
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return 2 * encode(images)
+
+    with pytest.raises(KeyboardInterrupt):
+        add(Manifest.load(manifest.root), breaks, sha="other", repack=True)
+    found = Manifest.load(manifest.root)
+    assert verify(found) == []
+    assert found.columns["latent"]["autoencoder_sha256"] == "abc"
+    found = add(found, lambda images: 2 * encode(images), sha="other", repack=True)
+    assert found.columns["latent"]["autoencoder_sha256"] == "other"
+    assert verify(found) == []
+
+
 def test_another_autoencoder_replaces_every_latent(manifest):
     add(manifest)
-    add(Manifest.load(manifest.root), lambda images: 2 * encode(images), sha="other")
+    add(Manifest.load(manifest.root), lambda images: 2 * encode(images), sha="other", repack=True)
     found = Manifest.load(manifest.root)
     assert verify(found) == []
     assert found.columns["latent"]["autoencoder_sha256"] == "other"

@@ -1,22 +1,30 @@
 """ICC profiles, by whichever way pixels are read."""
 
-import io
-
 import numpy as np
 import openslide
 import pytest
 import tifffile
 from PIL import Image, ImageCms
 
-from data_prep.slides.colour import icc_transform
-from tests.helpers.tiny_slides import open_slide, readers, swapped_profile, tissue_pixels, write_slide, write_svs
+from data_prep.slides.colour import colour_of
+from data_prep.slides.slide import Slide
+from tests.helpers.tiny_slides import (
+    READERS,
+    open_slide,
+    readers,
+    spec_of,
+    swapped_profile,
+    tissue_pixels,
+    write_slide,
+    write_svs,
+)
 
 
 def test_profiles_that_change_nothing_or_are_not_of_rgb_are_left_alone():
-    assert icc_transform(None) is None
-    assert icc_transform(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))) is None
-    assert icc_transform(ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB", 5000))) is None
-    assert icc_transform(ImageCms.ImageCmsProfile(io.BytesIO(swapped_profile()))) is not None
+    made = [ImageCms.ImageCmsProfile(ImageCms.createProfile(*of)).tobytes() for of in (("sRGB",), ("LAB", 5000))]
+    assert [colour_of(source).status for source in (None, *made)] == ["none", "none", "damaged"]
+    assert [colour_of(source).transform for source in (None, *made)] == [None] * 3
+    assert colour_of(swapped_profile()).status == "applied"
 
 
 def swapped(pixels):
@@ -83,4 +91,18 @@ def test_a_damaged_icc_profile_leaves_the_pixels_as_they_are(tmp_path, name, jun
         tifffile.imwrite(path, pixels, photometric="rgb", iccprofile=junk)
     slide = open_slide(path, mpp=0.5)
     assert slide.icc is None
+    assert slide.icc_status == "damaged"
+    assert np.array_equal(slide.read_boxes(0, 0, 300, 300)[0], pixels)
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.png"])
+def test_profiles_may_be_left_alone_and_the_slide_says_so(tmp_path, name):
+    pixels, path = tissue_pixels(300, 300), tmp_path / name
+    if name == "a.tif":
+        write_slide(path, pixels, icc=swapped_profile())
+    else:
+        Image.fromarray(pixels).save(path, icc_profile=swapped_profile())
+    assert open_slide(path, mpp=0.5).icc_status == "applied"
+    slide = Slide(spec_of(path, mpp=0.5), 0.5, READERS, use_icc=False)
+    assert slide.icc_status == "off"
     assert np.array_equal(slide.read_boxes(0, 0, 300, 300)[0], pixels)

@@ -8,7 +8,7 @@ from data_prep.slides.readers.level import LevelReader
 from data_prep.slides.readers.native import NativeLevel, is_identical, native_pages
 from data_prep.slides.readers.openslide import OpenSlideReader
 from tests.helpers.real_slide import REAL_SLIDE, needs_real_slide
-from tests.helpers.tiny_slides import open_slide, readers
+from tests.helpers.tiny_slides import open_slide, readers, tissue_pixels, write_slide
 
 
 @pytest.mark.parametrize("jpeg", [False, True])
@@ -40,6 +40,31 @@ def test_a_reader_with_other_pixels_is_not_used(tiny_slide, monkeypatch):
     decode = NativeLevel.decode
     monkeypatch.setattr(NativeLevel, "decode", lambda self, index: decode(self, index) ^ 1)
     assert not is_identical(NativeLevel(path, page, 0, OpenSlideReader(path).read), 1.0)
+    assert LevelReader(path).native(0) is None
+
+
+def test_a_reader_of_which_no_tile_could_be_compared_is_not_used(tiny_slide, monkeypatch):
+    path = tiny_slide()
+
+    def fail(self, index):
+        raise UnreadableError("no")
+
+    monkeypatch.setattr(NativeLevel, "decode", fail)
+    assert LevelReader(path).native(0) is None
+
+
+def test_tiles_with_tissue_are_compared_too(tmp_path, monkeypatch):
+    """Tissue in one corner, white elsewhere, in compressed tiles: decoding that errs in colours alone is found."""
+    pixels = np.full((2000, 2000, 3), 255, np.uint8)
+    pixels[:400, :400] = tissue_pixels(400, 400, margin=-1)
+    path = write_slide(tmp_path / "a.tif", pixels, jpeg=True)
+    decode = NativeLevel.decode
+
+    def swaps(self, index):
+        return decode(self, index)[..., ::-1]
+
+    assert LevelReader(path).native(0) is not None
+    monkeypatch.setattr(NativeLevel, "decode", swaps)
     assert LevelReader(path).native(0) is None
 
 

@@ -41,26 +41,29 @@ def test_a_slide_coarser_than_the_ladder_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("properties", "given", "expected"),
+    ("properties", "given", "spare", "expected"),
     [
-        ({"openslide.mpp-x": "0.25", "openslide.mpp-y": "0.25"}, None, 0.25),
-        ({"openslide.mpp-x": "0.25", "openslide.mpp-y": "0.25"}, 0.5, 0.25),
-        ({"openslide.objective-power": "40"}, None, 0.25),
-        ({"openslide.objective-power": "20"}, 0.3, 0.5),
-        ({"openslide.mpp-x": "352.7", "openslide.mpp-y": "352.7"}, 0.5, 0.5),
-        ({"openslide.mpp-x": "352.7", "openslide.objective-power": "20"}, None, 0.5),
-        ({"openslide.mpp-x": "0", "openslide.objective-power": "junk"}, 0.4, 0.4),
-        ({}, 0.4, 0.4),
+        ({"openslide.mpp-x": "0.25", "openslide.mpp-y": "0.25"}, None, None, 0.25),
+        ({"openslide.mpp-x": "0.25", "openslide.mpp-y": "0.25"}, None, 0.5, 0.25),
+        ({"openslide.mpp-x": "0.25", "openslide.mpp-y": "0.25"}, 0.5, None, 0.5),
+        ({"openslide.objective-power": "40"}, None, None, 0.25),
+        ({"openslide.objective-power": "20"}, None, 0.3, 0.5),
+        ({"openslide.objective-power": "20"}, 0.3, 0.4, 0.3),
+        ({"openslide.mpp-x": "352.7", "openslide.mpp-y": "352.7"}, None, 0.5, 0.5),
+        ({"openslide.mpp-x": "352.7", "openslide.objective-power": "20"}, None, None, 0.5),
+        ({"openslide.mpp-x": "0", "openslide.objective-power": "junk"}, None, 0.4, 0.4),
+        ({}, None, 0.4, 0.4),
     ],
 )
-def test_where_the_scale_comes_from(properties, given, expected):
-    assert mpp_of(properties, given, Path("a"))[0] == expected
+def test_where_the_scale_comes_from(properties, given, spare, expected):
+    """The table's column wins, then the file, then slide.mpp."""
+    assert mpp_of(properties, Path("a"), given=given, spare=spare).value == expected
 
 
 @pytest.mark.parametrize(("properties", "given"), [({}, None), ({"openslide.mpp-x": "352.7"}, None), ({}, 352.7)])
 def test_no_scale_or_nonsense_is_refused_with_the_way_to_give_it(properties, given):
     with pytest.raises(DataError, match=r"slide\.mpp=0\.5"):
-        mpp_of(properties, given, Path("a"))
+        mpp_of(properties, Path("a"), given=given)
 
 
 def test_72_dpi_are_not_a_scale(tmp_path):

@@ -40,7 +40,7 @@ def test_tiles_are_read_natively_where_the_pixels_are_openslides(tmp_path, compr
     ],
 )
 def test_the_scale_is_mpp_else_appmag(tmp_path, fields, mpp_level0, source):
-    slide = open_slide(write_svs(tmp_path / "a.svs", tissue_pixels(500, 400), fields=fields), mpp=0.3)
+    slide = open_slide(write_svs(tmp_path / "a.svs", tissue_pixels(500, 400), fields=fields), spare_mpp=0.3)
     assert slide.scale.mpp_level0 == pytest.approx(mpp_level0)
     assert slide.scale.source == source
 

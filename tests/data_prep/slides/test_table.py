@@ -32,7 +32,7 @@ def test_a_folder_is_searched_with_its_subfolders(tmp_path):
     specs, faults = find_slides(str(tmp_path), SUFFIXES, mpp=0.3)
     assert names_of(specs) == [DIAGNOSTIC, "a", "b"]
     assert faults == []
-    assert {spec.mpp for spec in specs} == {0.3}
+    assert {(spec.mpp, spec.spare_mpp) for spec in specs} == {(None, 0.3)}
 
 
 def test_a_glob_and_a_single_slide(tmp_path):
@@ -82,7 +82,8 @@ def test_a_csv_brings_patient_split_scale_and_labels(tmp_path):
         0.25,
         {"grade": "3"},
     )
-    assert (second.name, second.patient, second.split, second.mpp) == ("two", "two", None, 0.4)
+    assert (second.name, second.patient, second.split, second.mpp) == ("two", "two", None, None)
+    assert (first.spare_mpp, second.spare_mpp) == (0.4, 0.4)
 
 
 def test_a_csv_without_a_path_column_names_those_it_has(tmp_path):
@@ -150,3 +151,21 @@ def test_patients_that_come_later_leave_the_others_where_they_are():
     assert list(later.values()).count("test") == 10
     moved = split_patients(patients(20, split="test"), mode="patients", test_fraction=0.25, seed=0, known=first)
     assert set(moved.of_patient.values()) == {"test"}  # the table wins
+
+
+def test_images_beside_slides_are_taken_only_where_they_are_named(tmp_path):
+    for name in ("a.svs", "a_thumbnail.jpg", "mask.png", "b.tif"):
+        (tmp_path / name).touch()
+    (tmp_path / "t.csv").write_text("path\nmask.png\n")
+
+    def names(slides):
+        return [spec.path.name for spec in find_slides(str(tmp_path / slides), SUFFIXES)[0]]
+
+    assert names("") == ["a.svs", "b.tif"]
+    assert names("*.png") == ["mask.png"]
+    assert names("a_thumbnail.jpg") == ["a_thumbnail.jpg"]
+    assert names("t.csv") == ["mask.png"]
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "x.png").touch()
+    with pytest.raises(ConfigError, match=r"no slide in it.*slides='.*/images/\*\.png'"):
+        names("images")

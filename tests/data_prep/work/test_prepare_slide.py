@@ -155,10 +155,10 @@ def test_a_damaged_native_tile_is_skipped_counted_and_listed(tiny_slide, tmp_pat
 def test_what_a_library_makes_of_a_damaged_file_is_the_slides_fault_alone(slides, tmp_path, monkeypatch):
     original = work.Slide
 
-    def damaged(spec, *arguments):
+    def damaged(spec, *arguments, **options):
         if spec.name == "b":
             raise struct.error("unpack requires a buffer of 4 bytes")
-        return original(spec, *arguments)
+        return original(spec, *arguments, **options)
 
     monkeypatch.setattr(work, "Slide", damaged)
     manifest = prepare_folder(slides, tmp_path / "data")

@@ -58,13 +58,14 @@ def test_a_damaged_state_is_none(job):
     assert not is_done(job)
 
 
-def test_a_corrected_scale_counts_where_the_file_has_none(tiny_slide, tmp_path, job):
+def test_the_scale_is_the_slides_own_and_a_corrected_one_counts(tiny_slide, tmp_path, job):
     unscaled = job_of(tiny_slide("u", mpp=None, width=400, height=360), tmp_path, mpp=0.5)
     for one in (job, unscaled):
         prepare_slide(one)
         assert is_done(one)
-    assert not is_done(replace(unscaled, spec=replace(unscaled.spec, mpp=0.25)))
-    assert is_done(replace(job, spec=replace(job.spec, mpp=0.25)))
+    assert not is_done(replace(unscaled, spec=replace(unscaled.spec, spare_mpp=0.25)))
+    assert is_done(replace(job, spec=replace(job.spec, spare_mpp=0.25)))  # its file says
+    assert not is_done(replace(job, spec=replace(job.spec, mpp=0.25)))  # the table wins over the file
 
 
 def test_drawn_regions_and_a_second_patient_make_the_work_stale(job, tmp_path):
