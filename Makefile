@@ -6,7 +6,8 @@ STAMP  := $(VENV)/.setup-done
 export PYTHONUNBUFFERED = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo rehearse test test-slow lint format fid bench bench-prep bench-loader bench-grids bench-train doctor clean distclean
+.PHONY: help setup demo rehearse test test-slow lint format fid bench bench-prep bench-loader bench-grids bench-train \
+	bench-sample doctor clean distclean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -47,7 +48,7 @@ format: setup  ## let ruff mend what it can
 fid: setup  ## distances per magnification of the newest ZoomLDM run (RUN=name FEATURES=inception|texture|stats)
 	$(PY) src/evaluate.py $(if $(RUN),run=$(RUN)) $(if $(FEATURES),features=$(FEATURES))
 
-bench: bench-prep bench-loader bench-grids bench-train  ## all benchmarks, each against the plain way (also bench-prep, -loader, -grids, -train)
+bench: bench-prep bench-loader bench-grids bench-train bench-sample  ## all benchmarks, each against the plain way (also bench-prep, -loader, -grids, -train, -sample)
 
 bench-prep: setup
 	$(PY) data_prep/demo/slides.py folder=cache/bench-slides num_patients=1
@@ -63,6 +64,9 @@ bench-grids: setup
 
 bench-train: setup
 	$(PY) benchmarks/train.py
+
+bench-sample: setup
+	$(PY) benchmarks/sample.py $(if $(PAPER),--paper)
 
 doctor: setup  ## Python, torch, GPU driver, disk, weights found or missing
 	$(PY) src/doctor.py

@@ -204,8 +204,7 @@ def gpu_step(
     batches = [batch.to(device) for batch in first_batches(manifest, trainable, size, 4)]
     flops = count_flops_per_image(trainable, batches[0].select(torch.arange(8)), 0)
     if compile:
-        for name in trainable.compiled_parts:
-            trainable.get_submodule(name).compile()
+        trainable.compile_parts()
     optim = replace(OptimSettings(**plain(cfg.optim)), batch_size=size, max_micro_batch=size)
     optimizer = build_optimizer(trainable, optim)
 

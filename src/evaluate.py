@@ -4,7 +4,15 @@ Prints which run, the table with the paper's Table 1 beside it and the claims; w
 """
 
 from zoomldm.cli import main
-from zoomldm.commands.evaluate import check, run
+from zoomldm.commands.evaluate import check
+
+
+def run(cfg) -> None:
+    from zoomldm.commands.evaluate import run
+    from zoomldm.commands.job import own_command
+
+    run(cfg, own_command(__file__))
+
 
 if __name__ == "__main__":
     main("evaluate", run, check=check)

@@ -7,7 +7,15 @@ Writes PNGs and a contact sheet; the same seed gives the same images.
 """
 
 from zoomldm.cli import main
-from zoomldm.commands.sample import check, run
+from zoomldm.commands.sample import check
+
+
+def run(cfg) -> None:
+    from zoomldm.commands.job import own_command
+    from zoomldm.commands.sample import run
+
+    run(cfg, own_command(__file__))
+
 
 if __name__ == "__main__":
     main("sample", run, check=check)

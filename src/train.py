@@ -24,13 +24,10 @@ def after_sweep(jobs: list, folder) -> None:
 def run(cfg) -> None:
     from hydra.core.hydra_config import HydraConfig
 
-    from zoomldm.commands.job import own_folder_words
+    from zoomldm.commands.job import own_command
     from zoomldm.commands.train import train
-    from zoomldm.launch.supervise import job_command
 
-    overrides = HydraConfig.get().overrides
-    command = job_command(__file__, [*own_folder_words(), *overrides.task], overrides.hydra)
-    train(cfg, list(overrides.task), command)
+    train(cfg, list(HydraConfig.get().overrides.task), own_command(__file__))
 
 
 if __name__ == "__main__":

@@ -25,6 +25,8 @@ RENAMED: dict[str, str] = {
     "diffusion.beta_start": "schedule.beta_start",
     "diffusion.beta_end": "schedule.beta_end",
     "evaluation.rows": "rows",
+    "device": "fabric (fabric=cpu, gpu, ddp)",
+    "precision": "fabric.precision (32, bf16-mixed)",
     "data.tissue.preset": "tissue",
     "data.tissue.chroma_floor": "tissue.chroma_floor",
     "data.tissue.chroma_ceiling": "tissue.chroma_ceiling",

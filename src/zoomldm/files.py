@@ -65,11 +65,25 @@ def sha256_of(path: str | os.PathLike) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def progress(iterable: Iterable | None = None, *, total: int | None = None, label: str = "", unit: str = "it"):
+def progress(
+    iterable: Iterable | None = None,
+    *,
+    total: int | None = None,
+    label: str = "",
+    unit: str = "it",
+    shown: bool = True,
+):
     """Wrap ``iterable`` in a bar on stderr with a rate and an estimate; a line every 30 s where it is no terminal."""
     from tqdm import tqdm
 
     interval_s = 0.2 if sys.stderr.isatty() else 30.0
     return tqdm(
-        iterable, total=total, desc=label, unit=unit, mininterval=interval_s, dynamic_ncols=True, file=sys.stderr
+        iterable,
+        total=total,
+        desc=label,
+        unit=unit,
+        mininterval=interval_s,
+        dynamic_ncols=True,
+        file=sys.stderr,
+        disable=not shown,
     )

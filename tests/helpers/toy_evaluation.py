@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
+from lightning_fabric import Fabric
 from scipy.ndimage import gaussian_filter, zoom
 
 from tests.helpers.settings import make_ladder
@@ -16,11 +17,13 @@ from zoomldm.diffusion.solvers.ddim import DDIM
 from zoomldm.evaluation.bench import Bench, Plan
 from zoomldm.evaluation.evaluator import Evaluator
 from zoomldm.evaluation.metrics.base import Metric
+from zoomldm.evaluation.result import Evaluation
 from zoomldm.evaluation.rows.base import Row
 from zoomldm.features.stats import StatsDescriptor
 from zoomldm.features.texture import TextureDescriptor
 from zoomldm.sampling.generator import PatchGenerator, Sampling
 
+ONE_PROCESS = Fabric(accelerator="cpu", devices=1)
 LADDER = make_ladder(patch_px=32, num_rungs=3)
 CONF = Path(__file__).parents[2] / "conf"
 ALL_ROWS = ("halves", "held_out", "reconstructions", "oracle", "generated", "shuffled", "untrained")
@@ -73,6 +76,12 @@ def toy_evaluator(
         folder=folder,
     )
     return Evaluator(bench, LADDER, rows=make_rows(*rows), metrics=make_metrics())
+
+
+def synthesised_and_run(evaluator: Evaluator) -> Evaluation:
+    """Make the patches as evaluate.py does, then measure."""
+    evaluator.synthesise(ONE_PROCESS)
+    return evaluator.run(run_name="toy")
 
 
 def toy_patches(num: int, seed: int = 0) -> np.ndarray:
@@ -145,6 +154,9 @@ class ToyModel(torch.nn.Module):
         if grids is None:
             return torch.zeros(len(rung), 3, 16, 16)
         return torch.nn.functional.avg_pool2d(grids[0].values / 127.5 - 1, 2)
+
+    def passes(self, guidance_scale):
+        return 2
 
     def sample(self, tokens, sample_numbers, *, seed, solver, num_steps, guidance_scale):
         self.num_calls += 1

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zoomldm.commands.devices import on_devices
 from zoomldm.commands.job import allowed, option, plain
 from zoomldm.commands.requests import (
     check_magnifications,
     check_sampling,
     data_root,
+    hardware_of,
     how_to_sample,
     options_named,
     section,
 )
 from zoomldm.data.manifest import Manifest
+from zoomldm.launch.settings import FabricSettings
 from zoomldm.runs.run import Run, find_run
 
 if TYPE_CHECKING:
+    from lightning_fabric import Fabric
     from omegaconf import DictConfig
 
     from zoomldm.evaluation.result import Evaluation
@@ -37,8 +43,17 @@ def check(cfg: DictConfig) -> None:
     check_magnifications(Manifest.load(root).ladder, plain(cfg.magnifications) or [])
 
 
-def run(cfg: DictConfig) -> Evaluation:
-    """Evaluate the run that ``conf/evaluate.yaml`` names and print what was found."""
+def run(cfg: DictConfig, command: Sequence[str] = ()) -> Evaluation | None:
+    """Evaluate the run that ``conf/evaluate.yaml`` names and print what was found.
+
+    Args:
+        command: the command line that runs this job alone, for the processes of several devices.
+    """
+    hardware = hardware_of(cfg, find_run(cfg.paths.runs, "zoomldm", cfg.run).config)
+    return on_devices(hardware, partial(_run, cfg, hardware), command=command, cache=cfg.paths.cache)
+
+
+def _run(cfg: DictConfig, hardware: FabricSettings, fabric: Fabric) -> Evaluation | None:
     from zoomldm.stages.evaluated import Request, evaluated
 
     request = Request(
@@ -52,18 +67,24 @@ def run(cfg: DictConfig) -> Evaluation:
         evaluation=section(cfg, "evaluation"),
         num_per_magnification=cfg.num_per_magnification,
         magnifications=plain(cfg.magnifications),
-        how=how_to_sample(cfg),
+        how=how_to_sample(cfg, hardware, fabric),
         batch_size=cfg.batch_size,
         fresh=cfg.fresh,
         allow=allowed(cfg),
     )
     chosen = f"the {'named' if cfg.run else 'newest'} ZoomLDM run in {cfg.paths.runs}"
-    return evaluated(cfg.paths.runs, request, chosen=chosen, keep=_keeper(cfg))
+    return evaluated(cfg.paths.runs, request, chosen=chosen, fabric=fabric, keep=_keeper(cfg))
 
 
 def run_after_training(cfg: DictConfig, judged: Judged) -> Evaluation:
-    """Evaluate what was just trained, as ``conf/train.yaml`` says."""
-    from zoomldm.sampling.device import device_of
+    """Evaluate what was just trained, as ``conf/train.yaml`` says, on one device."""
+    hardware = replace(FabricSettings(**plain(cfg.fabric)), devices=1, num_nodes=1)
+    work = partial(_run_after_training, cfg, judged, hardware)
+    return on_devices(hardware, work, command=(), cache=cfg.paths.cache)
+
+
+def _run_after_training(cfg: DictConfig, judged: Judged, hardware: FabricSettings, fabric: Fabric) -> Evaluation:
+    from zoomldm.sampling.compute import Compute
     from zoomldm.stages.evaluated import Request, evaluated
     from zoomldm.stages.trained import HowToSample
 
@@ -76,10 +97,10 @@ def run_after_training(cfg: DictConfig, judged: Judged) -> Evaluation:
         evaluation=section(cfg, "evaluation"),
         num_per_magnification=cfg.evaluation.num_in_sweep,
         magnifications=[cfg.training.magnification] if cfg.training.name == "single" else None,
-        how=HowToSample(device=device_of("auto")),
+        how=HowToSample(compute=Compute.of(hardware, fabric.device)),
         allow=allowed(cfg),
     )
-    return evaluated(cfg.paths.runs, request, chosen="the run just trained", keep=_keeper(cfg))
+    return evaluated(cfg.paths.runs, request, chosen="the run just trained", fabric=fabric, keep=_keeper(cfg))
 
 
 def _keeper(cfg: DictConfig) -> Callable[[Run, Path], None]:

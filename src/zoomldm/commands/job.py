@@ -41,6 +41,16 @@ def own_folder_words() -> list[str]:
     return [word for one in sources if one.provider == "command-line" for word in ("--config-dir", one.path)]
 
 
+def own_command(script: str) -> list[str]:
+    """Return the command line that runs this job alone, for the processes of several devices."""
+    from hydra.core.hydra_config import HydraConfig
+
+    from zoomldm.launch.supervise import job_command
+
+    overrides = HydraConfig.get().overrides
+    return job_command(script, [*own_folder_words(), *overrides.task], overrides.hydra)
+
+
 def is_job_of_sweep() -> bool:
     """Say whether this is one of several jobs."""
     from hydra.core.hydra_config import HydraConfig

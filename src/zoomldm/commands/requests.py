@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from zoomldm.commands.job import allowed, option, plain
 from zoomldm.config import Option, options_of
 from zoomldm.errors import ConfigError
 from zoomldm.ladder import Ladder
+from zoomldm.launch.settings import FabricSettings
 
 if TYPE_CHECKING:
+    from lightning_fabric import Fabric
     from omegaconf import DictConfig
 
     from zoomldm.stages.trained import HowToSample
-
-PRECISIONS = ("32", "bf16")
 
 
 def section(cfg: DictConfig, group: str) -> dict[str, Any] | None:
@@ -41,13 +42,21 @@ def options_named(cfg: DictConfig, group: str) -> list[Option]:
     return list(options.values())
 
 
-def how_to_sample(cfg: DictConfig) -> HowToSample:
-    """Return how the models are sampled.
+def hardware_of(cfg: DictConfig, trained: Mapping[str, Any] | None = None) -> FabricSettings:
+    """Return where the models are sampled and in which precision: that of the run's training where none was asked for.
 
-    Raises:
-        ConfigError: a device that is not there.
+    Args:
+        trained: the run's configuration; None where there is no run.
     """
-    from zoomldm.sampling.device import device_of
+    settings = FabricSettings(**plain(cfg.fabric))
+    if settings.precision != "auto" or not trained:
+        return settings
+    return replace(settings, precision=trained.get("fabric", {}).get("precision", "auto"))
+
+
+def how_to_sample(cfg: DictConfig, hardware: FabricSettings, fabric: Fabric) -> HowToSample:
+    """Return how the models are sampled."""
+    from zoomldm.sampling.compute import Compute
     from zoomldm.stages.trained import HowToSample
 
     return HowToSample(
@@ -55,8 +64,7 @@ def how_to_sample(cfg: DictConfig) -> HowToSample:
         steps=cfg.sampling.steps,
         guidance_scale=cfg.sampling.guidance_scale,
         seed=cfg.seed,
-        device=device_of(cfg.device),
-        precision=cfg.precision,
+        compute=Compute.of(hardware, fabric.device),
     )
 
 
@@ -74,8 +82,7 @@ def check_sampling(cfg: DictConfig, least: Mapping[str, int]) -> None:
         value = cfg.sampling[key]
         if value is not None and not value > 0:
             raise ConfigError(f"sampling.{key}={value}: expected a number above 0")
-    if cfg.precision not in PRECISIONS:
-        raise ConfigError(f"precision={cfg.precision}: expected one of {', '.join(PRECISIONS)}")
+    FabricSettings(**plain(cfg.fabric))
 
 
 def check_magnifications(ladder: Ladder, magnifications: Sequence[float]) -> None:

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zoomldm.commands.devices import on_devices
 from zoomldm.commands.job import allowed
 from zoomldm.commands.requests import (
     check_magnifications,
     check_sampling,
     data_root,
+    hardware_of,
     how_to_sample,
 )
 from zoomldm.data.manifest import Manifest
 from zoomldm.errors import ConfigError, near_match
 from zoomldm.ladder import PAPER_LADDER, Ladder, Rung
+from zoomldm.launch.processes import is_first_process
+from zoomldm.launch.settings import FabricSettings
 from zoomldm.runs.belonging import find_edm
 from zoomldm.runs.run import find_run
 
 if TYPE_CHECKING:
+    from lightning_fabric import Fabric
     from omegaconf import DictConfig
 
     from zoomldm.sampling.conditions import Conditions
     from zoomldm.sampling.generator import PatchGenerator
+    from zoomldm.stages.trained import HowToSample
 
 CONDITIONS = ("oracle", "generated")
 SPLITS = ("train", "test")
@@ -64,17 +72,28 @@ def _check_published(cfg: DictConfig) -> Ladder:
     return Manifest.load(data_root(cfg)).ladder if cfg.conditions == "oracle" else PAPER_LADDER
 
 
-def run(cfg: DictConfig) -> list[Path]:
-    """Write synthetic patches as PNGs and contact sheets; return the paths of the sheets."""
+def run(cfg: DictConfig, command: Sequence[str] = ()) -> list[Path] | None:
+    """Write synthetic patches as PNGs and contact sheets; return the paths of the sheets.
+
+    Args:
+        command: the command line that runs this job alone, for the processes of several devices.
+    """
+    trained = None if cfg.weights else find_run(cfg.paths.runs, "zoomldm", cfg.run).config
+    hardware = hardware_of(cfg, trained)
+    return on_devices(hardware, partial(_run, cfg, hardware), command=command, cache=cfg.paths.cache)
+
+
+def _run(cfg: DictConfig, hardware: FabricSettings, fabric: Fabric) -> list[Path]:
     from zoomldm.sampling.conditions import GeneratedConditions, RealConditions
 
-    generator, manifest, name = _published(cfg) if cfg.weights else _of_run(cfg)
+    how = how_to_sample(cfg, hardware, fabric)
+    generator, manifest, name = _published(cfg, how) if cfg.weights else _of_run(cfg, how)
     wants_edm = cfg.conditions == "generated"
     conditions = GeneratedConditions() if wants_edm else RealConditions(manifest, split=cfg.split, seed=cfg.seed)
-    return _write(cfg, generator, conditions, manifest.ladder if manifest else PAPER_LADDER, name)
+    return _write(cfg, generator, conditions, manifest.ladder if manifest else PAPER_LADDER, name, fabric)
 
 
-def _of_run(cfg: DictConfig) -> tuple[PatchGenerator, Manifest, str]:
+def _of_run(cfg: DictConfig, how: HowToSample) -> tuple[PatchGenerator, Manifest, str]:
     from zoomldm.stages.trained import load_trained
 
     trained = load_trained(
@@ -85,11 +104,12 @@ def _of_run(cfg: DictConfig) -> tuple[PatchGenerator, Manifest, str]:
         wants_edm=cfg.conditions == "generated",
         allow=allowed(cfg),
     )
-    print(f"sampling from run {trained.run.name}, checkpoint of step {trained.model.step}")
-    return trained.generator(how_to_sample(cfg)), trained.manifest, trained.run.name
+    if is_first_process():
+        print(f"sampling from run {trained.run.name}, checkpoint of step {trained.model.step}")
+    return trained.generator(how), trained.manifest, trained.run.name
 
 
-def _published(cfg: DictConfig) -> tuple[PatchGenerator, Manifest | None, str]:
+def _published(cfg: DictConfig, how: HowToSample) -> tuple[PatchGenerator, Manifest | None, str]:
     """Load an official ZoomLDM. Its condition model knows no dropped magnification, so there is no guidance for it.
 
     Raises:
@@ -107,7 +127,6 @@ def _published(cfg: DictConfig) -> tuple[PatchGenerator, Manifest | None, str]:
     if not wants_edm:
         manifest = Manifest.load(data_root(cfg))
         manifest.check_encoder(published.encoder)
-    how = how_to_sample(cfg)
     generator = PatchGenerator(
         published.model,
         published.autoencoder,
@@ -115,13 +134,14 @@ def _published(cfg: DictConfig) -> tuple[PatchGenerator, Manifest | None, str]:
         sampling=how.over(Sampling(solver=DDIM(), steps=50, guidance_scale=1.75)),
         edm_sampling=Sampling(solver=DDIM(spacing="even", last_alpha_bar=1.0), steps=200, guidance_scale=1.0),
         seed=how.seed,
-        device=how.device,
-        precision=how.precision,
+        compute=how.compute,
     )
     return generator, manifest, f"published-{Path(cfg.weights).stem}"
 
 
-def _write(cfg: DictConfig, generator: PatchGenerator, conditions: Conditions, ladder: Ladder, name: str) -> list[Path]:
+def _write(
+    cfg: DictConfig, generator: PatchGenerator, conditions: Conditions, ladder: Ladder, name: str, fabric: Fabric
+) -> list[Path]:
     from zoomldm.sampling.writer import write_samples
 
     def folder_of(rung: Rung) -> Path:
@@ -131,5 +151,12 @@ def _write(cfg: DictConfig, generator: PatchGenerator, conditions: Conditions, l
 
     rungs = ladder.rungs if cfg.magnification is None else [ladder.rung_of(cfg.magnification)]
     return write_samples(
-        generator, conditions, rungs, num=cfg.n, batch_size=cfg.batch_size, name=name, folder_of=folder_of
+        generator,
+        conditions,
+        rungs,
+        num=cfg.n,
+        batch_size=cfg.batch_size,
+        name=name,
+        folder_of=folder_of,
+        fabric=fabric,
     )

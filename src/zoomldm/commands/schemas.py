@@ -204,8 +204,7 @@ class Evaluate(Entry):
     sampling: Sampling
     seed: int
     batch_size: int
-    device: str
-    precision: str
+    fabric: FabricSettings
     fresh: bool
 
 
@@ -229,8 +228,7 @@ class Sample(Entry):
     sampling: Sampling
     seed: int
     batch_size: int
-    device: str
-    precision: str
+    fabric: FabricSettings
     folder: str | None
 
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoomldm.commands.check import stage_in
+from zoomldm.commands.devices import on_devices
 from zoomldm.commands.job import is_job_of_sweep, option, plain
 from zoomldm.commands.training_data import curriculum_of, first_batches, training_data, unified_curriculum
 from zoomldm.data.manifest import Manifest
 from zoomldm.errors import ConfigError, UserError
 from zoomldm.ladder import label
-from zoomldm.launch.processes import is_worker
+from zoomldm.launch.processes import is_first_process, is_worker
 from zoomldm.launch.settings import FabricSettings
 from zoomldm.runs.identity import default_run_name, name_in_use
 from zoomldm.runs.origin import find_origin, recorded_origin, same_origin
@@ -57,17 +57,13 @@ def train(cfg: DictConfig, overrides: Sequence[str], command: Sequence[str]) -> 
     if cfg.plan:
         show_preview(cfg)
         return
-    from zoomldm.launch.fabric import connected
-    from zoomldm.launch.supervise import needs_supervisor, supervise
 
-    if needs_supervisor(hardware):
-        supervise(hardware, command)
-    else:
-        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(cfg.paths.cache).absolute() / "inductor"))
-        with connected(hardware) as fabric:
-            _train(cfg, stage, hardware, fabric, overrides)
-            if fabric.global_rank != 0:
-                return
+    def work(fabric: Fabric) -> None:
+        _train(cfg, stage, hardware, fabric, overrides)
+
+    on_devices(hardware, work, command=command, cache=cfg.paths.cache)
+    if not is_first_process():
+        return
     judged = stage.judged(cfg.run_name)
     if judged is not None and _evaluates_after(cfg):
         from zoomldm.commands.evaluate import run_after_training
@@ -222,10 +218,12 @@ def announce(cfg: DictConfig, run: Run, trainable: Trainable) -> None:
 def _pictures(
     cfg: DictConfig, stage: Stage, trainable: Trainable, manifest: Manifest, run: Run, fabric: Fabric
 ) -> OnSample | None:
+    from zoomldm.sampling.compute import Compute
+
     if fabric.global_rank != 0:
         return None
-    where = {"folder": run.folder / "samples", "seed": cfg.seed, "device": fabric.device}
-    return stage.pictures(trainable, manifest, **where, autocast=FabricSettings(**plain(cfg.fabric)).autocast)
+    compute = Compute(device=fabric.device, autocast=FabricSettings(**plain(cfg.fabric)).autocast)
+    return stage.pictures(trainable, manifest, folder=run.folder / "samples", seed=cfg.seed, compute=compute)
 
 
 def _evaluates_after(cfg: DictConfig) -> bool:

@@ -34,6 +34,11 @@ def guided(predict: ConditionalPredict, condition: Tensor, null_condition: Tenso
     return predict_guided
 
 
+def num_passes(scale: float) -> int:
+    """Return of how many predictions ``guided`` makes one: what it costs."""
+    return 1 if scale in (0, 1) else 2
+
+
 def drop_condition(condition: Tensor, null_condition: Tensor, dropped: Tensor) -> Tensor:
     """Put the null condition in the place of dropped samples: conditions (b, ...), dropped bool (b,)."""
     return torch.where(dropped.reshape(-1, *[1] * (condition.ndim - 1)), null_condition.to(condition.dtype), condition)

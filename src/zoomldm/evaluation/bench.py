@@ -59,18 +59,6 @@ class PatchSource(Protocol):
         """
 
 
-class ProgressBar(Protocol):
-    """What counts the synthetic patches."""
-
-    total: float | None
-
-    def update(self, n: float = 1) -> Any:
-        """Count patches that were made."""
-
-    def refresh(self) -> Any:
-        """Draw the bar again."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """How much to evaluate.
@@ -170,7 +158,7 @@ class RungData:
         is_lossless: images come from the data set's lossless column.
     """
 
-    def __init__(self, bench: Bench, rung: Rung, drawn: Drawn, *, bar: ProgressBar, wants_embeddings: bool) -> None:
+    def __init__(self, bench: Bench, rung: Rung, drawn: Drawn, *, wants_embeddings: bool) -> None:
         self.bench, self.rung, self.drawn, self.num = bench, rung, drawn, drawn.num
         self.wants_embeddings = wants_embeddings and bench.encoder is not None and rung.index == 0
         size = bench.plan.batch_size
@@ -180,7 +168,6 @@ class RungData:
             for start in range(first, first + num, size)
         ]
         self.is_lossless = lossless_serves(bench.source, rung, drawn)
-        self._bar = bar
 
     @property
     def _rounds(self) -> list[tuple[int, int]]:
@@ -235,14 +222,6 @@ class RungData:
             self.bench.notes.append(f"{self.rung.label}: {num} held-out patches, so there is no row for them")
             return None
         return self._described_real(split="test", num=num)
-
-    def count(self, num: int, *, was_made: bool) -> None:
-        """Move the progress bar by patches that were made, or take those that were on disk off its end."""
-        if was_made:
-            self._bar.update(num)
-        else:
-            self._bar.total -= num
-            self._bar.refresh()
 
     def conditions(self, index: int, *, columns: Sequence[str]) -> Batch:
         """Return the part of the conditioning half from which chunk ``index`` of a row is made."""

@@ -8,20 +8,24 @@ side.
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import cached_property
 from typing import Any
+
+from lightning_fabric import Fabric
 
 from zoomldm.errors import UserError
 from zoomldm.evaluation import distances
-from zoomldm.evaluation.bench import MIN_PATCHES, Bench, Described, ProgressBar, RungData
+from zoomldm.evaluation.bench import MIN_PATCHES, Bench, Described, RungData
 from zoomldm.evaluation.claims import claims_of
 from zoomldm.evaluation.errors import GROUPS, LEAST_PATIENTS, Members, groups_for, jackknife
 from zoomldm.evaluation.metrics.base import Compared, Metric
 from zoomldm.evaluation.protocols.base import Drawn
 from zoomldm.evaluation.result import KERNEL, Cell, DescriptorInfo, Evaluation
 from zoomldm.evaluation.rows.base import Row
+from zoomldm.evaluation.rows.synthetic import SyntheticRow
 from zoomldm.evaluation.store import identity_hash
+from zoomldm.evaluation.synthesis import synthesise
 from zoomldm.features.base import Descriptor
-from zoomldm.files import progress
 from zoomldm.ladder import Ladder, Rung
 
 ERRORS = "jackknife over patients"
@@ -39,6 +43,7 @@ class Evaluator:
 
     def __init__(self, bench: Bench, ladder: Ladder, *, rows: Sequence[Row], metrics: Sequence[Metric]) -> None:
         self.bench, self.ladder, self.metrics = bench, ladder, list(metrics)
+        self._seconds: dict[str, float] = {}
         self.rows: list[Row] = []
         for row in rows:
             if reason := row.why_not(bench):
@@ -46,10 +51,14 @@ class Evaluator:
             else:
                 self.rows.append(row)
 
-    def run(self, *, run_name: str, step: int | None = None, **facts: Any) -> Evaluation:
-        """Evaluate every magnification that has enough patches; ``facts`` are further fields of ``Evaluation``."""
-        bench, plan = self.bench, self.bench.plan
-        wanted = plan.magnifications or self.ladder.magnifications
+    @cached_property
+    def drawn(self) -> dict[Rung, Drawn]:
+        """What is drawn of each magnification that has enough.
+
+        Raises:
+            UserError: none has.
+        """
+        wanted = self.bench.plan.magnifications or self.ladder.magnifications
         drawn = {rung: self._drawn(rung) for rung in map(self.ladder.rung_of, wanted)}
         drawn = {rung: one for rung, one in drawn.items() if self._has_enough(rung, one)}
         if not drawn:
@@ -57,6 +66,20 @@ class Evaluator:
                 f"no magnification has {2 * MIN_PATCHES} training patches, so there is nothing to evaluate; "
                 "prepare more slides or a lower tissue threshold"
             )
+        return drawn
+
+    def synthesise(self, fabric: Fabric) -> None:
+        """Make the synthetic patches that are not on disk, shared out over the processes."""
+        if self.bench.folder is not None:
+            rows = [row for row in self.rows if isinstance(row, SyntheticRow)]
+            self._seconds = synthesise(self.bench, rows, self.drawn, fabric)
+
+    def run(self, *, run_name: str, step: int | None = None, **facts: Any) -> Evaluation:
+        """Evaluate every magnification that has enough patches; ``facts`` are further fields of ``Evaluation``.
+
+        Patches that ``synthesise`` did not put on disk are made here and not kept.
+        """
+        bench, plan, drawn = self.bench, self.bench.plan, self.drawn
         evaluation = Evaluation(
             run_name=run_name,
             step=step,
@@ -69,6 +92,7 @@ class Evaluator:
             cells={one.distance_name: {row.name: {} for row in self.rows} for one in bench.descriptors},
             **facts,
         )
+        evaluation.seconds |= self._seconds
         evaluation.settings |= {
             "protocol": plan.protocol.name,
             "protocol means": plan.protocol.meaning,
@@ -77,10 +101,8 @@ class Evaluator:
             **bench.generator.facts(),
             "seed": plan.seed,
         }
-        num_synthetic = sum(row.is_synthetic for row in self.rows) * sum(one.num for one in drawn.values())
-        with progress(total=num_synthetic, label="synthetic patches", unit="patch") as bar:
-            for rung, one in drawn.items():
-                self._evaluate_rung(evaluation, rung, one, bar)
+        for rung, one in drawn.items():
+            self._evaluate_rung(evaluation, rung, one)
         evaluation.claims = claims_of(evaluation, [claim for row in self.rows for claim in row.expectations])
         evaluation.notes = [*evaluation.notes, *dict.fromkeys(bench.notes)]
         evaluation.seconds = {row: round(seconds, 2) for row, seconds in evaluation.seconds.items()}
@@ -108,9 +130,9 @@ class Evaluator:
         content |= {"magnification": rung.label, "drawn": asdict(drawn), "errors": ERRORS}
         return identity_hash(content | {"judge": self.bench.descriptors[0].fingerprint})
 
-    def _evaluate_rung(self, evaluation: Evaluation, rung: Rung, drawn: Drawn, bar: ProgressBar) -> None:
+    def _evaluate_rung(self, evaluation: Evaluation, rung: Rung, drawn: Drawn) -> None:
         wants_embeddings = any(metric.needs_embeddings for metric in self.metrics)
-        data = RungData(self.bench, rung, drawn, bar=bar, wants_embeddings=wants_embeddings)
+        data = RungData(self.bench, rung, drawn, wants_embeddings=wants_embeddings)
         for row in self.rows:
             started = time.monotonic()
             described = row.described(data)

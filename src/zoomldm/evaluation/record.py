@@ -4,6 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from lightning_fabric import Fabric
+
 from zoomldm.errors import UserError
 from zoomldm.evaluation.evaluator import Evaluator
 from zoomldm.evaluation.examples import Examples
@@ -23,8 +25,9 @@ def computed_or_read(
     log: Callable[[dict[str, float]], None] | None = None,
     keep: Callable[[Path], None] | None = None,
     fresh: bool = False,
+    fabric: Fabric,
     **facts: Any,
-) -> tuple[Evaluation, bool]:
+) -> tuple[Evaluation | None, bool]:
     """Evaluate into ``<run>/evaluation`` and ``<run>/report``; return the evaluation and whether it was there already.
 
     Files: ``evaluation/<distance>.json`` and ``.md``, ``evaluation/<distance>.npz`` (patches for pictures),
@@ -34,6 +37,8 @@ def computed_or_read(
         log: called with the distances of a new evaluation, by name.
         keep: called with the folder of a new report.
         fresh: compute again, also what is there.
+        fabric: the processes that share the making of synthetic patches; only the first one measures and returns an
+            evaluation.
         facts: further fields of ``Evaluation`` (data, hardware, date, labels).
     """
     folder, name = Path(run_folder) / FOLDER, evaluator.bench.descriptors[0].distance_name
@@ -41,6 +46,9 @@ def computed_or_read(
     evaluation = None if fresh else _known(path, evaluator.row_ids())
     known = evaluation is not None
     if not known:
+        evaluator.synthesise(fabric)
+        if fabric.global_rank != 0:
+            return None, False
         evaluation = evaluator.run(run_name=run_name, step=step, **facts)
         evaluator.bench.examples.save(path.with_suffix(".npz"))
         write_atomically(path.with_suffix(".md"), text_table(evaluation) + "\n\n" + text_claims(evaluation) + "\n")

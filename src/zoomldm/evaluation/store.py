@@ -4,18 +4,39 @@ import hashlib
 import json
 import shutil
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 
+from zoomldm.errors import UserError
 from zoomldm.files import open_atomically
 
 
 def identity_hash(content: dict[str, Any]) -> str:
     """Return 12 hexadecimal digits that change with anything in ``content`` (JSON values)."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keep a second evaluation of the same run out.
+
+    Raises:
+        UserError: there is one already.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            yield
+    except Timeout as error:
+        raise UserError(
+            f"{folder.parent.name}: another process evaluates this run now; wait for its end (what it has made is used "
+            "then), or evaluate another run"
+        ) from error
 
 
 class Chunks:
@@ -26,14 +47,22 @@ class Chunks:
         name: ``<row>-<magnification>``.
         identity: chunks of another checkpoint or other settings lie under another hash and are removed by ``prune``.
         sizes: patches of each chunk.
-
-    Attributes:
-        missing: the chunks that are not there whole.
     """
 
     def __init__(self, folder: Path | None, name: str, identity: str, sizes: Sequence[int]) -> None:
         self.folder, self.name, self.identity, self.sizes = folder, name, identity, sizes
-        self.missing = {index for index in range(len(sizes)) if self.read(index) is None}
+
+    def has(self, index: int) -> bool:
+        """Say whether a chunk is there whole, by its header alone."""
+        if self.folder is None:
+            return False
+        try:
+            with zipfile.ZipFile(self._path(index)) as archive, archive.open("images.npy") as content:
+                np.lib.format.read_magic(content)
+                shape, _, _ = np.lib.format.read_array_header_1_0(content)
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            return False
+        return shape[0] >= self.sizes[index]
 
     def read(self, index: int) -> np.ndarray | None:
         """Return the patches of a chunk, uint8 (num, p, p, 3), None where fewer or none are there."""

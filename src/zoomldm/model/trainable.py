@@ -50,6 +50,11 @@ class Trainable(nn.Module):
         """Pass a batch through whatever has batch norm, whose statistics are being measured; no loss is needed."""
         self(batch, 0)
 
+    def compile_parts(self) -> None:
+        """Compile, in place, the networks of fixed input shape."""
+        for name in self.compiled_parts:
+            self.get_submodule(name).compile()
+
     def trained_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Name the parameters that are optimised and averaged (EMA)."""
         return ((name, parameter) for name, parameter in self.named_parameters() if parameter.requires_grad)

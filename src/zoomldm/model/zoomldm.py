@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from zoomldm.cond.base import Conditioner
 from zoomldm.data.batch import Batch, GridGroup
-from zoomldm.diffusion.guidance import drop_condition, guided
+from zoomldm.diffusion.guidance import drop_condition, guided, num_passes
 from zoomldm.diffusion.losses import eps_loss
 from zoomldm.diffusion.noise import keyed_dropout, keyed_normal, keyed_timesteps
 from zoomldm.diffusion.schedules.base import NoiseSchedule
@@ -130,9 +130,14 @@ class ZoomLDM(Trainable):
             noise: fresh noise for each step of a stochastic solver.
         """
         null = self.conditioner.null_tokens(len(tokens))
-        scale = guidance_scale if self.conditioner.uses_condition else 1.0
-        predict = guided(self.predict_eps, tokens, null.to(tokens.dtype), scale)
+        predict = guided(self.predict_eps, tokens, null.to(tokens.dtype), self._scale(guidance_scale))
         return solver.solve(predict, x_T, self.schedule, num_steps=num_steps, noise=noise) / self.latent_scale
+
+    def passes(self, guidance_scale: float) -> int:
+        return num_passes(self._scale(guidance_scale))
+
+    def _scale(self, guidance_scale: float) -> float:
+        return guidance_scale if self.conditioner.uses_condition else 1.0
 
     def extra_state(self) -> dict[str, Any]:
         return {

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -17,16 +16,8 @@ from zoomldm.data.manifest import Manifest
 from zoomldm.data.order.sequence import permuted
 from zoomldm.data.reader import SampleSource
 from zoomldm.ladder import Rung, label
-from zoomldm.sampling.generator import PatchGenerator, images_of, sample_number
+from zoomldm.sampling.generator import PatchGenerator, images_of
 from zoomldm.sampling.lossless import LosslessReader, lossless_indices, num_lossless, without_image
-
-
-@dataclass(frozen=True)
-class Patches:
-    """Synthetic patches uint8 (b, p, p, 3), each beside the real one whose condition it has, where there is one."""
-
-    images: np.ndarray
-    references: np.ndarray | None = None
 
 
 class Conditions(Protocol):
@@ -38,8 +29,16 @@ class Conditions(Protocol):
     def count(self, rung: Rung, num: int) -> int:
         """Return how many of ``num`` wanted conditions there are."""
 
-    def patches(self, generator: PatchGenerator, rung: Rung, num: int, *, batch_size: int) -> Iterator[Patches]:
-        """Yield ``num`` patches, batch by batch; patch i has the noise of number i."""
+    def read(self, generator: PatchGenerator, rung: Rung, start: int, stop: int) -> Batch | None:
+        """Fetch some conditions; None where there is nothing to fetch."""
+
+    def synthesise(
+        self, generator: PatchGenerator, rung: Rung, numbers: Sequence[int], conditions: Batch | None
+    ) -> np.ndarray:
+        """Make the patches of what ``read`` fetched, uint8 (b, p, p, 3), of the noise of these sample numbers."""
+
+    def references(self, rung: Rung, num: int) -> np.ndarray | None:
+        """Return the real patches uint8 (num, p, p, 3) whose conditions come first, where there are such patches."""
 
 
 class GeneratedConditions:
@@ -51,10 +50,16 @@ class GeneratedConditions:
     def count(self, rung: Rung, num: int) -> int:
         return num
 
-    def patches(self, generator: PatchGenerator, rung: Rung, num: int, *, batch_size: int) -> Iterator[Patches]:
-        for start in range(0, num, batch_size):
-            numbers = [sample_number(rung, place) for place in range(start, min(start + batch_size, num))]
-            yield Patches(generator.from_edm(rung.index, numbers))
+    def read(self, generator: PatchGenerator, rung: Rung, start: int, stop: int) -> None:
+        return None
+
+    def synthesise(
+        self, generator: PatchGenerator, rung: Rung, numbers: Sequence[int], conditions: Batch | None
+    ) -> np.ndarray:
+        return generator.from_edm(rung.index, numbers)
+
+    def references(self, rung: Rung, num: int) -> None:
+        return None
 
 
 class RealConditions:
@@ -69,20 +74,30 @@ class RealConditions:
     def count(self, rung: Rung, num: int) -> int:
         return min(num, self._patches.count(self._split, rung.magnification))
 
-    def patches(self, generator: PatchGenerator, rung: Rung, num: int, *, batch_size: int) -> Iterator[Patches]:
-        batches = self._patches.batches(
+    def read(self, generator: PatchGenerator, rung: Rung, start: int, stop: int) -> Batch:
+        return self._batch(rung, start, stop, "grid" if generator.uses_grid else "meta")
+
+    def synthesise(
+        self, generator: PatchGenerator, rung: Rung, numbers: Sequence[int], conditions: Batch | None
+    ) -> np.ndarray:
+        if conditions is None:
+            raise TypeError("conditions of real patches must be read first")
+        return generator.from_batch(conditions, numbers)
+
+    def references(self, rung: Rung, num: int) -> np.ndarray:
+        return images_of(self._batch(rung, 0, num, "image"))
+
+    def _batch(self, rung: Rung, start: int, stop: int, column: str) -> Batch:
+        (batch,) = self._patches.batches(
             split=self._split,
             magnification=rung.magnification,
-            num=num,
+            num=stop - start,
+            skip=start,
             seed=self._seed,
-            columns=("image", "grid") if generator.uses_grid else ("image",),
-            batch_size=batch_size,
+            columns=(column,),
+            batch_size=stop - start,
         )
-        first = 0
-        for batch in batches:
-            numbers = [sample_number(rung, first + i) for i in range(len(batch))]
-            yield Patches(generator.from_batch(batch, numbers), images_of(batch))
-            first += len(batch)
+        return batch
 
 
 class ShardPatches:

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
-from einops import rearrange
+from einops import rearrange, repeat
 from torch import Tensor
 
 from zoomldm.data.batch import Batch, GridGroup
@@ -20,6 +20,7 @@ from zoomldm.data.pixels import to_float, to_uint8
 from zoomldm.diffusion.solvers.base import Solver
 from zoomldm.errors import UserError
 from zoomldm.ladder import Rung
+from zoomldm.sampling.compute import Compute
 
 
 class LatentModel(Protocol):
@@ -29,6 +30,9 @@ class LatentModel(Protocol):
 
     def tokens(self, grids: Sequence[GridGroup] | None, rung: Tensor) -> Tensor:
         """Summarise grids to tokens `b n d`."""
+
+    def passes(self, guidance_scale: float) -> int:
+        """Return how often the network computes a sample in a step: once, or with and without its condition."""
 
     def sample(
         self,
@@ -69,6 +73,9 @@ class Decoder(Protocol):
         """Decode unscaled latents to images in about [-1, 1]."""
 
 
+CPU = Compute()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
     """How a diffusion model is sampled."""
@@ -78,10 +85,6 @@ class Sampling:
     guidance_scale: float
 
 
-Precision = Literal["32", "bf16"]
-"""``bf16``: matrix products in bfloat16 (autocast), as models are trained on GPUs."""
-
-
 class PatchGenerator:
     """Turn conditions into uint8 patches: solver, guidance and autoencoder.
 
@@ -89,7 +92,7 @@ class PatchGenerator:
 
     Args:
         sampling: of ``model``; edm_sampling: of ``edm``, as ``sampling`` where not given.
-        device: where the models are brought to.
+        compute: device and precision of all three.
     """
 
     def __init__(
@@ -101,35 +104,32 @@ class PatchGenerator:
         edm: TokenModel | None = None,
         edm_sampling: Sampling | None = None,
         seed: int = 0,
-        device: str | torch.device = "cpu",
-        precision: Precision = "32",
+        compute: Compute = CPU,
     ) -> None:
         self.model, self.autoencoder, self.edm = model, autoencoder, edm
         self.sampling, self.edm_sampling = sampling, edm_sampling or sampling
-        self.seed, self.device, self.precision = seed, torch.device(device), precision
+        self.seed, self.compute, self.device = seed, compute, compute.device
+        self._padded_to = 0
         for part in (model, autoencoder, edm):
-            if isinstance(part, torch.nn.Module):
-                part.to(self.device).eval()
+            compute.prepare(part)
 
     def of(self, model: LatentModel) -> PatchGenerator:
         """Return a generator that samples another model of the same latents in the same way, without an EDM."""
-        return PatchGenerator(
-            model,
-            self.autoencoder,
-            sampling=self.sampling,
-            seed=self.seed,
-            device=self.device,
-            precision=self.precision,
-        )
+        return PatchGenerator(model, self.autoencoder, sampling=self.sampling, seed=self.seed, compute=self.compute)
 
     @property
     def uses_grid(self) -> bool:
         """Whether the condition of a patch is its own, and not that of its magnification alone."""
         return "grid" in self.model.columns
 
+    @property
+    def passes(self) -> int:
+        """How often the network computes a patch, over all steps."""
+        return self.sampling.steps * self.model.passes(self.sampling.guidance_scale)
+
     def facts(self) -> dict[str, Any]:
         """Return how patches are sampled, as JSON values for reports and identities."""
-        return _facts(self.sampling) | {"precision": self.precision}
+        return _facts(self.sampling) | {"precision": self.compute.precision}
 
     def edm_facts(self) -> dict[str, Any]:
         """Return how conditions are sampled."""
@@ -169,8 +169,20 @@ class PatchGenerator:
             return reconstruct(self.autoencoder, rearrange(pixels, "b h w c -> b c h w"))
 
     def _from_tokens(self, tokens: Tensor, sample_numbers: Tensor) -> np.ndarray:
+        num, tokens, sample_numbers = len(tokens), *self._padded(tokens, sample_numbers)
         latents = self.model.sample(tokens, sample_numbers, **self._options(self.sampling))
-        return to_images(self.autoencoder.decode(latents))
+        return to_images(self.autoencoder.decode(latents)[:num])
+
+    def _padded(self, tokens: Tensor, sample_numbers: Tensor) -> tuple[Tensor, Tensor]:
+        """Fill a smaller batch than one before by repeating its last sample: a compiled network has one shape."""
+        self._padded_to = max(self._padded_to, len(tokens)) if self.compute.compile else 0
+        num_more = max(0, self._padded_to - len(tokens))
+        if not num_more:
+            return tokens, sample_numbers
+        return (
+            torch.cat([tokens, repeat(tokens[-1:], "1 n d -> k n d", k=num_more)]),
+            torch.cat([sample_numbers, repeat(sample_numbers[-1:], "1 -> k", k=num_more)]),
+        )
 
     def _options(self, sampling: Sampling) -> dict[str, Any]:
         return {
@@ -185,7 +197,7 @@ class PatchGenerator:
 
     @contextmanager
     def _inference(self) -> Iterator[None]:
-        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, self.precision == "bf16"):
+        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, self.compute.autocast):
             yield
 
 

@@ -12,11 +12,10 @@ from zoomldm.ladder import Ladder
 from zoomldm.stages.base import Stage, WeightSource, file_fault
 
 if TYPE_CHECKING:
-    import torch
-
     from zoomldm.data.manifest import Manifest
     from zoomldm.model.autoencoder import Autoencoder
     from zoomldm.model.trainable import Trainable
+    from zoomldm.sampling.compute import Compute
     from zoomldm.sampling.training_pictures import TrainingPictures
 
 
@@ -74,7 +73,7 @@ class AutoencoderStage(Stage):
         return loss.make(Trainable, autoencoder=module)
 
     def pictures(
-        self, trainable: Trainable, manifest: Manifest, *, folder: Path, seed: int, device: torch.device, autocast: bool
+        self, trainable: Trainable, manifest: Manifest, *, folder: Path, seed: int, compute: Compute
     ) -> TrainingPictures | None:
         """Return reconstructions of held-out patches."""
         from zoomldm.sampling.training_pictures import TrainingPictures, reconstructions, shown_source

@@ -18,11 +18,10 @@ from zoomldm.ladder import Ladder
 from zoomldm.runs.identity import name_in_use
 
 if TYPE_CHECKING:
-    import torch
-
     from zoomldm.data.batch import Batch
     from zoomldm.data.manifest import Manifest
     from zoomldm.model.trainable import Trainable
+    from zoomldm.sampling.compute import Compute
     from zoomldm.sampling.training_pictures import TrainingPictures
 
 
@@ -131,9 +130,9 @@ class Stage(ABC):
         """Measure what must be known before the first step, on the first batches of the training mix: nothing here."""
 
     def pictures(
-        self, trainable: Trainable, manifest: Manifest, *, folder: Path, seed: int, device: torch.device, autocast: bool
+        self, trainable: Trainable, manifest: Manifest, *, folder: Path, seed: int, compute: Compute
     ) -> TrainingPictures | None:
-        """Return what draws pictures while it trains, None where it has none; autocast: in bf16, as it trains."""
+        """Return what draws pictures while it trains, None where it has none; compute: device and precision."""
         return None
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from lightning_fabric import Fabric
 
 from zoomldm.config import Option, options_of
 from zoomldm.data.manifest import Manifest
@@ -21,11 +24,12 @@ from zoomldm.evaluation.record import computed_or_read
 from zoomldm.evaluation.report.tables import text_claims, text_table
 from zoomldm.evaluation.result import Evaluation
 from zoomldm.evaluation.rows.base import Row
+from zoomldm.evaluation.store import alone
 from zoomldm.evaluation.stored import FOLDER
 from zoomldm.features.base import Descriptor
 from zoomldm.runs.run import Run
+from zoomldm.sampling.compute import device_name
 from zoomldm.sampling.conditions import ShardPatches
-from zoomldm.sampling.device import device_name
 from zoomldm.stages.trained import HowToSample, TrainedModels, load_trained
 
 LABELLED = ("model", "cond", "training", "curriculum", "data")
@@ -62,12 +66,13 @@ class Request:
 
 
 def evaluated(
-    runs: str | Path, request: Request, *, chosen: str, keep: Callable[[Run, Path], None] | None = None
-) -> Evaluation:
-    """Evaluate a run into its folder and print what was found.
+    runs: str | Path, request: Request, *, chosen: str, fabric: Fabric, keep: Callable[[Run, Path], None] | None = None
+) -> Evaluation | None:
+    """Evaluate a run into its folder and print what was found; None in all processes but the first.
 
     Args:
         chosen: how the run was chosen, for the first line.
+        fabric: the processes that share the making of synthetic patches.
         keep: called with the run and the folder of a new report.
     """
     rows = [option.make(Row) for option in request.rows]
@@ -80,22 +85,27 @@ def evaluated(
         allow=request.allow,
     )
     run, manifest = trained.run, trained.manifest
-    print(f"evaluating run {run.name} ({chosen}), checkpoint of step {trained.model.step}, data {manifest.root}")
+    if fabric.global_rank == 0:
+        print(f"evaluating run {run.name} ({chosen}), checkpoint of step {trained.model.step}, data {manifest.root}")
     notes = _data_notes(manifest)
-    evaluation, known = computed_or_read(
-        _evaluator(trained, request, rows, notes),
-        run.folder,
-        run_name=run.name,
-        step=trained.model.step,
-        log=lambda metrics: run.log(trained.model.step, metrics),
-        keep=None if keep is None else lambda folder: keep(run, folder),
-        fresh=request.fresh,
-        labels={group: str(trained.config[group]["name"]) for group in LABELLED if group in trained.config},
-        data=_data_facts(manifest),
-        hardware=device_name(request.how.device),
-        date=time.strftime("%Y-%m-%d"),
-        notes=notes,
-    )
+    with alone(run.folder / FOLDER) if fabric.global_rank == 0 else nullcontext():
+        evaluation, known = computed_or_read(
+            _evaluator(trained, request, rows, notes),
+            run.folder,
+            run_name=run.name,
+            step=trained.model.step,
+            log=lambda metrics: run.log(trained.model.step, metrics),
+            keep=None if keep is None else lambda folder: keep(run, folder),
+            fresh=request.fresh,
+            fabric=fabric,
+            labels={group: str(trained.config[group]["name"]) for group in LABELLED if group in trained.config},
+            data=_data_facts(manifest),
+            hardware=_hardware(fabric),
+            date=time.strftime("%Y-%m-%d"),
+            notes=notes,
+        )
+    if evaluation is None:
+        return None
     if known:
         print("this checkpoint was evaluated with these settings before; fresh=true computes it again")
     print(f"\n{text_table(evaluation)}\n\n{text_claims(evaluation)}\n")
@@ -104,7 +114,7 @@ def evaluated(
 
 
 def _evaluator(trained: TrainedModels, request: Request, rows: Sequence[Row], notes: list[str]) -> Evaluator:
-    config, manifest, device = trained.config, trained.manifest, request.how.device
+    config, manifest, device = trained.config, trained.manifest, str(request.how.compute.device)
     metrics = [option.make(Metric) for option in request.metrics]
     encoder = _encoder(request.encoder or config["encoder"], manifest, device, notes, request.allow)
     magnifications = request.magnifications
@@ -156,6 +166,11 @@ def _descriptors(
     judge = Option("features", {key: value for key, value in features.items() if key != "also"}, allow)
     options = [judge, *options_of("features.also", features.get("also") or {}, allow).values()]
     return [option.make(Descriptor, encoder=encoder, device=device) for option in options]
+
+
+def _hardware(fabric: Fabric) -> str:
+    many = f"{fabric.world_size} processes on " if fabric.world_size > 1 else ""
+    return many + device_name(fabric.device)
 
 
 def _data_facts(manifest: Manifest) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ from zoomldm.model.zoomldm import ZoomLDM
 from zoomldm.runs.belonging import find_edm
 from zoomldm.runs.lineage import Parent, require_autoencoder, require_data, require_zoomldm
 from zoomldm.runs.run import Run, find_run
-from zoomldm.sampling.generator import PatchGenerator, Precision, Sampling
+from zoomldm.sampling.compute import Compute
+from zoomldm.sampling.generator import PatchGenerator, Sampling
 from zoomldm.stages.base import stage_of
 from zoomldm.stages.loaded import Loaded, LoadedAutoencoder, load_autoencoder, load_edm, load_zoomldm
 from zoomldm.stages.zoomldm import ZoomLDMStage
@@ -32,8 +33,7 @@ class HowToSample:
     steps: int | None = None
     guidance_scale: float | None = None
     seed: int = 0
-    device: str = "cpu"
-    precision: Precision = "32"
+    compute: Compute = field(default_factory=Compute)
 
     def over(self, default: Sampling) -> Sampling:
         """Return what was asked for, and the default where nothing was."""
@@ -77,8 +77,7 @@ class TrainedModels:
             sampling=how.over(sampling_of(self.config, self.allow)),
             edm_sampling=self.edm and how.over(sampling_of(self.edm.config, self.allow)),
             seed=how.seed,
-            device=how.device,
-            precision=how.precision,
+            compute=how.compute,
         )
 
     def maker_of_untrained(self, seed: int) -> Callable[[], ZoomLDM]:

@@ -16,12 +16,12 @@ from zoomldm.stages.base import Judged, Stage, WeightSource, encoder_fault, file
 
 if TYPE_CHECKING:
     import numpy as np
-    import torch
 
     from zoomldm.data.batch import Batch
     from zoomldm.data.manifest import Manifest
     from zoomldm.model.trainable import Trainable
     from zoomldm.model.zoomldm import ZoomLDM
+    from zoomldm.sampling.compute import Compute
     from zoomldm.sampling.training_pictures import TrainingPictures
 
 
@@ -145,7 +145,7 @@ class ZoomLDMStage(Stage):
         return model
 
     def pictures(
-        self, trainable: Trainable, manifest: Manifest, *, folder: Path, seed: int, device: torch.device, autocast: bool
+        self, trainable: Trainable, manifest: Manifest, *, folder: Path, seed: int, compute: Compute
     ) -> TrainingPictures | None:
         """Return syntheses beside held-out patches, where the data set has images."""
         from zoomldm.diffusion.solvers.base import Solver
@@ -162,8 +162,7 @@ class ZoomLDMStage(Stage):
             load_autoencoder(self.runs, **where).module,
             sampling=Sampling(solver=self.solver.make(Solver), **self.sampling),
             seed=seed,
-            device=device,
-            precision="bf16" if autocast else "32",
+            compute=compute,
         )
 
         def answer(_: Trainable, batch: Batch) -> np.ndarray:

@@ -98,7 +98,7 @@ def set_up(
         trainable.to(memory_format=torch.channels_last)
     flops = flops_per_image(trainable, source, rungs, data.seed, fabric)
     if hardware.chosen("compile"):
-        compile_parts(trainable)
+        trainable.compile_parts()
     state = TrainingState.begin(trainable, optim=optim, loop=loop, ladder=source.ladder, fabric=fabric)
     checkpoints = Checkpoints(run.folder / "checkpoints", keep_last=loop.keep_last, keep_every=loop.keep_every)
     shared = {"state": state, "sequence": sequence, "part": part, "fabric": fabric, "reporter": reporter}
@@ -109,9 +109,3 @@ def set_up(
     perf = PerfMeter(perf_path, device=fabric.device, devices=fabric.world_size, flops_per_image=flops)
     reporter.plan(optim, part, fabric)
     return Job(data=data, optim=optim, loop=loop, rungs=rungs, keeper=keeper, perf=perf, **shared)
-
-
-def compile_parts(trainable: Trainable) -> None:
-    """Compile the networks of fixed input shape in place: those that a trainable names in `compiled_parts`."""
-    for name in trainable.compiled_parts:
-        trainable.get_submodule(name).compile()

@@ -77,7 +77,7 @@ def test_a_magnification_that_is_not_on_the_ladder(root):
     [
         ("evaluate", ["run=zom"], "did you mean 'zoom'"),
         ("evaluate", ["run=ae"], "is a run of autoencoder"),
-        ("evaluate", ["precision=16"], "expected one of 32, bf16"),
+        ("evaluate", ["fabric.precision=16-mixed"], "overflows"),
         ("evaluate", ["num_per_magnification=2"], "8 or more"),
         ("sample", ["conditions=oracl"], "did you mean 'oracle'"),
         ("sample", ["n=0"], "1 or more"),
@@ -135,7 +135,7 @@ def test_another_solver_and_precision_make_other_images_and_are_named(root, tmp_
     as_configured = draw("a")
     assert draw("b", "solver=ddim") == as_configured
     assert draw("c", "solver=dpmpp") != as_configured
-    assert draw("d", "precision=bf16") != as_configured
+    assert draw("d", "fabric.precision=bf16-mixed") != as_configured
     words = ["sampling.steps=2", "num_per_magnification=8", "rows=[halves,oracle]", "fresh=true", "solver=dpmpp"]
     found = evaluate.run(compose("evaluate", root, *words))
     assert found.settings["solver"] == "DPMSolverPP()"

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 
 from tests.helpers.toy_evaluation import ALL_ROWS as ROWS
-from tests.helpers.toy_evaluation import LADDER, ToyAutoencoder, ToyEDM, ToyModel, ToySource, toy_evaluator
+from tests.helpers.toy_evaluation import (
+    LADDER,
+    ONE_PROCESS,
+    ToyAutoencoder,
+    ToyEDM,
+    ToyModel,
+    ToySource,
+    synthesised_and_run,
+    toy_evaluator,
+)
 from zoomldm.diffusion.solvers.ddim import DDIM
 from zoomldm.encoder.stats import StatsEncoder
 from zoomldm.errors import DataError, UserError
@@ -106,22 +115,22 @@ def test_goes_on_where_it_stopped(tmp_path):
 
     rows = ["halves", "oracle"]
     with pytest.raises(KeyboardInterrupt):
-        evaluator(tmp_path, model=Interrupted(0.05), rows=rows).run(run_name="toy")
+        synthesised_and_run(evaluator(tmp_path, model=Interrupted(0.05), rows=rows))
     model = ToyModel(0.05)
-    resumed = evaluator(tmp_path, model=model, rows=rows).run(run_name="toy")
+    resumed = synthesised_and_run(evaluator(tmp_path, model=model, rows=rows))
     assert model.num_calls == 9 - 4
-    assert resumed.cells == evaluator(rows=rows).run(run_name="toy").cells
+    assert resumed.cells == synthesised_and_run(evaluator(rows=rows)).cells
     again = ToyModel(0.05)
-    evaluator(tmp_path, model=again, rows=rows).run(run_name="toy")
+    synthesised_and_run(evaluator(tmp_path, model=again, rows=rows))
     assert again.num_calls == 0
 
 
 def test_a_damaged_chunk_is_made_again(tmp_path):
     rows = ["oracle"]
-    evaluator(tmp_path, rows=rows).run(run_name="toy")
+    synthesised_and_run(evaluator(tmp_path, rows=rows))
     next(tmp_path.glob("oracle-20x-*/00001.npz")).write_bytes(b"PK")
     model = ToyModel(0.05)
-    evaluator(tmp_path, model=model, rows=rows).run(run_name="toy")
+    synthesised_and_run(evaluator(tmp_path, model=model, rows=rows))
     assert model.num_calls == 1
 
 
@@ -130,7 +139,9 @@ def test_a_second_evaluation_of_the_same_is_read_and_not_computed(tmp_path):
 
     def run(**plan):
         one = evaluator(tmp_path / "patches", rows=["halves", "oracle"], **plan)
-        return computed_or_read(one, tmp_path, run_name="toy", step=3, log=logged.update, keep=kept.append)
+        return computed_or_read(
+            one, tmp_path, fabric=ONE_PROCESS, run_name="toy", step=3, log=logged.update, keep=kept.append
+        )
 
     first, known = run()
     assert not known
@@ -149,7 +160,7 @@ def test_a_second_evaluation_of_the_same_is_read_and_not_computed(tmp_path):
 def test_fewer_rows_than_there_are_leave_the_fuller_report(tmp_path):
     def run(rows):
         one = evaluator(tmp_path / "patches", edm=ToyEDM() if "generated" in rows else None, rows=rows)
-        return computed_or_read(one, tmp_path, run_name="toy", step=3)
+        return computed_or_read(one, tmp_path, fabric=ONE_PROCESS, run_name="toy", step=3)
 
     full, _ = run(["halves", "oracle", "generated"])
     report = (tmp_path / "report" / "index.html").read_bytes()

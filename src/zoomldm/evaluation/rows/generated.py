@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import partial
-from itertools import repeat
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
+from zoomldm.data.batch import Batch
 from zoomldm.evaluation.bench import Bench, RungData
 from zoomldm.evaluation.claims import Expectation
-from zoomldm.evaluation.rows.synthetic import Maker, SyntheticRow
+from zoomldm.evaluation.rows.synthetic import SyntheticRow
 
 
 class Generated(SyntheticRow):
@@ -28,5 +29,8 @@ class Generated(SyntheticRow):
     def depends_on(self, bench: Bench) -> dict[str, Any]:
         return {**super().depends_on(bench), "edm": bench.identity.get("edm"), **bench.generator.edm_facts()}
 
-    def makers(self, data: RungData) -> Iterator[Maker]:
-        return repeat(partial(self.generator(data).from_edm, data.rung.index))
+    def read(self, data: RungData, index: int) -> Batch | None:
+        return None
+
+    def synthesise(self, data: RungData, conditions: Batch | None, numbers: Sequence[int]) -> np.ndarray:
+        return self.generator(data).from_edm(data.rung.index, numbers)

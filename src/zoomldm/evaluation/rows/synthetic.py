@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
-from itertools import repeat
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from zoomldm.data.batch import Batch
 from zoomldm.evaluation.bench import RungData
 from zoomldm.evaluation.rows.base import Row
+from zoomldm.evaluation.store import Chunks
 from zoomldm.sampling.generator import PatchGenerator, sample_number
-
-Maker = Callable[[Sequence[int]], np.ndarray]
-"""Makes one chunk of patches uint8 (b, p, p, 3), of the noise of these sample numbers."""
 
 
 class SyntheticRow(Row):
@@ -33,26 +30,33 @@ class SyntheticRow(Row):
         """Return, for each condition in turn, the place of its patch: int64 (num,), a permutation."""
         return np.arange(data.num)
 
-    def makers(self, data: RungData) -> Iterator[Maker]:
-        """Yield what makes each chunk, one for every one of ``data.spans``."""
-        generator = self.generator(data)
-        columns = ("grid",) if generator.uses_grid else ("meta",)
-        for index in range(len(data.spans)):
-            yield partial(generator.from_batch, data.conditions(index, columns=columns))
+    def read(self, data: RungData, index: int) -> Batch | None:
+        """Fetch the conditions of a chunk (one of ``data.spans``); None where there is nothing to fetch."""
+        return data.conditions(index, columns=("grid",) if data.bench.generator.uses_grid else ("meta",))
 
-    def images(self, data: RungData) -> Iterator[np.ndarray]:
+    def synthesise(self, data: RungData, conditions: Batch | None, numbers: Sequence[int]) -> np.ndarray:
+        """Make the patches of what ``read`` fetched, uint8 (b, p, p, 3), of the noise of these sample numbers."""
+        if conditions is None:
+            raise TypeError(f"{type(self).__name__} reads no conditions, so it must synthesise without")
+        return self.generator(data).from_batch(conditions, numbers)
+
+    def make(self, data: RungData, index: int, conditions: Batch | None) -> np.ndarray:
+        """Make a chunk, uint8 (b, p, p, 3)."""
+        start, stop = data.spans[index]
+        return self.synthesise(
+            data, conditions, [sample_number(data.rung, place) for place in self.places(data)[start:stop]]
+        )
+
+    def chunks(self, data: RungData) -> Chunks:
+        """Return this row's patches as far as they are on disk."""
         places, depends_on = self.places(data), self.depends_on(data.bench)
         if (places != np.arange(data.num)).any():
             depends_on["places"] = places.tolist()
-        chunks = data.chunks(self.name, depends_on)
-        makers = self.makers(data) if chunks.missing else repeat(None)
-        for index, ((start, stop), maker) in enumerate(zip(data.spans, makers)):
-            is_missing = index in chunks.missing
-            if is_missing:
-                images = maker([sample_number(data.rung, place) for place in places[start:stop]])
-                chunks.write(index, images)
-            else:
-                images = chunks.read(index)
-            data.count(stop - start, was_made=is_missing)
-            yield images
+        return data.chunks(self.name, depends_on)
+
+    def images(self, data: RungData) -> Iterator[np.ndarray]:
+        chunks = self.chunks(data)
+        for index in range(len(data.spans)):
+            images = chunks.read(index)
+            yield self.make(data, index, self.read(data, index)) if images is None else images
         chunks.prune()

@@ -1,0 +1,65 @@
+"""The synthetic patches of an evaluation, made by one process or several before anything is measured."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from lightning_fabric import Fabric
+
+from zoomldm.data.batch import Batch
+from zoomldm.evaluation.bench import Bench, RungData
+from zoomldm.evaluation.protocols.base import Drawn
+from zoomldm.evaluation.rows.synthetic import SyntheticRow
+from zoomldm.ladder import Rung
+from zoomldm.sampling.production import Production
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Which patches: chunk ``index`` of a row at a magnification."""
+
+    rung: int
+    row: str
+    index: int
+
+
+def synthesise(
+    bench: Bench, rows: Sequence[SyntheticRow], drawn: Mapping[Rung, Drawn], fabric: Fabric
+) -> dict[str, float]:
+    """Put all chunks of these rows on disk that are not there; return the seconds that this process worked on each.
+
+    Args:
+        drawn: how many patches a row has at each magnification, and of which conditions.
+    """
+    seconds = dict.fromkeys((row.name for row in rows), 0.0)
+    data = {rung.index: RungData(bench, rung, one, wants_embeddings=False) for rung, one in drawn.items()}
+    named = {row.name: row for row in rows}
+    stores = {(rung, row.name): row.chunks(data[rung]) for rung in data for row in rows}
+
+    def size(chunk: Chunk) -> int:
+        start, stop = data[chunk.rung].spans[chunk.index]
+        return stop - start
+
+    def read(chunk: Chunk) -> Batch | None:
+        return named[chunk.row].read(data[chunk.rung], chunk.index)
+
+    def make(chunk: Chunk, conditions: Batch | None) -> np.ndarray:
+        began = time.monotonic()
+        images = named[chunk.row].make(data[chunk.rung], chunk.index, conditions)
+        seconds[chunk.row] += time.monotonic() - began
+        return images
+
+    def keep(chunk: Chunk, images: np.ndarray) -> None:
+        stores[chunk.rung, chunk.row].write(chunk.index, images)
+
+    missing = [
+        Chunk(rung, row, index)
+        for (rung, row), store in stores.items()
+        for index in range(len(store.sizes))
+        if not store.has(index)
+    ]
+    Production(size=size, read=read, make=make, keep=keep, passes=bench.generator.passes).run(missing, fabric)
+    return seconds
