@@ -63,7 +63,7 @@ class Production(Generic[T, C]):
                 began = time.monotonic()
                 images = self.make(task, conditions)
                 if is_first and place == min(1, len(mine) - 2):  # the first one also compiles and warms up
-                    print(_estimate(rounds[place], sum(rounds[place + 1 :]), time.monotonic() - began))
+                    bar.write(_estimate(rounds[place], sum(rounds[place + 1 :]), time.monotonic() - began))
                 if kept is not None:
                     kept.result()
                 kept = keeper.submit(self.keep, task, images)
@@ -81,4 +81,4 @@ class Production(Generic[T, C]):
 
 def _estimate(num: int, num_left: int, seconds: float) -> str:
     rate = num / max(seconds, 1e-9)
-    return f"{rate:.3g} patches/s in the first batches: about {num_left / rate / 60:.3g} min for the other {num_left:,}"
+    return f"{rate:.3g} patches/s in the first batches: {num_left / rate / 60:,.1f} minutes for the other {num_left:,}"
