@@ -63,9 +63,12 @@ def main() -> None:
     print(f"{name}, torch {torch.__version__}", flush=True)
     deadline = time.monotonic() + chosen.seconds
     for size in chosen.batches or ([64, 128] if on_gpu else [1 if chosen.paper else 16]):
+        if time.monotonic() > deadline:
+            print(f"batch {size}: no time left", flush=True)
+            continue
         results[f"batch {size}"] = compared(chosen, device, size, deadline)
-    chosen.out.parent.mkdir(parents=True, exist_ok=True)
-    chosen.out.write_text(json.dumps(results, indent=2) + "\n")
+        chosen.out.parent.mkdir(parents=True, exist_ok=True)
+        chosen.out.write_text(json.dumps(results, indent=2) + "\n")
 
 
 def compared(chosen: argparse.Namespace, device: torch.device, size: int, deadline: float) -> dict[str, Any]:
