@@ -182,7 +182,7 @@ class Manifest:
             raise DataError(
                 f"{self.root or self.name}: its grids were made by encoder={self.encoder.name} ({self.encoder.dim} "
                 f"channels), the configuration says encoder={encoder_name}; train with encoder={self.encoder.name}, or "
-                f"run `python data_prep/prepare.py data={self.name} encoder={encoder_name} add=grid`"
+                f"run `python data_prep/prepare.py data={self.name} encoder={encoder_name} add=grid repack=true`"
             )
 
     def check_columns(self, columns: Iterable[str]) -> None:

@@ -96,7 +96,7 @@ def require_autoencoder(
         child=f"run {run_name}",
         recorded=recorded,
         given=autoencoder,
-        mend="make the latents again (`python data_prep/latents.py …`) and train it anew (`python src/train.py … "
+        mend="make the latents again (`python data_prep/latents.py … repack=true`) and train it anew (`python src/train.py … "
         "fresh=true`, with the overrides that its run.json names), or bring back the weights that it was made with",
     )
 

@@ -83,11 +83,11 @@ class ZoomLDMStage(Stage):
 
     def parents(self, manifest: Manifest) -> dict[str, str]:
         given = self._autoencoder()
-        command = f"`python data_prep/latents.py data={self.data} {self.autoencoder.given}`"
+        command = f"python data_prep/latents.py data={self.data} {self.autoencoder.given}"
         latent = manifest.columns.get("latent")
         if not latent:
-            raise DataError(f"{manifest.root}: no latents yet; make them with {command}")
-        require_latents(latent, root=manifest.root, autoencoder=given, command=command)
+            raise DataError(f"{manifest.root}: no latents yet; make them with `{command}`")
+        require_latents(latent, root=manifest.root, autoencoder=given, command=f"`{command} repack=true`")
         shape = [self.latent_channels, self.latent_px, self.latent_px]
         if list(latent["shape"]) != shape:
             raise DataError(
