@@ -91,7 +91,7 @@ def root(tmp_path_factory) -> Path:
 
 
 def evaluation(**change) -> Evaluation:
-    cell = Cell(num=9, num_reference=9, judged=True, distance=Measure(12.34, 0.5, (12.0, 12.6)))
+    cell = Cell(num=9, num_reference=9, judged_by="frechet", distance=Measure(12.34, 0.5, (12.0, 12.6)))
     judge = DescriptorInfo(name="texture", distance_name="fd_texture", dim=20, fingerprint="f", conditions_model=False)
     rows = [row.info() for row in make_rows("oracle")]
     facts = {"run_name": "zoom", "step": 10, "row_infos": rows, "magnifications": ["20x", "10x"], "reference_ids": {}}
