@@ -25,6 +25,7 @@ def test_an_option_stored_by_name_gets_its_class_and_loses_what_is_a_fact_today(
         "_target_": "zoomldm.cond.film.FiLMConditioner",
         "name": "film",
         "position_embedding": today,
+        "projection": None,
     }
 
 
