@@ -1,6 +1,20 @@
+import logging
+
 import pytest
 
 from tests.helpers.tiny_slides import tissue_pixels, write_slide
+
+
+@pytest.fixture(autouse=True)
+def root_logger_as_it_was():
+    """Put back the root logger's level and handlers: Hydra and Ray set their own, which later tests would meet."""
+    root = logging.getLogger()
+    level, handlers = root.level, root.handlers[:]
+    yield
+    root.setLevel(level)
+    for handler in root.handlers[:]:
+        if handler not in handlers:
+            root.removeHandler(handler)
 
 
 @pytest.fixture

@@ -147,6 +147,7 @@ def test_every_option_names_an_encoder_and_says_its_licence(name: str) -> None:
 
 
 def test_tiles_unlike_the_training_are_warned_of(tmp_path: Path, caplog) -> None:
+    caplog.set_level(logging.WARNING)
     torch.save({f"backbone.{key}": value for key, value in build_hipt(224).state_dict().items()}, tmp_path / "x.pth")
     hipt = option("hipt", weights=tmp_path / "x.pth")
     encoder = hipt.make(Encoder, tile_px=256, tile_mpp=0.5)
