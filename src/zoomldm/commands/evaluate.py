@@ -109,8 +109,7 @@ def _keeper(cfg: DictConfig) -> Callable[[Run, Path], None]:
 
     def keep(run: Run, folder: Path) -> None:
         tracker = option(cfg, "tracking").make(Tracker)
-        tracker.follow(run)
-        tracker.artifact(folder)
-        tracker.close()
+        with tracker.following(run):
+            tracker.artifact(folder)
 
     return keep

@@ -119,22 +119,23 @@ def _train(cfg: DictConfig, stage: Stage, hardware: FabricSettings, fabric: Fabr
     stage.prepare(trainable.to(fabric.device), first_batches(cfg, data, fabric))
     if fabric.global_rank == 0:
         announce(cfg, run, trainable)
+    on_sample = _pictures(cfg, stage, trainable, manifest, run, fabric) if loop.sample_every else None
     tracker = option(cfg, "tracking").make(Tracker) if fabric.global_rank == 0 else Tracker()
-    tracker.follow(run)
-    fit(
-        trainable,
-        data=data,
-        optim=OptimSettings(**plain(cfg.optim)),
-        loop=loop,
-        fabric=fabric,
-        hardware=hardware,
-        run=run,
-        parents=parents,
-        origin=origin,
-        words=overrides,
-        tracker=tracker,
-        on_sample=_pictures(cfg, stage, trainable, manifest, run, fabric) if loop.sample_every else None,
-    )
+    with tracker.following(run):
+        fit(
+            trainable,
+            data=data,
+            optim=OptimSettings(**plain(cfg.optim)),
+            loop=loop,
+            fabric=fabric,
+            hardware=hardware,
+            run=run,
+            parents=parents,
+            origin=origin,
+            words=overrides,
+            tracker=tracker,
+            on_sample=on_sample,
+        )
 
 
 def _opened(cfg: DictConfig, stage: Stage, manifest: Manifest, parents: dict[str, str]) -> Run:

@@ -142,7 +142,7 @@ class Run:
 
     @contextmanager
     def in_progress(self, is_first: bool = True) -> Iterator[None]:
-        """Keep `status` in run.json: running meanwhile, failed after an error; a good end is the caller's to say.
+        """Keep `status` in run.json: running meanwhile, failed after an error, stopped by Ctrl-C; else the caller says it.
 
         What trains it is noted beside it, and in `sessions` for each time that it went on.
         """
@@ -152,9 +152,9 @@ class Run:
             self.update(status="running", sessions=sessions, **now)
         try:
             yield
-        except Exception:
+        except (Exception, KeyboardInterrupt) as error:
             if is_first:
-                self.update(status="failed")
+                self.update(status="failed" if isinstance(error, Exception) else "stopped")
             raise
 
     def _check_same(

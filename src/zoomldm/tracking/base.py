@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from zoomldm.runs.run import Run
@@ -29,6 +30,15 @@ class Tracker:
     def close(self) -> None:
         """Bring it up to date and stop following it."""
         self.sync()
+
+    @contextmanager
+    def following(self, run: Run) -> Iterator[None]:
+        """Follow a run while the block runs; however it ends, the copy says so."""
+        self.follow(run)
+        try:
+            yield
+        finally:
+            self.close()
 
     def upload(self, run: Run) -> int:
         """Bring a run's copy up to date, as long as that takes; return how many metrics were new.

@@ -70,19 +70,19 @@ def fit(
         Preempted: a signal asked the run to stop; everything is saved, and the process should end.
     """
     reporter = Reporter(run, tracker or Tracker(), is_first=fabric.global_rank == 0)
-    job = set_up(
-        trainable,
-        data=data,
-        optim=optim,
-        loop=loop,
-        fabric=fabric,
-        hardware=hardware,
-        reporter=reporter,
-        parents=dict(parents or {}),
-        origin=origin,
-        words=words,
-    )
     with Preemption(fabric, loop.preempt_every) as preemption, run.in_progress(reporter.is_first):
+        job = set_up(
+            trainable,
+            data=data,
+            optim=optim,
+            loop=loop,
+            fabric=fabric,
+            hardware=hardware,
+            reporter=reporter,
+            parents=dict(parents or {}),
+            origin=origin,
+            words=words,
+        )
         step = job.keeper.resume()
         batches = job.batches(step, num_workers=hardware.workers)
         stop = step >= loop.steps

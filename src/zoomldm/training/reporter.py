@@ -72,10 +72,11 @@ class Reporter:
         )
 
     def end(self, *, finished: bool) -> None:
-        """Note how the run ended and bring the tracker up to date."""
+        """Note how the run ended."""
         if self.is_first:
             self.run.update(status="finished" if finished else "stopped")
-            self.tracker.sync()
+            if not finished:
+                self.tracker.sync()  # a scheduler that is told so may end this process at once
 
 
 def duration(seconds: float) -> str:
