@@ -107,15 +107,7 @@ def make_demo_slides(
         UserError: a parameter out of range, a folder that cannot be written, a full disk.
     """
     workers = workers or os.cpu_count() or 1
-    for name, value, is_sane, expected in (
-        ("num_patients", num_patients, 1 <= num_patients <= 99, "1 to 99"),
-        ("side_px", side_px, side_px >= 512 and side_px % 256 == 0, "a multiple of 256, 512 or more"),
-        ("seed", seed, seed >= 0, "0 or more"),
-        ("workers", workers, workers >= 1, "1 or more"),
-    ):
-        if not is_sane:
-            raise UserError(f"{name}={value}: expected {expected}")
-
+    _check(seed=seed, num_patients=num_patients, side_px=side_px, workers=workers)
     folder = Path(folder)
     numbers = range(1, num_patients + 1)
     drawing = {"drawing_version": DRAWING_VERSION, "seed": seed, "side_px": side_px, "mpp": MPP}
@@ -131,6 +123,17 @@ def make_demo_slides(
     else:
         _make_in_parallel(missing, min(workers, len(missing)))
     return list(paths.values())
+
+
+def _check(*, seed: int, num_patients: int, side_px: int, workers: int) -> None:
+    for name, value, is_sane, expected in (
+        ("num_patients", num_patients, 1 <= num_patients <= 99, "1 to 99"),
+        ("side_px", side_px, side_px >= 512 and side_px % 256 == 0, "a multiple of 256, 512 or more"),
+        ("seed", seed, seed >= 0, "0 or more"),
+        ("workers", workers, workers >= 1, "1 or more"),
+    ):
+        if not is_sane:
+            raise UserError(f"{name}={value}: expected {expected}")
 
 
 def _remove_stale(folder: Path, drawing: dict, keep: set[str]) -> None:

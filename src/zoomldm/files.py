@@ -73,7 +73,10 @@ def progress(
     unit: str = "it",
     shown: bool = True,
 ):
-    """Wrap ``iterable`` in a bar on stderr with a rate and an estimate; a line every 30 s where it is no terminal."""
+    """Wrap ``iterable`` in a bar on stderr with a rate and an estimate; a line every 30 s where it is no terminal.
+
+    There is none where the ``total`` is 0.
+    """
     from tqdm import tqdm
 
     interval_s = 0.2 if sys.stderr.isatty() else 30.0
@@ -85,5 +88,5 @@ def progress(
         mininterval=interval_s,
         dynamic_ncols=True,
         file=sys.stderr,
-        disable=not shown,
+        disable=not shown or total == 0,
     )

@@ -1,4 +1,4 @@
-"""Files are whole or absent."""
+"""Files are whole or absent; progress is shown where there is something to do."""
 
 import errno
 import hashlib
@@ -6,7 +6,7 @@ import hashlib
 import pytest
 
 from zoomldm.errors import UserError
-from zoomldm.files import open_atomically, raise_if_disk_fault, sha256_of, write_atomically
+from zoomldm.files import open_atomically, progress, raise_if_disk_fault, sha256_of, write_atomically
 
 
 def test_a_whole_file_takes_its_name(tmp_path):
@@ -36,3 +36,10 @@ def test_other_faults_pass_unchanged(tmp_path):
     raise_if_disk_fault(OSError(errno.EIO, "bad disk"), tmp_path)  # returns
     with pytest.raises(UserError, match="cannot be written"):
         raise_if_disk_fault(PermissionError(errno.EACCES, "no"), tmp_path)
+
+
+@pytest.mark.parametrize(("total", "shows"), [(0, False), (2, True)])
+def test_nothing_to_do_shows_no_bar(capsys, total, shows):
+    for _ in progress(range(total), total=total, label="slides", unit="slide"):
+        pass
+    assert ("slides" in capsys.readouterr().err) == shows
