@@ -66,15 +66,7 @@ def run(
         preparation = replace(preparation, specs=sorted([*named, *unnamed], key=lambda spec: spec.name))
     known = known_splits(preparation)
     split = preparation.split(preparation.specs, known)
-    for spec in named:
-        if is_frozen(spec.name):
-            print(f"warning: {spec.name}: a frozen section by its barcode; diagnostic slides (-DX) are usually meant")
-    names = {spec.patient for spec in preparation.specs}
-    if len(names) == len(named) > 1 and all(spec.patient == spec.name for spec in named) and split.held_out != NOTHING:
-        print(
-            f"note: {len(named)} slides = {len(named)} patients, by their names: two slides of one patient "
-            "would lie in train and in test; give a CSV with a patient column"
-        )
+    _say_what_looks_wrong(named, {spec.patient for spec in preparation.specs}, split)
     share = [spec for i, spec in enumerate(named) if part is None or i % part[1] == part[0] - 1]
     regions, by_area = preparation.slide_settings.tissue.regions, split.held_out == AREA
     todo = [s for s in share if not preparation.store(s.name).is_done(s, by_area=by_area, regions=regions)]
@@ -93,6 +85,18 @@ def run(
         for spec in preparation.specs:
             preparation.store(spec.name).drop_images()
     return manifest
+
+
+def _say_what_looks_wrong(named: list[SlideSpec], patients: set[str], split: Split) -> None:
+    for spec in named:
+        if is_frozen(spec.name):
+            print(f"warning: {spec.name}: a frozen section by its barcode; diagnostic slides (-DX) are usually meant")
+    by_name = len(patients) == len(named) > 1 and all(spec.patient == spec.name for spec in named)
+    if by_name and split.held_out != NOTHING:
+        print(
+            f"note: {len(named)} slides = {len(named)} patients, by their names: two slides of one patient "
+            "would lie in train and in test; give a CSV with a patient column"
+        )
 
 
 def _agree(

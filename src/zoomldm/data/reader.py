@@ -1,39 +1,25 @@
 """Random access to the samples of a data set: (rung, index) pairs in, a `Batch` out.
 
-Members are read with `os.preadv` from the offsets in the index beside each tar, straight into the memory that travels:
-one system call a sample and column, no copy, no parsing beyond a comparison with the header that is expected.
-
-Legend: b batch, g grids of one size, S grid side, r embedding rows, D embedding width, K rungs of the ladder.
+Legend: b batch, K rungs of the ladder.
 """
 
 from __future__ import annotations
 
 import copy
-import os
-import resource
-import tarfile
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from zoomldm.data.batch import Batch, SparseGridGroup
-from zoomldm.data.dihedral import NUM_VARIANTS, transformed
+from zoomldm.data.batch import Batch
 from zoomldm.data.manifest import Manifest
-from zoomldm.data.remote import RemoteShards
-from zoomldm.data.schema import SampleMeta, decode_image, decode_npy, encode_npy, fields_of, slide_key
+from zoomldm.data.members import OpenColumn, OpenFiles
 from zoomldm.data.order.sequence import seeded_subset
-from zoomldm.data.shards import ColumnReader, column_path
-from zoomldm.data.order.slots import filled, placed
+from zoomldm.data.reading import Reading
+from zoomldm.data.remote import RemoteShards
+from zoomldm.data.schema import fields_of, slide_key
+from zoomldm.data.shards import column_path
 from zoomldm.errors import DataError
-
-_TAR_HEADER = tarfile.BLOCKSIZE
-_NPY_HEADER = 128  # bytes that np.save writes before arrays of up to three dimensions
-_LONGEST_GAP = 4096
 
 
 class SampleSource:
@@ -66,7 +52,7 @@ class SampleSource:
             for rung in self.ladder.rungs
         ]
         self._ends = [np.cumsum([shard.num_samples for shard in shards], dtype=np.int64) for shards in self._shards]
-        self._files = _OpenFiles()
+        self._files = OpenFiles()
         self.augmented_rungs = sorted(self.ladder.rung_of(m).index for m in augmented)
         self._check_variants()
         self._kept = self._without_excluded()
@@ -183,13 +169,13 @@ class SampleSource:
                 places[i] = (self._shards[k][s].path, p)
         return places
 
-    def column(self, path: str, column: str) -> _Column:
+    def column(self, path: str, column: str) -> OpenColumn:
         """Return an open column of a shard."""
         found = self._files.get((path, column))
         if found is None:
             tar = column_path(self.root / path, column) if self.remote is None else self.remote.tar(path, column)
             image_format = self.manifest.image_format if column == "image" else ""
-            found = self._files.add((path, column), _Column(tar, fields_of(column, image_format)))
+            found = self._files.add((path, column), OpenColumn(tar, fields_of(column, image_format)))
         return found
 
     def _check_variants(self) -> None:
@@ -237,256 +223,3 @@ class SampleSource:
 def fixed_sample_number(rung: np.ndarray, index: np.ndarray) -> np.ndarray:
     """Return a sample number for samples outside the training sequence: (rung + 1)·2^40 + index."""
     return ((rung + 1) << 40) + index
-
-
-class Reading:
-    """Samples that were found and are to be read into one block of memory.
-
-    num_bytes: of the block; outline: the batch with the places of its tensors in it.
-    """
-
-    def __init__(
-        self,
-        source: SampleSource,
-        rung: np.ndarray,
-        sample_number: np.ndarray,
-        turned: np.ndarray,
-        places: list[tuple[str, int]],
-    ) -> None:
-        self.source, self.places, self.turned = source, places, turned
-        self.numbers = {"sample_number": sample_number, "rung": rung}
-        self.groups = self._found_grids(rung) if "grid" in source.columns else []
-        shapes = {name: (values.shape, torch.int64) for name, values in self.numbers.items()}
-        if "image" in source.columns:
-            side = source.ladder.patch_px
-            shapes["image"] = ((len(rung), 3, side, side), torch.uint8)
-        if "latent" in source.columns:
-            path, position = places[0]
-            shapes["latent"] = ((len(rung), *source.column(path, "latent").shape(position, 0)), torch.float16)
-        for n, group in enumerate(self.groups):
-            shapes[f"index {n}"] = (group.at.shape, torch.int64)
-            shapes[f"rows {n}"] = ((int(group.ends[-1]), source.manifest.encoder.dim), torch.float16)
-            shapes[f"cells {n}"] = ((len(group.at), group.side, group.side), torch.int32)
-        laid, self.num_bytes = placed(list(shapes.values()))
-        self.laid = dict(zip(shapes, laid))
-        metas = self._read_meta() if "meta" in source.columns else None
-        grids = [
-            SparseGridGroup(*(self.laid[f"{name} {n}"] for name in ("index", "rows", "cells")))
-            for n in range(len(self.groups))
-        ]
-        self.outline = Batch(
-            sample_number=self.laid["sample_number"],
-            rung=self.laid["rung"],
-            keys=[meta.key for meta in metas] if metas else [],
-            image=self.laid.get("image"),
-            latent=self.laid.get("latent"),
-            grids=grids if "grid" in source.columns else None,
-            meta=metas,
-        )
-
-    def batch(self) -> Batch:
-        """Read everything into memory of its own."""
-        block = torch.empty(self.num_bytes, dtype=torch.uint8)  # aligned as a slot is: MKL's last bits hang on it
-        self.into(block.numpy())
-        return filled(self.outline, block)
-
-    def into(self, block: np.ndarray) -> None:
-        """Read everything into `block`, uint8 (num_bytes,)."""
-        tensor = torch.from_numpy(block)
-        arrays = {name: place.view(tensor).numpy() for name, place in self.laid.items()}
-        for name, values in self.numbers.items():
-            arrays[name][...] = values
-        if "image" in arrays:
-            self._read_images(arrays["image"])
-        if "latent" in arrays:
-            self._read_latents(arrays["latent"])
-        for n, group in enumerate(self.groups):
-            arrays[f"index {n}"][...] = group.at
-            self._read_grids(group, arrays[f"rows {n}"], arrays[f"cells {n}"])
-
-    def _found_grids(self, rung: np.ndarray) -> list[_Grids]:
-        width, groups = self.source.manifest.encoder.dim, []
-        for k in np.unique(rung):
-            at = np.flatnonzero(rung == k)
-            chosen = [(self.source.column(path, "grid"), i) for path, i in (self.places[n] for n in at.tolist())]
-            num_rows = np.array([column.num_rows(position, width) for column, position in chosen])
-            groups.append(_Grids(at, self.source.ladder[int(k)].grid_side, chosen, num_rows, np.cumsum(num_rows)))
-        return groups
-
-    def _read_images(self, into: np.ndarray) -> None:
-        for i, (path, position) in enumerate(self.places):
-            column = self.source.column(path, "image")
-            try:
-                pixels = decode_image(column.member(position, 0))
-                into[i] = transformed(pixels.transpose(2, 0, 1), int(self.turned[i]))
-            except (OSError, ValueError, SyntaxError) as error:
-                raise column.damaged(position, f"not a {into.shape[-1]} px image ({error})") from error
-
-    def _read_latents(self, into: np.ndarray) -> None:
-        for i, (path, position) in enumerate(self.places):
-            variant = int(self.turned[i])
-            if variant:
-                self.source.column(path, "variants").part_into(position, variant - 1, NUM_VARIANTS - 1, into[i])
-            else:
-                self.source.column(path, "latent").array_into(position, 0, into[i])
-
-    def _read_grids(self, group: _Grids, rows: np.ndarray, cells: np.ndarray) -> None:
-        stored = np.empty(cells.shape, np.uint16)
-        starts = group.ends - group.num_rows
-        for i, (column, position) in enumerate(group.chosen):
-            column.grid_into(position, stored[i], rows[starts[i] : group.ends[i]])
-        beyond = stored.max(axis=(1, 2)) >= group.num_rows
-        if beyond.any():
-            column, position = group.chosen[int(np.argmax(beyond))]
-            raise column.damaged(position, "a cell points beyond the rows")
-        for i, variant in enumerate(self.turned[group.at].tolist()):
-            if variant:
-                stored[i] = transformed(stored[i].copy(), variant)
-        np.add(stored, starts[:, None, None], out=cells, casting="unsafe")
-
-    def _read_meta(self) -> list[SampleMeta]:
-        metas = []
-        for path, position in self.places:
-            column = self.source.column(path, "meta")
-            try:
-                metas.append(SampleMeta.decode(column.member(position, 0)))
-            except (ValueError, TypeError) as error:
-                raise column.damaged(position, f"not a sample's description ({error})") from error
-        return metas
-
-
-@dataclass(frozen=True)
-class _Grids:
-    """The grids of one side: batch positions `at`, where each is stored, and its part of all their rows."""
-
-    at: np.ndarray
-    side: int
-    chosen: list[tuple[_Column, int]]
-    num_rows: np.ndarray
-    ends: np.ndarray
-
-
-class _Column(ColumnReader):
-    """One open tar, read into memory of the caller's."""
-
-    def damaged(self, position: int, reason: str) -> DataError:
-        return DataError(f"shard {self.tar}, sample {position}: {reason}; prepare the data again")
-
-    def member(self, position: int, field: int) -> bytes:
-        """Return the bytes of one member."""
-        offset, size = self._span(position, field)
-        content = os.pread(self._fd, size, offset)
-        if len(content) != size:
-            raise self.damaged(position, f"cut short ({len(content):,} of {size:,} bytes)")
-        return content
-
-    def shape(self, position: int, field: int) -> tuple[int, ...]:
-        """Return the shape of a .npy member."""
-        try:
-            return decode_npy(self.member(position, field)).shape
-        except ValueError as error:
-            raise self.damaged(position, f"{self.fields[field]} is no array ({error})") from error
-
-    def array_into(self, position: int, field: int, into: np.ndarray) -> None:
-        """Read a .npy member into `into`, of the same shape and type."""
-        offset, size = self._span(position, field)
-        header = bytearray(_TAR_HEADER + _NPY_HEADER)
-        got = os.preadv(self._fd, [header, memoryview(into).cast("B")], offset - _TAR_HEADER)
-        self._check(position, field, header, into, size)
-        self._check_length(position, got, _TAR_HEADER + size)
-
-    def part_into(self, position: int, part: int, num_parts: int, into: np.ndarray) -> None:
-        """Read one of the `num_parts` equal arrays that a .npy member of shape (num_parts, …) holds."""
-        offset, size = self._span(position, 0)
-        header = bytearray(_TAR_HEADER + _NPY_HEADER)
-        os.preadv(self._fd, [header], offset - _TAR_HEADER)
-        self._check(position, 0, header, np.broadcast_to(into, (num_parts, *into.shape)), size)
-        start = offset + _NPY_HEADER + part * into.nbytes
-        self._check_length(position, os.preadv(self._fd, [memoryview(into).cast("B")], start), into.nbytes)
-
-    def grid_into(self, position: int, cells: np.ndarray, rows: np.ndarray) -> None:
-        """Read a grid's two neighbouring members in one call: cells uint16 (S, S), rows float16 (1 + n, D)."""
-        (cells_at, cells_size), (rows_at, rows_size) = self._span(position, 0), self._span(position, 1)
-        gap = rows_at + _NPY_HEADER - (cells_at + cells_size)
-        if not _TAR_HEADER + _NPY_HEADER <= gap <= _LONGEST_GAP:
-            self.array_into(position, 0, cells)
-            self.array_into(position, 1, rows)
-            return
-        header, between = bytearray(_TAR_HEADER + _NPY_HEADER), bytearray(gap)
-        parts = [header, memoryview(cells).cast("B"), between, memoryview(rows).cast("B")]
-        got = os.preadv(self._fd, parts, cells_at - _TAR_HEADER)
-        self._check(position, 0, header, cells, cells_size)
-        self._check(position, 1, between[-_TAR_HEADER - _NPY_HEADER :], rows, rows_size)
-        self._check_length(position, got, rows_at + rows_size - cells_at + _TAR_HEADER)
-
-    def num_rows(self, position: int, width: int) -> int:
-        """Return the number of embedding rows of a grid from its size in bytes."""
-        _, size = self._span(position, 1)
-        num_rows, rest = divmod(size - _NPY_HEADER, 2 * width)
-        if rest or num_rows < 1:
-            shape = self.shape(position, 1)
-            raise self.damaged(position, f"its grid has rows of shape {shape}, the manifest's encoder makes {width}")
-        return num_rows
-
-    def _span(self, position: int, field: int) -> tuple[int, int]:
-        offset, size = self.index[position, field].tolist()
-        return offset, size
-
-    def _check(self, position: int, field: int, header: bytearray, into: np.ndarray, size: int) -> None:
-        """Compare a member's headers with those of the field and array that are expected."""
-        name = header[:100].split(b"\0", 1)[0]
-        if not name.endswith(self.endings[field]):
-            raise self.damaged(position, f"member {name.decode(errors='replace')!r}, expected *.{self.fields[field]}")
-        if header[_TAR_HEADER:] != _npy_header(into.shape, into.dtype.str) or size != _NPY_HEADER + into.nbytes:
-            try:
-                found = decode_npy(self.member(position, field))
-                described = f"{found.dtype} {found.shape}"
-            except ValueError:
-                described = "no array"
-            raise self.damaged(position, f"{self.fields[field]} is {described}, expected {into.dtype} {into.shape}")
-
-    def _check_length(self, position: int, got: int, expected: int) -> None:
-        if got != expected:
-            raise self.damaged(position, f"cut short ({max(got, 0):,} of {expected:,} bytes)")
-
-    @cached_property
-    def endings(self) -> tuple[bytes, ...]:
-        return tuple(b"." + field.encode() for field in self.fields)
-
-
-class _OpenFiles:
-    """The tars that are open in this process, as many as its limit allows, the longest unused closed first."""
-
-    def __init__(self) -> None:
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        wanted = 1 << 16 if hard == resource.RLIM_INFINITY else min(hard, 1 << 16)
-        if soft < wanted:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-        self.capacity = max(32, wanted // 2)
-        self._columns: OrderedDict[tuple[str, str], _Column] = OrderedDict()
-
-    def get(self, key: tuple[str, str]) -> _Column | None:
-        """Return the column `key` if it is open."""
-        found = self._columns.get(key)
-        if found is not None:
-            self._columns.move_to_end(key)
-        return found
-
-    def add(self, key: tuple[str, str], column: _Column) -> _Column:
-        """Keep an open column."""
-        self._columns[key] = column
-        if len(self._columns) > self.capacity:
-            self._columns.popitem(last=False)[1].close()
-        return column
-
-    def __getstate__(self) -> dict:
-        return {}
-
-    def __setstate__(self, state: dict) -> None:
-        self.__init__()
-
-
-@lru_cache(maxsize=1 << 16)
-def _npy_header(shape: tuple[int, ...], dtype: str) -> bytes:
-    """Return what np.save writes before an array of this shape and type."""
-    return encode_npy(np.broadcast_to(np.zeros((), dtype), shape))[:_NPY_HEADER]

@@ -15,7 +15,7 @@ from lightning_fabric import Fabric
 
 from zoomldm.errors import UserError
 from zoomldm.evaluation import distances
-from zoomldm.evaluation.bench import MIN_PATCHES, Bench, Described, RungData
+from zoomldm.evaluation.bench import MIN_PATCHES, Bench, Described
 from zoomldm.evaluation.claims import claims_of
 from zoomldm.evaluation.errors import GROUPS, LEAST_PATIENTS, Members, groups_for, jackknife
 from zoomldm.evaluation.metrics.base import Compared, Metric
@@ -23,6 +23,7 @@ from zoomldm.evaluation.protocols.base import Drawn
 from zoomldm.evaluation.result import KERNEL, Cell, DescriptorInfo, Evaluation
 from zoomldm.evaluation.rows.base import Row
 from zoomldm.evaluation.rows.synthetic import SyntheticRow
+from zoomldm.evaluation.rung_data import RungData
 from zoomldm.evaluation.store import identity_hash
 from zoomldm.evaluation.synthesis import synthesise
 from zoomldm.features.base import Descriptor
@@ -58,8 +59,11 @@ class Evaluator:
         Raises:
             UserError: none has.
         """
-        wanted = self.bench.plan.magnifications or self.ladder.magnifications
-        drawn = {rung: self._drawn(rung) for rung in map(self.ladder.rung_of, wanted)}
+        plan, count = self.bench.plan, self.bench.source.count
+        drawn = {
+            rung: plan.protocol.drawn(plan.num_per_magnification, count("train", rung.magnification))
+            for rung in map(self.ladder.rung_of, plan.magnifications or self.ladder.magnifications)
+        }
         drawn = {rung: one for rung, one in drawn.items() if self._has_enough(rung, one)}
         if not drawn:
             raise UserError(
@@ -110,8 +114,7 @@ class Evaluator:
 
     def row_ids(self) -> dict[str, str]:
         """Hash, for each row, all that its figures depend on: the same means that they need not be computed again."""
-        bench, plan = self.bench, self.bench.plan
-        counts = [bench.source.count(split, m) for split in ("train", "test") for m in self.ladder.magnifications]
+        bench, plan, magnifications = self.bench, self.bench.plan, self.ladder.magnifications
         common = {
             **{name: value for name, value in bench.identity.items() if name != "edm"},
             "descriptors": [one.fingerprint for one in bench.descriptors],
@@ -121,14 +124,14 @@ class Evaluator:
             "errors": ERRORS,
             "batch": plan.batch_size,
             "sampling": bench.generator.facts(),
-            "counts": counts,
+            "counts": [bench.source.count(split, m) for split in ("train", "test") for m in magnifications],
         }
         return {row.name: identity_hash({**common, "row depends on": row.depends_on(bench)}) for row in self.rows}
 
     def _reference_id(self, rung: Rung, drawn: Drawn) -> str:
-        content = {"data": self.bench.identity.get("data"), "seed": self.bench.plan.seed}
-        content |= {"magnification": rung.label, "drawn": asdict(drawn), "errors": ERRORS}
-        return identity_hash(content | {"judge": self.bench.descriptors[0].fingerprint})
+        content = {"data": self.bench.identity.get("data"), "seed": self.bench.plan.seed, "magnification": rung.label}
+        judge = self.bench.descriptors[0].fingerprint
+        return identity_hash(content | {"drawn": asdict(drawn), "errors": ERRORS, "judge": judge})
 
     def _evaluate_rung(self, evaluation: Evaluation, rung: Rung, drawn: Drawn) -> None:
         wants_embeddings = any(metric.needs_embeddings for metric in self.metrics)
@@ -149,8 +152,7 @@ class Evaluator:
         self, descriptor: Descriptor, row: Row, data: RungData, described: Described, pairs: Described | None
     ) -> Cell:
         compared = _compared(descriptor.distance_name, row, data, described, pairs)
-        vectors, reference = compared.vectors, compared.reference
-        members = _members(data, described, groups_for(descriptor.dim))
+        vectors, reference, dim = compared.vectors, compared.reference, descriptor.dim
         measures: dict[str, Any] = {}
         for metric in self.metrics:
             if descriptor is self.bench.descriptors[0] or not metric.of_judge:
@@ -158,14 +160,10 @@ class Evaluator:
         return Cell(
             num=len(vectors),
             num_reference=len(reference),
-            judged_by=_judge(len(vectors), len(reference), descriptor.dim, measures),
-            distance=jackknife(distances.frechet, vectors, reference, members),
+            judged_by=_judge(len(vectors), len(reference), dim, measures),
+            distance=jackknife(distances.frechet, vectors, reference, _members(data, described, groups_for(dim))),
             measures=measures,
         )
-
-    def _drawn(self, rung: Rung) -> Drawn:
-        plan = self.bench.plan
-        return plan.protocol.drawn(plan.num_per_magnification, self.bench.source.count("train", rung.magnification))
 
     def _has_enough(self, rung: Rung, drawn: Drawn) -> bool:
         """Tell whether there is anything to compare, and note where it is less than was asked for.
@@ -196,7 +194,6 @@ class Evaluator:
     def _facts(self, data: RungData) -> dict[str, str]:
         """Return what the report says of the numbers behind a magnification's figures."""
         drawn, groups = data.drawn, data.groups
-        again = -(-drawn.num // drawn.num_conditions)
         if not groups.are_patients:
             self.bench.notes.append(
                 f"{data.rung.label}: errors are over patches, since there are {groups.num_patients} patients and "
@@ -204,7 +201,7 @@ class Evaluator:
             )
         return {
             "real patches that give conditions": f"{drawn.num_conditions:,}",
-            "times that a condition is used, at most": f"{again}",
+            "times that a condition is used, at most": str(-(-drawn.num // drawn.num_conditions)),
             "real patches of the reference": f"{drawn.num_reference:,}",
             "of them, also give conditions": f"{drawn.num_shared:,}",
             "images of real patches": "lossless (column reference)" if data.is_lossless else "as stored for training",

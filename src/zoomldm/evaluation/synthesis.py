@@ -10,9 +10,10 @@ import numpy as np
 from lightning_fabric import Fabric
 
 from zoomldm.data.batch import Batch
-from zoomldm.evaluation.bench import Bench, RungData
+from zoomldm.evaluation.bench import Bench
 from zoomldm.evaluation.protocols.base import Drawn
 from zoomldm.evaluation.rows.synthetic import SyntheticRow
+from zoomldm.evaluation.rung_data import RungData
 from zoomldm.ladder import Rung
 from zoomldm.sampling.production import Production
 

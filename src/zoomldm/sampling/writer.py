@@ -63,11 +63,6 @@ def write_samples(
     is_first = fabric.global_rank == 0
     if is_first:
         _say_what_is_missing(counts, num, conditions.source)
-    parts = [
-        Part(rung, start, min(start + batch_size, count))
-        for rung, count in counts.items()
-        for start in range(0, count, batch_size)
-    ]
 
     def make(part: Part, read: Batch | None) -> np.ndarray:
         return conditions.synthesise(generator, part.rung, [sample_number(part.rung, i) for i in part.places], read)
@@ -84,12 +79,18 @@ def write_samples(
             make=make,
             keep=keep,
             passes=generator.passes,
-        ).run(parts, fabric)
+        ).run(_parts(counts, batch_size), fabric)
     if not is_first:
         return []
     title = f"{name}, {{}}, {conditions.name} conditions, seed {generator.seed}"
     found = {rung: count for rung, count in counts.items() if count}
     return [_sheet(conditions, r, n, folder_of(r), title.format(r.label)) for r, n in found.items()]
+
+
+def _parts(counts: dict[Rung, int], size: int) -> list[Part]:
+    return [
+        Part(rung, start, min(start + size, count)) for rung, count in counts.items() for start in range(0, count, size)
+    ]
 
 
 def _say_what_is_missing(counts: dict[Rung, int], num: int, source: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -13,15 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from zoomldm.errors import WeightsError
-from zoomldm.weights.layout import Dims, Family, Part, Respelt, Row, Shape, find_part
+from zoomldm.weights.layout import Dims, Family, Part, Respelt, Row, find_part
 from zoomldm.weights.layout_diffusers import DIFFUSERS_UNET, DIFFUSERS_VQ
 from zoomldm.weights.layout_unet import UNET
 from zoomldm.weights.layout_vq import VQ
-from zoomldm.weights.read import read_tensors, weight_file
+from zoomldm.weights.misfit import Tensors, complaint, differing_dims, foreign, require_config, shapes_of
+from zoomldm.weights.read import read_tensors
 
 log = logging.getLogger(__name__)
 
-Tensors = dict[str, Tensor]
 Fit = Callable[[Row, Tensor], Tensor | None]
 
 
@@ -106,10 +105,31 @@ def load_family(
     path, families = Path(path), [families] if isinstance(families, Family) else list(families)
     tensors = read_tensors(path) if tensors is None else tensors
     part = choose_part(families, dims, tensors, path)
-    _require_config(module, path)
+    require_config(module, path)
     if part.missing:
-        raise WeightsError(_complaint(path, part, tensors, f"{len(part.missing)} tensors are missing", part.missing))
-    state, loaded, initialised, clashes = module.state_dict(), {}, {}, []
+        raise WeightsError(complaint(path, part, tensors, f"{len(part.missing)} tensors are missing", part.missing))
+    state = module.state_dict()
+    loaded, initialised, clashes = _fitted(part, tensors, state, path, fit)
+    if clashes:
+        raise WeightsError(complaint(path, part, tensors, f"{len(clashes)} tensors have another shape", clashes))
+    if differing_dims(part, tensors) and not initialised:
+        raise WeightsError(complaint(path, part, tensors, "the file holds another model", []))
+    fresh = set(state) - set(loaded) - set(initialised)
+    if fresh:
+        raise ValueError(
+            f"the layout of {part.family.name} does not cover {sorted(fresh)[:3]} of {type(module).__name__}"
+        )
+    module.load_state_dict(loaded, strict=False)
+    report = LoadReport(path, part.family.name, part.variant.name, len(loaded), initialised)
+    log.log(logging.WARNING if initialised else logging.INFO, "%s", report)
+    return report
+
+
+def _fitted(
+    part: Part, tensors: Tensors, state: Tensors, path: Path, fit: Fit | None
+) -> tuple[Tensors, dict[str, str], list[str]]:
+    """Return what is loaded, by the module's keys, which of them keep their values and why, and keys that clash."""
+    loaded, initialised, clashes = {}, {}, []
     for row in part.rows:
         key = part.variant.spell(row.source)
         tensor, want = tensors[key], state[row.target].shape
@@ -127,19 +147,7 @@ def load_family(
             raise WeightsError(f"{path}: {key} holds values that are not finite; compare the file with the publisher's")
         else:
             loaded[row.target] = tensor
-    if clashes:
-        raise WeightsError(_complaint(path, part, tensors, f"{len(clashes)} tensors have another shape", clashes))
-    if _differing(part, tensors) and not initialised:
-        raise WeightsError(_complaint(path, part, tensors, "the file holds another model", []))
-    fresh = set(state) - set(loaded) - set(initialised)
-    if fresh:
-        raise ValueError(
-            f"the layout of {part.family.name} does not cover {sorted(fresh)[:3]} of {type(module).__name__}"
-        )
-    module.load_state_dict(loaded, strict=False)
-    report = LoadReport(path, part.family.name, part.variant.name, len(loaded), initialised)
-    log.log(logging.WARNING if initialised else logging.INFO, "%s", report)
-    return report
+    return loaded, initialised, clashes
 
 
 def choose_part(families: Sequence[Family], dims: Dims, tensors: Tensors, path: Path) -> Part:
@@ -148,11 +156,11 @@ def choose_part(families: Sequence[Family], dims: Dims, tensors: Tensors, path: 
     Raises:
         WeightsError: hardly anything of the families is in the file.
     """
-    shapes = _shapes(tensors)
+    shapes = shapes_of(tensors)
     found = [(find_part(family, variant, shapes, dims)) for family in families for variant in family.variants]
     parts = [part for part in found if part is not None and len(part.missing) < 0.75 * len(part.rows)]
     if not parts:
-        raise _foreign(path, families[0], dims, shapes)
+        raise foreign(path, families[0], dims, shapes)
     whole = [part for part in parts if not part.missing]
     return whole[0] if whole else min(parts, key=lambda part: len(part.missing))
 
@@ -164,13 +172,13 @@ def dims_in_file(path: str | Path, families: Family | Sequence[Family], tensors:
         WeightsError: nothing of the family in the file.
     """
     families = [families] if isinstance(families, Family) else list(families)
-    shapes = _shapes(read_tensors(path) if tensors is None else tensors)
+    shapes = shapes_of(read_tensors(path) if tensors is None else tensors)
     for family in families:
         for variant in family.variants:
             dims = family.infer(Respelt(shapes, variant))
             if dims is not None:
                 return dims
-    raise _foreign(Path(path), families[0], None, shapes)
+    raise foreign(Path(path), families[0], None, shapes)
 
 
 def unet_dims(unet: Any) -> Dims:
@@ -220,73 +228,3 @@ def _today(tensors: Tensors) -> Tensors:
             key = key.replace(old, new) if "mid_block.attentions" in key else key
         renamed[key] = tensor
     return renamed
-
-
-def _complaint(path: Path, part: Part, tensors: Tensors, what: str, keys: list[str]) -> str:
-    expected = {part.variant.spell(row.source): row.shape for row in part.rows}
-    lines = [f"{path}: {part.family.name} ({part.variant.name}): {what}"]
-    for key in keys[:5]:
-        found = tuple(tensors[key].shape) if key in tensors else "nothing"
-        lines.append(f"  {key}: the file has {found}, the model expects {expected[key]}")
-    differing = _differing(part, tensors)
-    if differing:
-        lines += [f"  {name}: {a} in the file, {b} in the model" for name, (a, b) in differing.items()]
-        lines.append("  build the model with the file's sizes, or take the file that belongs to this model")
-    else:
-        lines.append("  the file is incomplete or damaged: compare its size with the publisher's and copy it again")
-    lines.append("  `python src/weights.py PATH` lists what a file holds")
-    return "\n".join(lines)
-
-
-def _differing(part: Part, tensors: Tensors) -> dict[str, tuple[Any, Any]]:
-    """Compare the dimensions in the file with the model's: {name: (file's, model's)} where they differ."""
-    there = part.family.infer(Respelt(_shapes(tensors), part.variant)) or {}
-    return {key: (value, part.dims.get(key)) for key, value in there.items() if value != part.dims.get(key)}
-
-
-def _foreign(path: Path, family: Family, dims: Dims | None, shapes: dict[str, Shape]) -> WeightsError:
-    first = ", ".join(f"{key} {shape}" for key, shape in list(shapes.items())[:3])
-    expected = ""
-    if dims is not None:
-        examples = [f"{family.variants[0].spell(row.source)} {row.shape}" for row in family.rows(dims)[:2]]
-        expected = f"\n  expected keys such as {', '.join(examples)}"
-    return WeightsError(
-        f"{path}: holds no {family.name}; its first keys are {first}{expected}\n"
-        "  `python src/weights.py PATH` says what the file is"
-    )
-
-
-def _shapes(tensors: Tensors) -> dict[str, Shape]:
-    return {key: tuple(tensor.shape) for key, tensor in tensors.items()}
-
-
-_FREE_SETTINGS = frozenset(
-    {"sample_size", "scaling_factor", "num_vq_embeddings", "in_channels", "out_channels", "cross_attention_dim"}
-)
-
-
-def _require_config(module: nn.Module, path: Path) -> None:
-    """Compare a diffusers folder's config.json with the module's: heads and norms leave no trace in shapes."""
-    file, own = _config_beside(path), getattr(module, "config", None)
-    if file is None or own is None:
-        return
-    settings = json.loads(file.read_text())
-    if settings.get("_class_name") not in (None, type(module).__name__):
-        raise WeightsError(f"{file}: is a {settings['_class_name']}, expected a {type(module).__name__}")
-    for key, value in settings.items():
-        if key.startswith("_") or key in _FREE_SETTINGS or key not in own:
-            continue
-        if _plain(own[key]) != _plain(value):
-            raise WeightsError(f"{file}: {key} is {value}, this model has {own[key]}; build it with the file's value")
-
-
-def _plain(value: Any) -> Any:
-    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
-
-
-def _config_beside(path: Path) -> Path | None:
-    try:
-        file = weight_file(path).parent / "config.json"
-    except WeightsError:
-        return None
-    return file if file.is_file() else None

@@ -11,7 +11,8 @@ import webdataset
 
 from tests.helpers.toy_data import make_toy_data, toy_sample
 from zoomldm.data.manifest import Manifest
-from zoomldm.data.reader import SampleSource, _OpenFiles
+from zoomldm.data.members import OpenFiles
+from zoomldm.data.reader import SampleSource
 from zoomldm.data.schema import decode_grid, decode_image, decode_npy, encode_npy
 from zoomldm.data.shards import build_index, index_path, write_index
 from zoomldm.errors import DataError
@@ -84,7 +85,7 @@ def test_few_open_files_are_enough(toy):
     _, root = toy
     source = SampleSource(root, split="train", columns=("latent",))
     expected = read_all(source, 0)
-    source._files = _OpenFiles()
+    source._files = OpenFiles()
     source._files.capacity = 1
     again = source.read([0] * 40, np.arange(40)[::-1].copy())
     assert torch.equal(again.latent.flip(0), expected.latent)
@@ -103,7 +104,7 @@ def test_grids_read_apart_are_the_same(toy, monkeypatch):
     """The way for members that are no neighbours in the tar."""
     source = SampleSource(toy[1], split="train", columns=("grid",))
     expected = read_all(source, 2)
-    monkeypatch.setattr("zoomldm.data.reader._LONGEST_GAP", 0)
+    monkeypatch.setattr("zoomldm.data.members._LONGEST_GAP", 0)
     assert torch.equal(read_all(source, 2).grids[0].values, expected.grids[0].values)
 
 

@@ -9,9 +9,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from zoomldm.evaluation.bench import Bench, Described, RungData
+from zoomldm.evaluation.bench import Bench, Described
 from zoomldm.evaluation.claims import Expectation
 from zoomldm.evaluation.result import RowInfo
+from zoomldm.evaluation.rung_data import RungData
 
 
 class Row(ABC):

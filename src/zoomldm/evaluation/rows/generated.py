@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from zoomldm.data.batch import Batch
-from zoomldm.evaluation.bench import Bench, RungData
+from zoomldm.evaluation.bench import Bench
 from zoomldm.evaluation.claims import Expectation
 from zoomldm.evaluation.rows.synthetic import SyntheticRow
+from zoomldm.evaluation.rung_data import RungData
 
 
 class Generated(SyntheticRow):

@@ -2,9 +2,10 @@
 
 from dataclasses import replace
 
-from zoomldm.evaluation.bench import Described, RungData
+from zoomldm.evaluation.bench import Described
 from zoomldm.evaluation.claims import Expectation
 from zoomldm.evaluation.rows.base import Row
+from zoomldm.evaluation.rung_data import RungData
 
 
 class Halves(Row):

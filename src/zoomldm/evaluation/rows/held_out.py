@@ -1,7 +1,8 @@
 """Real patches of other patients."""
 
-from zoomldm.evaluation.bench import Described, RungData
+from zoomldm.evaluation.bench import Described
 from zoomldm.evaluation.rows.base import Row
+from zoomldm.evaluation.rung_data import RungData
 
 
 class HeldOut(Row):

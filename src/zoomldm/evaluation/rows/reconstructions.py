@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from zoomldm.evaluation.bench import RungData
 from zoomldm.evaluation.rows.base import Row
+from zoomldm.evaluation.rung_data import RungData
 from zoomldm.sampling.generator import images_of
 
 

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from zoomldm.evaluation.bench import Bench, Described, RungData
+from zoomldm.evaluation.bench import Bench, Described
 from zoomldm.evaluation.claims import Expectation
 from zoomldm.evaluation.rows.synthetic import SyntheticRow
+from zoomldm.evaluation.rung_data import RungData
 
 
 class Shuffled(SyntheticRow):

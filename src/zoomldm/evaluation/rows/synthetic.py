@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from zoomldm.data.batch import Batch
-from zoomldm.evaluation.bench import RungData
 from zoomldm.evaluation.rows.base import Row
+from zoomldm.evaluation.rung_data import RungData
 from zoomldm.evaluation.store import Chunks
 from zoomldm.sampling.generator import PatchGenerator, sample_number
 

@@ -1,7 +1,8 @@
 """The far end."""
 
-from zoomldm.evaluation.bench import Bench, RungData
+from zoomldm.evaluation.bench import Bench
 from zoomldm.evaluation.rows.synthetic import SyntheticRow
+from zoomldm.evaluation.rung_data import RungData
 from zoomldm.sampling.generator import PatchGenerator
 
 
