@@ -13,6 +13,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zoomldm.commands.effect import check_effect
 from zoomldm.commands.job import plain
 from zoomldm.config import PROJECT_ROOT
 from zoomldm.data.manifest import MANIFEST_NAME, Manifest
@@ -103,7 +104,7 @@ class Rehearsal:
         self.environment = {f"ZOOMLDM_{name}": str(folder / place) for name, place in places.items()}
 
     def composed(self) -> list[tuple[Stage, list[str]]]:
-        """Return the chosen stages with what is typed, every one of which composes.
+        """Return the chosen stages with what is typed, every one of which composes and says nothing in vain.
 
         Raises:
             ConfigError: a documented command, or one with its cuts, does not compose; or a document has it no more.
@@ -115,7 +116,10 @@ class Rehearsal:
             if command is None:
                 raise ConfigError(f"no document has the command of stage {stage.title!r} any more: mend plan.py")
             words = self._typed(stage, command)
-            self.compose(ENTRY.get(Path(stage.script).stem, "prepare"), words)
+            entry = ENTRY.get(Path(stage.script).stem, "prepare")
+            plan = self.compose(entry, words)
+            for job in plan.jobs:
+                check_effect(entry, job.cfg, job.words, is_sweep=plan.sweep_folder is not None)
             if (not self.wanted or stage.title in self.wanted) and (not self.short or stage.title in IN_SHORT):
                 chosen.append((stage, words))
         return chosen

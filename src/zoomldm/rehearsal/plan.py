@@ -39,11 +39,11 @@ ONE_CELL = (
     | {
         "hydra/launcher": "basic",
         "sampling.steps": "1",
-        "evaluation.num_in_sweep": "8",
         "features.called": REHEARSAL,
     }
 )
 
+JUDGED = {"evaluation.num_in_sweep": "8"}
 NOT_JUDGED = {"evaluation.after_training": "false"}
 """One sweep is judged, at 20x; there are too few patches elsewhere."""
 
@@ -140,7 +140,7 @@ STAGES = (
     ),
     _stage(
         "conditioning", TRAIN, "-m experiments=conditioning model=zoomldm data=brca_8mag",
-        ONE_CELL | {"cond": "cnn"}, needs=(COLUMN,), cells=5, drops=True,
+        ONE_CELL | JUDGED | {"cond": "cnn"}, needs=(COLUMN,), cells=5, drops=True,
     ),
     _stage(
         "sweep", TRAIN, "-m cond=film,none model=zoomldm data=brca_8mag",
