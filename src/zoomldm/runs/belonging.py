@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from zoomldm.errors import UserError
-from zoomldm.runs.run import Run, find_run, find_runs
+from zoomldm.runs.run import Run, find_run, find_runs, newest_of
 
 
 def find_edm(runs: str | Path, zoomldm_run: str, name: str | None) -> Run:
@@ -18,13 +18,13 @@ def find_edm(runs: str | Path, zoomldm_run: str, name: str | None) -> Run:
         if (learnt := run.config["zoomldm"]["run"]) != zoomldm_run:
             raise UserError(f"edm={name}: learnt the tokens of run {learnt}, not of {zoomldm_run}; name another")
         return run
-    belonging = list(_edms_of(runs, zoomldm_run))
-    if not belonging:
+    belonging = newest_of(list(_edms_of(runs, zoomldm_run)))
+    if belonging is None:
         raise UserError(
             f"no embedding diffusion model learnt the tokens of run {zoomldm_run}; train one: `python src/train.py "
             f"model=edm zoomldm.run={zoomldm_run}` (demo: model=edm_tiny), or choose conditions=oracle"
         )
-    return belonging[-1]
+    return belonging
 
 
 def _edms_of(runs: str | Path, zoomldm_run: str) -> Iterator[Run]:

@@ -198,8 +198,12 @@ def find_runs(root: Path | str, kind: str | None = None) -> list[Run]:
 
 
 def newest(root: Path | str, kind: str) -> Run | None:
-    """Return the run of a kind that was changed last, of those with a checkpoint if any has one; None without runs."""
-    runs = find_runs(root, kind)
+    """Return the newest run of a kind; see ``newest_of``."""
+    return newest_of(find_runs(root, kind))
+
+
+def newest_of(runs: Sequence[Run]) -> Run | None:
+    """Return the last of ``find_runs``' runs, of those with a checkpoint if any has one; None without runs."""
     trained = [run for run in runs if any(run.folder.glob("checkpoints/step-*"))]
     return next(reversed(trained or runs), None)
 

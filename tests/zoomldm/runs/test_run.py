@@ -3,6 +3,7 @@
 import pytest
 
 from zoomldm.errors import ConfigError, UserError
+from zoomldm.runs.belonging import find_edm
 from zoomldm.runs.identity import differing_keys, flattened
 from zoomldm.runs.run import Run, find_run, find_runs, newest
 
@@ -124,6 +125,15 @@ def test_the_newest_run_is_the_newest_that_has_a_checkpoint(tmp_path):
         run.update(step=len(name))
     assert find_run(tmp_path, "zoomldm").name == "new"
     assert find_run(tmp_path, "zoomldm", "not yet").name == "not yet"
+
+
+def test_an_embedding_model_that_has_only_begun_is_not_taken(tmp_path):
+    of_zoom = CONFIG | {"zoomldm": {"run": "zoom"}}
+    done, _ = (opened(tmp_path, name, of_zoom, kind="edm") for name in ("done", "begun"))
+    assert find_edm(tmp_path, "zoom", None).name == "begun"  # nothing is trained: the message names the last one
+    (done.folder / "checkpoints" / "step-00000001").mkdir(parents=True)
+    assert find_edm(tmp_path, "zoom", None).name == "done"
+    assert find_edm(tmp_path, "zoom", "begun").name == "begun"
 
 
 def test_looking_at_a_run_leaves_what_is_noted_of_its_training(tmp_path, monkeypatch):
