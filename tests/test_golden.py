@@ -17,11 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tests.golden.analytic import Vector, find_vectors
-from zoomldm.cond.vit import ViTConditioner
+from tests.helpers.options import make_conditioner, make_schedule, make_solver
 from zoomldm.diffusion.guidance import guided
-from zoomldm.diffusion.schedules.linear import Linear
-from zoomldm.diffusion.schedules.scaled_linear import ScaledLinear
-from zoomldm.diffusion.schedules.squared_cosine import SquaredCosine
 from zoomldm.diffusion.solvers.ddim import DDIM
 from zoomldm.encoder import ctranspath, hipt
 from zoomldm.model.autoencoder import Autoencoder
@@ -61,7 +58,7 @@ def unet_errors(
     vector: Vector, folder: Path, *, heads: int = 1, eps: float | None = None, swapped: bool = False
 ) -> Errors:
     path = save(vector, folder, "model.diffusion_model.", "state_dict")
-    unet = build_unet(sample_size=32, num_heads=heads, **infer_unet(shapes(vector))).eval()
+    unet = build_unet(sample_size=32, num_heads=heads, norm_groups=32, **infer_unet(shapes(vector))).eval()
     load_unet(unet, path)
     if eps:
         set_eps(unet, nn.GroupNorm, eps)
@@ -84,6 +81,8 @@ def vq_errors(
         num_res_blocks=dims["num_res_blocks"],
         latent_channels=dims["latent_channels"],
         num_codes=dims["num_codes"],
+        attention=dims["middle_attention"],
+        norm_groups=32,
     ).eval()
     fresh = model.codebook.detach().clone()
     load_vq(model.vq, save(vector, folder, "first_stage_model.", "state_dict"))
@@ -161,9 +160,9 @@ def _swap_neighbours(parameter: Tensor, axis: int) -> None:
 
 
 def ddim_errors(
-    vector: Vector, _: Path, *, schedule=ScaledLinear, moved: int = 0, last: float | None = None, scale: float = 1.75
+    vector: Vector, _: Path, *, schedule="scaled_linear", moved: int = 0, last: float | None = None, scale: float = 1.75
 ) -> Errors:
-    about, noise = vector.model, schedule()
+    about, noise = vector.model, make_schedule(schedule)
     condition = torch.tensor(about["cond"]).reshape(-1, 1, 1, 1)
 
     def predict(x: Tensor, t: Tensor, c: Tensor) -> Tensor:
@@ -171,7 +170,7 @@ def ddim_errors(
 
     assert about["guidance_scale"] == 1.75
     eps = guided(predict, condition, torch.full_like(condition, about["uncond"]), scale)
-    solver = _MovedDDIM(moved, last_alpha_bar=last)
+    solver = _MovedDDIM(moved, eta=0.0, spacing="leading", last_alpha_bar=last)
     out = solver.solve(eps, vector.inputs["xT"], noise, num_steps=about["steps"])
     timesteps = solver.timesteps(about["steps"], noise.num_timesteps)
     visited = vector.outputs["timesteps"].flatten().sort().values
@@ -199,7 +198,8 @@ def summarizer_errors(
     vector: Vector, folder: Path, *, heads: int = 8, eps: float | None = None, at_end=False, only: str | None = None
 ) -> Errors:
     dims = infer_summarizer(shapes(vector))
-    module = ViTConditioner(
+    module = make_conditioner(
+        "vit",
         num_rungs=dims["num_rungs"],
         grid_dim=dims["grid_dim"],
         token_dim=dims["width"],
@@ -224,12 +224,18 @@ def summarizer_errors(
 
 
 def dit_errors(
-    vector: Vector, folder: Path, *, heads: int | None = None, schedule=None, eps: float | None = None, swapped=False
+    vector: Vector,
+    folder: Path,
+    *,
+    heads: int | None = None,
+    schedule="squared_cosine",
+    eps: float | None = None,
+    swapped=False,
 ) -> Errors:
     dims, about, inputs = infer_dit(shapes(vector)), vector.model, vector.inputs
     names = ("num_rungs", "num_tokens", "token_dim", "width", "depth")
     sizes = {name: dims[name] for name in names}
-    dit = DiT(heads=heads or about["num_heads"], schedule=schedule or SquaredCosine(), **sizes).eval()
+    dit = DiT(heads=heads or about["num_heads"], schedule=make_schedule(schedule), **sizes).eval()
     load_family(dit, DIT, dims, save(vector, folder, nest="ema"))
     if eps:
         set_eps(dit, nn.LayerNorm, eps)
@@ -237,7 +243,7 @@ def dit_errors(
     out = dit(inputs["x"].mT, t, rung).mT
     table = sin_cos_positions(dims["num_tokens"], dims["width"])
     dit.pos_embed.copy_(torch.cat(table.chunk(2, 1)[::-1], 1) if swapped else table)
-    official = DDIM(spacing="even", last_alpha_bar=1.0)
+    official = make_solver("ddim_even")
     sampled = dit.denoise(inputs["z"].mT, rung, solver=official, num_steps=20, guidance_scale=1.0).mT
     return {
         "out": (vector.error("out", out, channel_axis=1), 1e-5),
@@ -271,7 +277,7 @@ CONTROLS: dict[str, dict[str, dict]] = {
         "merging row by row": {"merged_by_rows": True},
     },
     "ddim": {
-        "linear schedule": {"schedule": Linear},
+        "linear schedule": {"schedule": "linear"},
         "timesteps from 0": {"moved": -1},
         "last alpha-bar 1": {"last": 1.0},
         "guidance 1.5": {"scale": 1.5},
@@ -283,7 +289,7 @@ CONTROLS: dict[str, dict[str, dict]] = {
     },
     "zoomldm_cdm_dit": {
         "2 heads": {"heads": 2},
-        "linear schedule": {"schedule": Linear()},
+        "linear schedule": {"schedule": "linear"},
         "norm eps 1e-5": {"eps": 1e-5},
         "cosine before sine": {"swapped": True},
     },

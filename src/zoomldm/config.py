@@ -14,6 +14,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+import yaml
+
 from zoomldm.errors import ConfigError, near_match
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
@@ -141,6 +143,48 @@ def options_of(group: str, sections: Mapping[str, Mapping[str, Any]], allow: Seq
         for name, section in sections.items()
         if section is not None
     }
+
+
+def option_of(group: str, name: str, **changed: Any) -> Option:
+    """Return an option of ``conf/``, some of its values changed.
+
+    Raises:
+        ConfigError: there is no such option.
+    """
+    return Option(group, section_of(group, name) | changed)
+
+
+def section_of(group: str, name: str) -> dict[str, Any]:
+    """Return an option's section as its YAML has it, with those that it builds on; references are not resolved.
+
+    Raises:
+        ConfigError: there is no such option.
+    """
+    path = CONF / group / f"{name}.yaml"
+    if not path.is_file():
+        known = sorted(one.stem for one in path.parent.glob("*.yaml"))
+        raise ConfigError(f"{group}={name}: there is no such option;{near_match(name, known)}")
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    entries = content.pop("defaults", [])
+    section: dict[str, Any] = {}
+    for entry in entries if "_self_" in entries else [*entries, "_self_"]:
+        if entry == "_self_":
+            section |= content
+        else:
+            _place(section, group, entry)
+    return section
+
+
+def _place(section: dict[str, Any], group: str, entry: str | Mapping[str, str]) -> None:
+    """Put another option into a section, where an entry of a defaults list says: ``stats@also.stats``."""
+    if isinstance(entry, Mapping):
+        ((where, name),) = entry.items()
+        group, _, package = where.lstrip("/").partition("@")
+    else:
+        name, _, package = entry.partition("@")
+    for key in package.split(".") if package else ():
+        section = section.setdefault(key, {})
+    section |= section_of(group, name)
 
 
 def parameters_of(made: type) -> dict[str, bool]:

@@ -17,7 +17,7 @@ from data_prep.fold.regions import RegionSettings
 from data_prep.settings import SlideSettings
 from data_prep.slides.table import SlideSpec
 from data_prep.work.prepare_slide import SlideJob, prepare_slide
-from tests.helpers.tiny_slides import READERS, encoder_option, tissue_pixels, tissue_settings
+from tests.helpers.tiny_slides import READERS, tissue_pixels, tissue_settings
 
 WIDTH, HEIGHT, TILE = {width}, {height}, 512
 path = Path(sys.argv[1]) / "large.tif"
@@ -42,8 +42,10 @@ else:
     overlap = dict.fromkeys(labels, 1.0) | {{"0.625x": 0.5, "0.3125x": 0.25, "0.15625x": 0.25}}
     regions = RegionSettings(min_tissue=dict.fromkeys(labels, 0.3), stride=overlap,
                              max_per_slide=dict.fromkeys(labels) | {{"20x": 200, "10x": 200}})
-    settings = SlideSettings(ladder=ladder, encoder=encoder_option("stats"), readers=READERS,
-                             tissue=tissue_settings(cells_per_tile=16), regions=regions, image_format="jpeg")
+    settings = SlideSettings(ladder=ladder, encoder=option_of("encoder", "stats"), readers=READERS,
+                             tissue=tissue_settings(cells_per_tile=16), regions=regions, image_format="jpeg",
+                             reference=dict.fromkeys(labels, 0.0), area_test_fraction=0.4, encode_background=False,
+                             mpp=None, icc=True, seed=0)
     spec = SlideSpec(path=path, name="large", patient="large")
     state = prepare_slide(SlideJob(spec=spec, settings=settings, root=Path(sys.argv[1]), by_area=False))
     assert state.status == "done", state.reason

@@ -3,12 +3,12 @@
 import torch
 from torch import Tensor
 
+from tests.helpers.options import make_schedule
 from zoomldm.diffusion.schedules.base import NoiseSchedule
-from zoomldm.diffusion.schedules.scaled_linear import ScaledLinear
 from zoomldm.diffusion.solvers.base import Solver
 
 SHAPE = (2, 3, 8, 8)
-_SCHEDULE = ScaledLinear()
+_SCHEDULE = make_schedule()
 
 
 def drift(x: Tensor, t: Tensor) -> Tensor:

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 
 from tests.golden.analytic import weight
+from zoomldm.model.autoencoder import Autoencoder
+from zoomldm.model.unet import build_unet
 from zoomldm.weights.layout import Dims, Row
 from zoomldm.weights.layout_published import dit_rows, summarizer_rows
 from zoomldm.weights.layout_unet import ema_key, unet_rows
@@ -44,6 +46,19 @@ DIT_DIMS: Dims = {"token_dim": 64, "num_tokens": 65, "width": 384, "depth": 1, "
 
 def tensors_of(rows: list[Row], prefix: str = "") -> dict[str, Tensor]:
     return {prefix + row.source: weight(row.source, row.shape) for row in rows}
+
+
+def small_unet(*, sample_size: int = 8, **change):
+    """Build the U-Net of `UNET_DIMS`, some of them changed."""
+    return build_unet(sample_size=sample_size, **({"num_heads": 1, "norm_groups": 32} | UNET_DIMS | change))
+
+
+def small_vq(**change) -> Autoencoder:
+    """Build the autoencoder of `VQ_DIMS`, some of them changed."""
+    dims = VQ_DIMS | change
+    names = {"mult": "channel_mult", "attention": "middle_attention"}
+    same = ("channels", "num_res_blocks", "latent_channels", "num_codes")
+    return Autoencoder(norm_groups=32, **{name: dims[names.get(name, name)] for name in (*names, *same)})
 
 
 def unet_file(dims: Dims = UNET_DIMS, prefix: str = "model.diffusion_model.") -> dict[str, Tensor]:

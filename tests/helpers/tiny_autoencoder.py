@@ -5,7 +5,8 @@ import torch
 from zoomldm.data.batch import Batch
 from zoomldm.model.autoencoder import Autoencoder
 
-SIZES = {"channels": 4, "num_res_blocks": 1, "num_codes": 32, "attention": False, "norm_groups": 2}
+SIZES = {"channels": 4, "mult": (1, 2, 4), "num_res_blocks": 1, "latent_channels": 3, "num_codes": 32}
+SIZES |= {"attention": False, "norm_groups": 2}
 
 
 def build(cls=Autoencoder):

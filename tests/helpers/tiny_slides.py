@@ -19,8 +19,7 @@ from data_prep.tissue.mask import TissueSettings, segmenter_of
 from data_prep.tissue.segmenter import Segmenter
 from tests.helpers.settings import make_ladder
 from zoomldm.composing import compose_jobs
-from zoomldm.config import Option, options_of
-from zoomldm.runs.upgrade import option_of_today
+from zoomldm.config import Option, option_of, options_of
 
 ROOT = Path(__file__).resolve().parents[2]
 GLASS = (244, 242, 243)
@@ -177,12 +176,15 @@ def tiny_settings(
         "max_per_slide": dict.fromkeys(ladder.labels, max_per_slide),
     }
     defaults = {
-        "encoder": encoder_option("stats"),
+        "encoder": option_of("encoder", "stats"),
         "readers": READERS,
         "tissue": tissue,
+        "image_format": "png",
+        "reference": dict.fromkeys(ladder.labels, 0.0),
+        "area_test_fraction": 0.4,
+        "encode_background": False,
+        "mpp": None,
+        "icc": True,
+        "seed": 0,
     }
     return SlideSettings(ladder=ladder, regions=RegionSettings(**by_label), **(defaults | values))
-
-
-def encoder_option(name: str) -> Option:
-    return Option("encoder", option_of_today("encoder", name))

@@ -10,13 +10,14 @@ import yaml
 from lightning_fabric import Fabric
 from scipy.ndimage import gaussian_filter, zoom
 
+from tests.helpers.options import make_solver
 from tests.helpers.settings import make_ladder
 from zoomldm.config import options_of
 from zoomldm.data.batch import Batch, GridGroup
-from zoomldm.diffusion.solvers.ddim import DDIM
 from zoomldm.evaluation.bench import Bench, Plan
 from zoomldm.evaluation.evaluator import Evaluator
 from zoomldm.evaluation.metrics.base import Metric
+from zoomldm.evaluation.protocols.strict import Strict
 from zoomldm.evaluation.result import Evaluation
 from zoomldm.evaluation.rows.base import Row
 from zoomldm.features.stats import StatsDescriptor
@@ -26,6 +27,7 @@ from zoomldm.sampling.generator import PatchGenerator, Sampling
 ONE_PROCESS = Fabric(accelerator="cpu", devices=1)
 LADDER = make_ladder(patch_px=32, num_rungs=3)
 CONF = Path(__file__).parents[2] / "conf"
+PLAN = {"num_per_magnification": 150, "protocol": Strict(), "magnifications": None, "seed": 0, "batch_size": 64}
 ALL_ROWS = ("halves", "held_out", "reconstructions", "oracle", "generated", "shuffled", "untrained")
 ALL_METRICS = ("paired", "fidelity", "kid", "precision_recall", "memorisation")
 
@@ -64,11 +66,11 @@ def toy_evaluator(
             model or ToyModel(0.05),
             ToyAutoencoder(),
             edm=edm,
-            sampling=Sampling(solver=DDIM(), steps=2, guidance_scale=1.75),
+            sampling=Sampling(solver=make_solver(), steps=2, guidance_scale=1.75),
         ),
         source=source or ToySource(),
         descriptors=[TextureDescriptor(), StatsDescriptor()],
-        plan=Plan(**{"num_per_magnification": 150, "batch_size": 64, **plan}),
+        plan=Plan(**PLAN | plan),
         identity={"model": "m", "autoencoder": "a", "data": "d"},
         make_untrained=None if untrained is None else lambda: untrained,
         conditioned_on=encoder and encoder.name,

@@ -9,17 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+import yaml
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from zoomldm.cond.film import FiLMConditioner
+from zoomldm.cond.base import Conditioner, facts_of_model
+from zoomldm.config import CONF, Option, option_of
+from zoomldm.stages.autoencoder import autoencoder_of
+from zoomldm.stages.edm import token_model_of
+from zoomldm.stages.zoomldm import unet_of
 
 GRID_DIM = 384
 NUM_RUNGS = 8
-NUM_TOKENS, TOKEN_DIM = 64, 512
+NUM_TOKENS = 64
 
 
 @dataclass(frozen=True)
@@ -42,22 +48,32 @@ def measure(
     return Cost(name, what, parameters, counter.get_total_flops() // 2)
 
 
+def sizes(name: str) -> dict[str, Any]:
+    """Return what ``conf/model/NAME.yaml`` says of its model."""
+    content = yaml.safe_load((CONF / "model" / f"{name}.yaml").read_text(encoding="utf-8"))
+    return content["model"] | {"unet": content.get("unet")}
+
+
+def paper_unet() -> nn.Module:
+    """Build the paper's U-Net on the current device."""
+    model = sizes("zoomldm")
+    shape = (model["latent_channels"], model["latent_px"], model["latent_px"])
+    return unet_of(model["unet"], latent_shape=shape, context_dim=model["tokens"]["dim"])
+
+
 def unet_cost() -> Cost:
     """The U-Net on a latent of 3x64x64 and 64 tokens of 512."""
-    from zoomldm.model.unet import PAPER_UNET, build_unet
-
     with torch.device("meta"):
-        unet = build_unet(**PAPER_UNET).eval()
-        x, t, tokens = torch.empty(1, 3, 64, 64), torch.zeros(1), torch.empty(1, NUM_TOKENS, TOKEN_DIM)
+        unet = paper_unet().eval()
+        x, t, tokens = torch.empty(1, 3, 64, 64), torch.zeros(1), torch.empty(1, NUM_TOKENS, 512)
         return measure("U-Net", "3×64×64 latent, 64 tokens", unet, lambda: unet(x, t, encoder_hidden_states=tokens))
 
 
 def autoencoder_costs() -> list[Cost]:
     """VQ-f4, encoding and decoding a patch of 256 px (without the search for codes)."""
-    from zoomldm.model.autoencoder import Autoencoder
-
     with torch.device("meta"):
-        model = Autoencoder().eval()
+        said = sizes("autoencoder")
+        model = autoencoder_of(Option("model.network", said["network"]), said).eval()
         images, latents = torch.empty(1, 3, 256, 256), torch.empty(1, 3, 64, 64)
         return [
             measure("VQ-f4", "encode 256 px", model, lambda: model.encode(images)),
@@ -80,18 +96,16 @@ def encoder_costs() -> list[Cost]:
         ]
 
 
-def film_summarizer(widths: tuple[int, ...], projection: int | None) -> FiLMConditioner:
-    """Build the summarizer of HIPT's grids on the current device."""
-    sizes = {"grid_dim": GRID_DIM, "widths": widths, "token_dim": TOKEN_DIM, "projection": projection}
-    return FiLMConditioner(num_rungs=NUM_RUNGS, **sizes)
+def summarizer(name: str, *, grid_dim: int, **changed: Any) -> Conditioner:
+    """Build a conditioner of the paper's tokens on the current device; changed: values of its option."""
+    facts = facts_of_model(sizes("zoomldm")["tokens"], num_rungs=NUM_RUNGS, grid_dim=grid_dim)
+    return option_of("cond", name, **changed).make(Conditioner, **facts)
 
 
-def summarizer_cost(
-    grid_side: int = 128, widths: tuple[int, ...] = (64, 128, 256, 512), projection: int | None = None
-) -> Cost:
+def summarizer_cost(grid_side: int = 128, **changed: Any) -> Cost:
     """The FiLM summarizer on one grid of HIPT embeddings; 128 is the largest."""
     with torch.device("meta"):
-        module = film_summarizer(widths, projection).eval()
+        module = summarizer("film", grid_dim=GRID_DIM, **changed).eval()
         # the batch's bookkeeping (order, rungs) needs no counting and is done beside the network
         grid, embedding = torch.empty(1, grid_side, grid_side, GRID_DIM), torch.empty(1, module.embedding_dim)
 
@@ -101,33 +115,29 @@ def summarizer_cost(
                 x = block(x, embedding)
             return module.out(x.flatten(2).transpose(1, 2))
 
-        what = f"{grid_side}×{grid_side} grid of {GRID_DIM}"
-        what += f", projection={projection}" if projection else ""
+        what = ", ".join([f"{grid_side}×{grid_side} grid of {GRID_DIM}", *(f"{k}={v}" for k, v in changed.items())])
         return measure("summarizer (film)", what, module, forward)
 
 
 def vit_summarizer_cost() -> Cost:
     """The later transformer summarizer on 8x8 places of 1024."""
-    from zoomldm.cond.vit import ViTConditioner
-
     with torch.device("meta"):
-        vit = ViTConditioner(num_rungs=NUM_RUNGS, grid_dim=1024).eval()
+        vit = summarizer("vit", grid_dim=1024).eval()
         places, rung = torch.empty(1, 8, 8, 1024), torch.zeros(1, dtype=torch.int64)
         return measure("summarizer (vit)", "8×8 grid of 1024", vit, lambda: vit.encode(places, rung))
 
 
 def token_model_costs() -> list[Cost]:
     """The embedding diffusion models, one step: ours on 64 tokens, the later DiT on 65."""
-    from zoomldm.diffusion.schedules.linear import Linear
-    from zoomldm.model.dit import DiT
-    from zoomldm.model.edm import EDM
-
-    schedule = Linear()
+    facts = {"schedule": option_of("schedule", "linear"), "num_rungs": NUM_RUNGS, "token_dim": 512}
     with torch.device("meta"):
-        edm = EDM(num_rungs=NUM_RUNGS, num_tokens=NUM_TOKENS, token_dim=TOKEN_DIM, schedule=schedule).train()
-        dit = DiT(schedule=schedule).eval()
+        edm, dit = (
+            token_model_of(Option("model.network", sizes(name)["network"]), sizes("edm"), num_tokens=tokens, **facts)
+            for name, tokens in (("edm", NUM_TOKENS), ("edm_dit", NUM_TOKENS + 1))
+        )
+        edm, dit = edm.train(), dit.eval()
         t, rung = torch.zeros(1), torch.zeros(1, dtype=torch.int64)
-        x, y = torch.empty(1, NUM_TOKENS, TOKEN_DIM), torch.empty(1, NUM_TOKENS + 1, TOKEN_DIM)
+        x, y = torch.empty(1, NUM_TOKENS, 512), torch.empty(1, NUM_TOKENS + 1, 512)
         return [
             measure("EDM (transformer)", "64 tokens of 512", edm, lambda: edm.predict_x0(x, t, rung)),
             measure("EDM (dit)", "65 tokens of 512", dit, lambda: dit(y, t, rung)),
@@ -169,16 +179,10 @@ class Memory:
     activation_bytes: int
 
 
-def summarizer_memory(
-    *,
-    batch_size: int = 200,
-    grid_side: int = 128,
-    widths: tuple[int, ...] = (64, 128, 256, 512),
-    projection: int | None = None,
-) -> Memory:
+def summarizer_memory(*, batch_size: int, grid_side: int = 128, **changed: Any) -> Memory:
     """Count what the FiLM summarizer keeps for the backward pass under bfloat16 autocast, each tensor once."""
     with torch.device("meta"):
-        module = film_summarizer(widths, projection)
+        module = summarizer("film", grid_dim=GRID_DIM, **changed)
         grids = torch.empty(batch_size, grid_side, grid_side, GRID_DIM, dtype=torch.float16)
         embedding = torch.empty(batch_size, module.embedding_dim)
         parameters = {id(p) for p in module.parameters()}

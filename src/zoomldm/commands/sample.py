@@ -16,6 +16,7 @@ from zoomldm.commands.requests import (
     hardware_of,
     how_to_sample,
 )
+from zoomldm.config import option_of
 from zoomldm.data.manifest import Manifest
 from zoomldm.errors import ConfigError, near_match
 from zoomldm.ladder import PAPER_LADDER, Ladder, Rung
@@ -115,7 +116,7 @@ def _published(cfg: DictConfig, how: HowToSample) -> tuple[PatchGenerator, Manif
     Raises:
         WeightsError: the files are not an official ZoomLDM's. DataError: the data set's grids were not made with UNI.
     """
-    from zoomldm.diffusion.solvers.ddim import DDIM
+    from zoomldm.diffusion.solvers.base import Solver
     from zoomldm.sampling.generator import PatchGenerator, Sampling
     from zoomldm.stages.published import load_published
 
@@ -127,12 +128,13 @@ def _published(cfg: DictConfig, how: HowToSample) -> tuple[PatchGenerator, Manif
     if not wants_edm:
         manifest = Manifest.load(data_root(cfg))
         manifest.check_encoder(published.encoder)
+    ddim, ddim_even = (option_of("solver", name).make(Solver) for name in ("ddim", "ddim_even"))
     generator = PatchGenerator(
         published.model,
         published.autoencoder,
         edm=published.edm,
-        sampling=how.over(Sampling(solver=DDIM(), steps=50, guidance_scale=1.75)),
-        edm_sampling=Sampling(solver=DDIM(spacing="even", last_alpha_bar=1.0), steps=200, guidance_scale=1.0),
+        sampling=how.over(Sampling(solver=ddim, steps=50, guidance_scale=1.75)),
+        edm_sampling=Sampling(solver=ddim_even, steps=200, guidance_scale=1.0),
         seed=how.seed,
         compute=how.compute,
     )

@@ -61,11 +61,11 @@ class CNNConditioner(Conditioner):
         self,
         *,
         grid_dim: int,
-        resolution: int = 128,
-        widths: Sequence[int] = (64, 128, 256, 512),
-        token_dim: int = 512,
-        projection: int | None = None,
-        position_embedding: bool = False,
+        resolution: int,
+        widths: Sequence[int],
+        token_dim: int,
+        projection: int | None,
+        position_embedding: bool,
     ) -> None:
         projection = projection or widths[0]
         if 2 ** len(widths) != TOKEN_STRIDE:

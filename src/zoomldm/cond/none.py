@@ -16,7 +16,7 @@ class NoConditioner(Conditioner):
     uses_grid = False
     uses_condition = False
 
-    def __init__(self, *, resolution: int = 128, token_dim: int = 512, position_embedding: bool = False) -> None:
+    def __init__(self, *, resolution: int, token_dim: int, position_embedding: bool) -> None:
         super().__init__(
             num_tokens=token_side(resolution) ** 2, token_dim=token_dim, position_embedding=position_embedding
         )

@@ -19,9 +19,7 @@ from zoomldm.data.batch import GridGroup
 class PoolConditioner(Conditioner):
     """Average each grid adaptively (a smaller one is repeated) and project its cells."""
 
-    def __init__(
-        self, *, grid_dim: int, resolution: int = 128, token_dim: int = 512, position_embedding: bool = False
-    ) -> None:
+    def __init__(self, *, grid_dim: int, resolution: int, token_dim: int, position_embedding: bool) -> None:
         self.side = token_side(resolution)
         super().__init__(num_tokens=self.side**2, token_dim=token_dim, position_embedding=position_embedding)
         self.project = nn.Linear(grid_dim, token_dim)

@@ -35,13 +35,13 @@ class ViTConditioner(Conditioner):
         *,
         num_rungs: int,
         grid_dim: int,
-        token_dim: int = 512,
-        side: int = 8,
-        depth: int = 12,
-        heads: int = 8,
+        token_dim: int,
+        side: int,
+        depth: int,
+        heads: int,
         mlp_dim: int | None = None,
-        standardise: bool = True,
-        position_embedding: bool = False,
+        standardise: bool,
+        position_embedding: bool,
     ) -> None:
         super().__init__(num_tokens=1 + side**2, token_dim=token_dim, position_embedding=position_embedding)
         del self.null  # the original's null condition is not learned

@@ -19,13 +19,7 @@ class CoarseToFine(Curriculum):
     direction = 1.0
 
     def __init__(
-        self,
-        counts: Sequence[int] | np.ndarray,
-        *,
-        steps: int,
-        fraction: float = 0.5,
-        tilt: float = 4.0,
-        num_stages: int = 20,
+        self, counts: Sequence[int] | np.ndarray, *, steps: int, fraction: float, tilt: float, num_stages: int
     ) -> None:
         super().__init__(counts)
         if not 0 < fraction <= 1 or num_stages < 1 or steps < 1:

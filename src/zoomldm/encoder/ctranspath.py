@@ -71,11 +71,11 @@ class CTransPathEncoder(VisionEncoder):
     def __init__(
         self,
         *,
-        name: str = "ctranspath",
+        name: str,
         weights: str | Path | None,
-        batch_size: int = 64,
-        device: str | torch.device = "cpu",
-        licence: str = "",
+        batch_size: int,
+        device: str | torch.device,
+        licence: str,
         tile_px: int | None = None,
         tile_mpp: float | None = None,
     ) -> None:

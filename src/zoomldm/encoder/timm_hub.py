@@ -58,9 +58,9 @@ class HubEncoder(VisionEncoder):
         mean: Sequence[float],
         std: Sequence[float],
         mpp: float,
-        batch_size: int = 64,
-        device: str | torch.device = "cpu",
-        licence: str = "",
+        batch_size: int,
+        device: str | torch.device,
+        licence: str,
         tile_px: int | None = None,
         tile_mpp: float | None = None,
     ) -> None:

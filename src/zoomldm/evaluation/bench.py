@@ -18,7 +18,6 @@ from zoomldm.encoder.base import Encoder
 from zoomldm.errors import UserError
 from zoomldm.evaluation.examples import Examples
 from zoomldm.evaluation.protocols.base import Protocol as EvaluationProtocol
-from zoomldm.evaluation.protocols.strict import Strict
 from zoomldm.features.base import Descriptor
 from zoomldm.sampling.generator import LatentModel, PatchGenerator
 
@@ -67,12 +66,12 @@ class Plan:
         num_examples: patches kept for pictures.
     """
 
-    num_per_magnification: int = 10_000
-    protocol: EvaluationProtocol = field(default_factory=Strict)
+    num_per_magnification: int
+    protocol: EvaluationProtocol
+    magnifications: Sequence[float] | None
+    seed: int
+    batch_size: int
     all_training_up_to: int = 25_000
-    magnifications: Sequence[float] | None = None
-    seed: int = 0
-    batch_size: int = 64
     num_examples: int = 8
 
     def __post_init__(self) -> None:

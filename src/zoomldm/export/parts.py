@@ -18,6 +18,7 @@ from zoomldm.cond.base import Conditioner, facts_of_model
 from zoomldm.config import Option
 from zoomldm.data.batch import GridGroup
 from zoomldm.diffusion.solvers.base import Solver
+from zoomldm.runs.upgrade import option_of_today
 from zoomldm.stages.autoencoder import autoencoder_of
 from zoomldm.stages.edm import token_model_of
 
@@ -35,7 +36,7 @@ class Summarizer(ModelMixin, ConfigMixin):
     def __init__(self, cond: dict[str, Any], tokens: dict[str, Any], num_rungs: int, grid_dim: int) -> None:
         super().__init__()
         facts = facts_of_model(tokens, num_rungs=num_rungs, grid_dim=grid_dim)
-        self.conditioner = Option("cond", dict(cond)).make(Conditioner, **facts)
+        self.conditioner = Option("cond", option_of_today("cond", cond)).make(Conditioner, **facts)
 
     def forward(self, grids: Tensor | None, rung: Tensor) -> Tensor:
         """Give the tokens `n k d` of grids `n S S D` of one side (None where they are not used) at rungs (n,)."""

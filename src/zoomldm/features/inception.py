@@ -35,9 +35,7 @@ class InceptionDescriptor(Descriptor):
     name = "inception"
     dim = 2048
 
-    def __init__(
-        self, weights: str | os.PathLike | None, *, device: str = "cpu", batch_size: int = 50, called: str = FID
-    ) -> None:
+    def __init__(self, weights: str | os.PathLike | None, *, device: str = "cpu", batch_size: int, called: str) -> None:
         self.path, self.distance_name = find_weights(weights), called
         sha256 = sha256_of(self.path)
         self.fingerprint = f"inception-{sha256[:12]}"

@@ -30,13 +30,13 @@ class Autoencoder(nn.Module):
     def __init__(
         self,
         *,
-        channels: int = 128,
-        mult: Sequence[int] = (1, 2, 4),
-        num_res_blocks: int = 2,
-        latent_channels: int = 3,
-        num_codes: int = 8192,
-        attention: bool = True,
-        norm_groups: int = 32,
+        channels: int,
+        mult: Sequence[int],
+        num_res_blocks: int,
+        latent_channels: int,
+        num_codes: int,
+        attention: bool,
+        norm_groups: int,
     ) -> None:
         super().__init__()
         self.latent_channels = latent_channels

@@ -33,12 +33,12 @@ class DiT(TokenModel):
     def __init__(
         self,
         *,
-        num_rungs: int = 8,
-        num_tokens: int = 65,
-        token_dim: int = 512,
-        width: int = 768,
-        depth: int = 12,
-        heads: int = 12,
+        num_rungs: int,
+        num_tokens: int,
+        token_dim: int,
+        width: int,
+        depth: int,
+        heads: int,
         schedule: NoiseSchedule,
     ) -> None:
         super().__init__(num_rungs=num_rungs, num_tokens=num_tokens, token_dim=token_dim, schedule=schedule)

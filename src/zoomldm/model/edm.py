@@ -41,9 +41,9 @@ class EDM(TokenModel):
         num_rungs: int,
         num_tokens: int,
         token_dim: int,
-        width: int = 768,
-        depth: int = 12,
-        heads: int = 12,
+        width: int,
+        depth: int,
+        heads: int,
         schedule: NoiseSchedule,
     ) -> None:
         super().__init__(num_rungs=num_rungs, num_tokens=num_tokens, token_dim=token_dim, schedule=schedule)

@@ -46,14 +46,14 @@ class VQTraining(Trainable):
         self,
         autoencoder: Autoencoder,
         *,
-        mse_weight: float = 0.0,
-        edge_weight: float = 0.0,
-        contrast_weight: float = 0.0,
-        codebook_weight: float = 1.0,
-        commitment: float = 0.25,
-        start_steps: int | None = 200,
-        revive_every: int = 50,
-        revive_steps: int = 2000,
+        mse_weight: float,
+        edge_weight: float,
+        contrast_weight: float,
+        codebook_weight: float,
+        commitment: float,
+        start_steps: int | None,
+        revive_every: int,
+        revive_steps: int,
     ) -> None:
         super().__init__()
         self.autoencoder = autoencoder

@@ -1,7 +1,8 @@
 """A stored configuration of an earlier version, brought to the shape that today's code reads.
 
-Options were stored by name alone; their classes are looked up in ``conf/<group>/<name>.yaml``. What is written here is
-read by nobody else: nothing else in the code knows how a configuration looked before.
+Options were stored by name alone, or without keys that came later; ``conf/<group>/<name>.yaml`` has their classes and
+what is missing. What is written here is read by nobody else: nothing else in the code knows how a configuration looked
+before.
 """
 
 from __future__ import annotations
@@ -11,11 +12,10 @@ from typing import Any
 
 import yaml
 
-from zoomldm.config import CONF
-from zoomldm.errors import ConfigError, near_match
+from zoomldm.config import CONF, section_of
 
-GROUPS = ("cond", "curriculum", "encoder", "features", "tracking")
-"""Groups whose option was once a name and its arguments, without the class."""
+GROUPS = ("cond", "curriculum", "encoder", "features", "tracking", "schedule", "solver")
+"""Groups of options; the first five were once a name and arguments, without the class."""
 
 
 def upgraded(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -28,46 +28,37 @@ def upgraded(config: Mapping[str, Any]) -> dict[str, Any]:
     _upgrade_conditioner(config)
     for group in GROUPS:
         section = config.get(group)
-        if isinstance(section, Mapping) and "name" in section and "_target_" not in section:
-            stored = {key: value for key, value in section.items() if key != "also"}  # names, which are options today
-            config[group] = option_of_today(group, section["name"], stored)
+        if isinstance(section, Mapping) and "name" in section:
+            config[group] = option_of_today(group, section)
     _upgrade_diffusion(config)
     _upgrade_model(config)
     return config
 
 
-def option_of_today(group: str, name: str, stored: Mapping[str, Any] = {}) -> dict[str, Any]:  # noqa: B006 - not changed
-    """Return an option as its YAML has it, with stored values in the place of the YAML's.
+def option_of_today(group: str, stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a stored option's section with the class and the keys that it lacks, as its YAML has them.
 
     Raises:
-        ConfigError: there is no such option.
+        ConfigError: it does not name its class, and there is no such option any more.
     """
-    path = CONF / group / f"{name}.yaml"
-    if not path.is_file():
-        known = sorted(one.stem for one in path.parent.glob("*.yaml"))
-        raise ConfigError(
-            f"{group}={name}: a stored configuration names it, and there is no such option;{near_match(name, known)}"
-        )
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    today: dict[str, Any] = {}
-    for entry in content.pop("defaults", ()):
-        if entry == "_self_":
-            today |= content
-        else:
-            _place(today, group, entry)
-    return {key: stored.get(key, value) for key, value in (today or content).items()}
+    name = stored["name"]
+    if "_target_" not in stored:
+        values = {key: value for key, value in stored.items() if key != "also"}  # names, which are options today
+        return {key: values.get(key, value) for key, value in section_of(group, name).items()}
+    is_ours = (CONF / group / f"{name}.yaml").is_file()
+    return _completed(section_of(group, name) if is_ours else {}, stored)
 
 
-def _place(section: dict[str, Any], group: str, entry: str | Mapping[str, str]) -> None:
-    """Put another option into a section, where an entry of a defaults list says: ``stats@also.stats``."""
-    if isinstance(entry, Mapping):
-        ((where, name),) = entry.items()
-        group, _, package = where.lstrip("/").partition("@")
-    else:
-        name, _, package = entry.partition("@")
-    for key in package.split(".") if package else ():
-        section = section.setdefault(key, {})
-    section |= option_of_today(group, name)
+def _completed(today: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a stored option with the keys that it lacks, where today's is of the same class."""
+    if today.get("_target_") != stored.get("_target_"):
+        return dict(stored)
+    nested = [key for key in today.keys() & stored if _is_option(today[key]) and _is_option(stored[key])]
+    return {**today, **stored, **{key: _completed(today[key], stored[key]) for key in nested}}
+
+
+def _is_option(section: Any) -> bool:
+    return isinstance(section, Mapping) and "_target_" in section
 
 
 def _upgrade_conditioner(config: dict[str, Any]) -> None:
@@ -92,8 +83,8 @@ def _upgrade_diffusion(config: dict[str, Any]) -> None:
         schedule = "squared_cosine" if official else "linear"
     else:
         schedule = "scaled_linear"
-    config["schedule"] = option_of_today("schedule", schedule, diffusion)
-    config["solver"] = option_of_today("solver", "ddim_even" if official else "ddim")
+    config["schedule"] = option_of_today("schedule", {"name": schedule, **diffusion})
+    config["solver"] = section_of("solver", "ddim_even" if official else "ddim")
     config["diffusion"] = {"dropout_p": diffusion["dropout_p"]}
 
 
@@ -111,7 +102,7 @@ def _upgrade_model(config: dict[str, Any]) -> None:
     if start == "linear":
         model["network"] = _model_of_today("autoencoder_tiny")["network"]
     if "loss" in model:
-        model["loss"] = {"_target_": today["loss"]["_target_"], **model["loss"]}
+        model["loss"] = {**today["loss"], **model["loss"]}
     config["model"] = model
 
 

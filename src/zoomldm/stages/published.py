@@ -13,8 +13,8 @@ import torch
 
 from zoomldm.cond.base import Conditioner
 from zoomldm.cond.vit import ViTConditioner
-from zoomldm.diffusion.schedules.scaled_linear import ScaledLinear
-from zoomldm.diffusion.schedules.squared_cosine import SquaredCosine
+from zoomldm.config import option_of
+from zoomldm.diffusion.schedules.base import NoiseSchedule
 from zoomldm.errors import ConfigError, WeightsError
 from zoomldm.model.autoencoder import Autoencoder
 from zoomldm.model.dit import DiT
@@ -41,7 +41,8 @@ from zoomldm.weights.read import read_tensors
 DIT_HEADS = {384: 6, 768: 12, 1024: 16, 1152: 16}
 """Attention heads of DiT-S, -B, -L and -XL by width; the file does not tell."""
 
-SUMMARIZER_HEADS = 8
+NORM_GROUPS, UNET_HEADS = 32, 1
+"""Of latent diffusion's networks; the file does not tell these either."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ def dit_of_file(path: str | Path) -> tuple[DiT, LoadReport]:
         width=dims["width"],
         depth=dims["depth"],
         heads=DIT_HEADS[dims["width"]],
-        schedule=SquaredCosine(),
+        schedule=option_of("schedule", "squared_cosine").make(NoiseSchedule),
     )
     return dit.eval(), load_dit(dit, path, tensors=tensors)
 
@@ -168,22 +169,21 @@ def load_published(path: str | Path, *, edm_path: str | Path | None = None, late
     """
     tensors = read_tensors(path)
     summarizer = dims_in_file(path, SUMMARIZER, tensors)
-    conditioner = ViTConditioner(
+    conditioner = option_of("cond", "vit", depth=summarizer["depth"]).make(
+        ViTConditioner,
         num_rungs=summarizer["num_rungs"],
         grid_dim=summarizer["grid_dim"],
         token_dim=summarizer["width"],
-        depth=summarizer["depth"],
-        heads=SUMMARIZER_HEADS,
         mlp_dim=summarizer["mlp_dim"],
     )
     unet_dims = dims_in_file(path, UNET, tensors)
-    unet = build_unet(sample_size=latent_px, **unet_dims)
+    unet = build_unet(sample_size=latent_px, num_heads=UNET_HEADS, norm_groups=NORM_GROUPS, **unet_dims)
     model = ZoomLDM(
         conditioner,
         unet,
         latent_shape=(unet_dims["in_channels"], latent_px, latent_px),
         latent_scale=1.0,
-        schedule=ScaledLinear(),
+        schedule=option_of("schedule", "scaled_linear").make(NoiseSchedule),
     )
     autoencoder, vq_report = autoencoder_of_file(path, tensors=tensors)
     reports = [
@@ -218,6 +218,7 @@ def autoencoder_of_file(path: str | Path, *, tensors: Tensors | None = None) -> 
         latent_channels=dims["latent_channels"],
         num_codes=dims["num_codes"],
         attention=dims["middle_attention"],
+        norm_groups=NORM_GROUPS,
     )
     return module.eval(), load_vq(module.vq, path, tensors=tensors)
 

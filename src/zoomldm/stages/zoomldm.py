@@ -16,6 +16,7 @@ from zoomldm.stages.base import Judged, Stage, WeightSource, encoder_fault, file
 
 if TYPE_CHECKING:
     import numpy as np
+    from diffusers import UNet2DConditionModel
 
     from zoomldm.data.batch import Batch
     from zoomldm.data.manifest import Manifest
@@ -108,27 +109,15 @@ class ZoomLDMStage(Stage):
         """
         from zoomldm.cond.base import Conditioner, facts_of_model
         from zoomldm.diffusion.schedules.base import NoiseSchedule
-        from zoomldm.model.unet import build_unet
         from zoomldm.model.zoomldm import ZoomLDM
 
         facts = facts_of_model(self.tokens, num_rungs=num_rungs, grid_dim=grid_dim)
         conditioner = self.cond.make(Conditioner, **facts)
-        levels = range(len(self.unet["channel_mult"]))
-        unet = build_unet(
-            sample_size=self.latent_px,
-            in_channels=self.latent_channels,
-            model_channels=self.unet["model_channels"],
-            channel_mult=tuple(self.unet["channel_mult"]),
-            num_res_blocks=self.unet["num_res_blocks"],
-            attention=tuple(level in self.unet["attention_levels"] for level in levels),
-            num_heads=self.unet["num_heads"],
-            norm_groups=self.unet["norm_groups"],
-            context_dim=conditioner.token_dim,
-        )
+        latent_shape = (self.latent_channels, self.latent_px, self.latent_px)
         return ZoomLDM(
             conditioner,
-            unet,
-            latent_shape=(self.latent_channels, self.latent_px, self.latent_px),
+            unet_of(self.unet, latent_shape=latent_shape, context_dim=conditioner.token_dim),
+            latent_shape=latent_shape,
             latent_scale=latent_scale,
             schedule=self.schedule.make(NoiseSchedule),
             drop_probability=self.drop_probability,
@@ -178,3 +167,25 @@ class ZoomLDMStage(Stage):
             return parent_of_run(self.runs, "autoencoder", str(self.autoencoder.run))
         except UserError:
             return Parent(self.autoencoder.run, None)
+
+
+def unet_of(unet: Mapping[str, Any], *, latent_shape: tuple[int, int, int], context_dim: int) -> UNet2DConditionModel:
+    """Build an untrained U-Net.
+
+    Args:
+        unet: its sizes, as in ``conf/model/zoomldm.yaml``; other keys are not looked at.
+        latent_shape: (c, h, w); context_dim: width of a condition token.
+    """
+    from zoomldm.model.unet import build_unet
+
+    return build_unet(
+        sample_size=latent_shape[1],
+        in_channels=latent_shape[0],
+        model_channels=unet["model_channels"],
+        channel_mult=tuple(unet["channel_mult"]),
+        num_res_blocks=unet["num_res_blocks"],
+        attention=tuple(level in unet["attention_levels"] for level in range(len(unet["channel_mult"]))),
+        num_heads=unet["num_heads"],
+        norm_groups=unet["norm_groups"],
+        context_dim=context_dim,
+    )

@@ -13,12 +13,10 @@ from data_prep.execution.encoding.process import EncoderProcess, PipeLink
 from data_prep.execution.encoding.queue import EncoderGoneError, SharedEncoder, TileQueue
 from data_prep.execution.local import LocalExecutor
 from tests.helpers.prepare import hashes, prepare_folder
-from tests.helpers.tiny_slides import encoder_option
-from zoomldm.config import Option
+from zoomldm.config import option_of
 from zoomldm.encoder.base import Encoder
 from zoomldm.encoder.stats import StatsEncoder
 from zoomldm.errors import UserError
-from zoomldm.runs.upgrade import option_of_today
 
 
 class Means(Encoder):
@@ -67,7 +65,7 @@ def test_a_sender_that_is_gone_is_forgotten():
 
 @pytest.fixture
 def process():
-    process = EncoderProcess(encoder_option("stats"), 0)
+    process = EncoderProcess(option_of("encoder", "stats"), 0)
     yield process
     process.stop()
 
@@ -128,6 +126,6 @@ def test_with_shared_encoders_the_bytes_are_the_same(slides, tmp_path):
 
 def test_missing_weights_end_the_run_with_their_message(tmp_path):
     executor = LocalExecutor(1, encoders=1)
-    option = Option("encoder", option_of_today("encoder", "hipt") | {"weights": str(tmp_path / "none.pth")})
+    option = option_of("encoder", "hipt", weights=str(tmp_path / "none.pth"))
     with pytest.raises(UserError, match=r"none\.pth: no such file"):
         list(executor.map(str, ["a"], encoder=option))

@@ -2,32 +2,19 @@
 
 import pytest
 import torch
-import yaml
 
-from zoomldm.cli import CONF
+from tests.helpers.options import model_section
 from zoomldm.cond.base import Conditioner, batch_order, facts_of_model, token_side
-from zoomldm.cond.cnn import CNNConditioner
-from zoomldm.cond.film import FiLMConditioner
-from zoomldm.cond.mag import MagnificationConditioner
-from zoomldm.cond.none import NoConditioner
-from zoomldm.cond.pool import PoolConditioner
-from zoomldm.config import Option
+from zoomldm.config import option_of
 from zoomldm.data.batch import GridGroup
 
 DIM, RUNGS = 6, 8
-SIZES = {"resolution": 32, "token_dim": 10}
-WIDTHS = {"widths": (4, 5, 6, 8), **SIZES}
+FACTS = {"num_rungs": RUNGS, "grid_dim": DIM, "resolution": 32, "token_dim": 10, "widths": (4, 5, 6, 8)}
 
 
 def build(name, **more):
     torch.manual_seed(0)
-    return {
-        "film": lambda: FiLMConditioner(num_rungs=RUNGS, grid_dim=DIM, **WIDTHS, **more),
-        "cnn": lambda: CNNConditioner(grid_dim=DIM, **WIDTHS, **more),
-        "pool": lambda: PoolConditioner(grid_dim=DIM, **SIZES, **more),
-        "mag": lambda: MagnificationConditioner(num_rungs=RUNGS, **SIZES, **more),
-        "none": lambda: NoConditioner(**SIZES, **more),
-    }[name]()
+    return option_of("cond", name, **more).make(Conditioner, **FACTS)
 
 
 ALL = ["film", "cnn", "pool", "mag", "none"]
@@ -158,12 +145,10 @@ def test_none_ignores_everything():
 @pytest.mark.parametrize("name", [*ALL, "vit"])
 def test_options_are_made_from_a_models_token_sizes(name):
     tokens = {"resolution": 32, "widths": [4, 5, 6, 8], "dim": 16, "position_embedding": True}
-    section = yaml.safe_load((CONF / "cond" / f"{name}.yaml").read_text())
-    cond = Option("cond", section).make(Conditioner, **facts_of_model(tokens, num_rungs=RUNGS, grid_dim=DIM))
-    assert section["name"] == name
+    cond = option_of("cond", name).make(Conditioner, **facts_of_model(tokens, num_rungs=RUNGS, grid_dim=DIM))
     assert cond.token_dim == 16
     assert (cond.position is not None) == (name != "vit")
-    off = Option("cond", section | {"position_embedding": False})
+    off = option_of("cond", name, position_embedding=False)
     assert off.make(Conditioner, **facts_of_model(tokens, num_rungs=RUNGS, grid_dim=DIM)).position is None
 
 
@@ -173,8 +158,9 @@ def test_flags():
 
 
 def test_paper_sizes():
+    tokens = model_section("zoomldm")["model"]["tokens"]
     with torch.device("meta"):
-        cond = FiLMConditioner(num_rungs=8, grid_dim=384)
+        cond = option_of("cond", "film").make(Conditioner, **facts_of_model(tokens, num_rungs=8, grid_dim=384))
     assert (cond.num_tokens, cond.token_dim, cond.resolution) == (64, 512, 128)
 
 

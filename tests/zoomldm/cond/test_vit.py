@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tests.helpers.options import make_conditioner
 from zoomldm.cond.vit import ViTConditioner, standardise_places
 from zoomldm.data.batch import GridGroup
 
@@ -12,7 +13,7 @@ from zoomldm.data.batch import GridGroup
 @pytest.fixture
 def conditioner() -> ViTConditioner:
     torch.manual_seed(0)
-    return ViTConditioner(num_rungs=8, grid_dim=12, token_dim=32, depth=1, heads=4).eval()
+    return make_conditioner("vit", num_rungs=8, grid_dim=12, token_dim=32, depth=1, heads=4).eval()
 
 
 def group(index: list[int], side: int) -> GridGroup:

@@ -5,18 +5,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.helpers.options import make_curriculum
 from tests.helpers.settings import make_ladder
-from zoomldm.config import CONF, Option
+from zoomldm.config import CONF, option_of
 from zoomldm.curriculum.base import Curriculum, steps_matched_by_samples
-from zoomldm.curriculum.coarse_to_fine import CoarseToFine
-from zoomldm.curriculum.fine_to_coarse import FineToCoarse
 from zoomldm.curriculum.proportional import Proportional
 from zoomldm.curriculum.schedule import Schedule
 from zoomldm.curriculum.single import Single
 from zoomldm.curriculum.tempered import Tempered
 from zoomldm.curriculum.uniform import Uniform
 from zoomldm.errors import ConfigError
-from zoomldm.runs.upgrade import option_of_today
 
 COUNTS = np.array([1000, 300, 80, 20, 5, 0, 2, 1])
 LADDER = make_ladder()
@@ -31,8 +29,8 @@ OPTIONS = sorted(path.stem for path in (CONF / "curriculum").glob("*.yaml"))
 
 
 def make(name, **changed):
-    section = option_of_today("curriculum", name) | PARAMETERS.get(name, {}) | changed
-    return Option("curriculum", section).make(Curriculum, counts=COUNTS, ladder=LADDER)
+    one = option_of("curriculum", name, **PARAMETERS.get(name, {}) | changed)
+    return one.make(Curriculum, counts=COUNTS, ladder=LADDER)
 
 
 @pytest.mark.parametrize("name", OPTIONS)
@@ -63,14 +61,14 @@ def test_tempering_goes_from_uniform_to_proportional():
 
 
 def test_coarse_to_fine_begins_at_low_magnifications_and_ends_uniform():
-    curriculum = CoarseToFine(np.ones(8), steps=100, fraction=0.5, tilt=4.0)
+    curriculum = make_curriculum("coarse_to_fine", np.ones(8), steps=100, fraction=0.5, tilt=4.0)
     first = curriculum.probabilities(0)
     assert (np.diff(first) > 0).all()
     assert first[-1] / first[0] == pytest.approx(np.exp(4.0))
     finest = [curriculum.probabilities(step)[0] for step in range(100)]
     assert (np.diff(finest) >= 0).all()
     assert curriculum.probabilities(50) == pytest.approx(np.full(8, 1 / 8))
-    mirrored = FineToCoarse(np.ones(8), steps=100, fraction=0.5, tilt=4.0)
+    mirrored = make_curriculum("fine_to_coarse", np.ones(8), steps=100, fraction=0.5, tilt=4.0)
     assert mirrored.probabilities(20) == pytest.approx(curriculum.probabilities(20)[::-1])
 
 
@@ -105,7 +103,7 @@ def test_single_is_one_magnification():
 
 
 def test_expected_samples_add_up_over_the_stages():
-    curriculum = CoarseToFine(COUNTS, steps=100)
+    curriculum = make_curriculum("coarse_to_fine", COUNTS, steps=100)
     expected = sum(curriculum.probabilities(step) for step in range(73)) * 16
     assert curriculum.samples_until(73, 16) == pytest.approx(expected)
     assert curriculum.samples_until(0, 16).sum() == 0

@@ -3,8 +3,8 @@
 import numpy as np
 from PIL import Image
 
+from tests.helpers.options import make_curriculum
 from tests.helpers.settings import make_ladder
-from zoomldm.curriculum.coarse_to_fine import CoarseToFine
 from zoomldm.curriculum.preview import draw_preview, preview_table
 from zoomldm.curriculum.uniform import Uniform
 
@@ -22,7 +22,7 @@ def test_the_table_says_samples_and_epochs():
 
 
 def test_the_picture_shows_a_changing_curriculum(tmp_path):
-    curriculum = CoarseToFine(COUNTS, steps=1000)
+    curriculum = make_curriculum("coarse_to_fine", COUNTS, steps=1000)
     path = draw_preview(curriculum, LADDER, steps=1000, global_batch=60, path=tmp_path / "a/plan.png", title="a run")
     pixels = np.asarray(Image.open(path).convert("RGB"))
     assert pixels.std() > 20

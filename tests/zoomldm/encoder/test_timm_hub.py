@@ -10,11 +10,10 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from zoomldm.config import Option
+from zoomldm.config import Option, section_of
 from zoomldm.encoder.base import Encoder
 from zoomldm.encoder.timm_hub import Pooled, build_vit, from_transformers, load_vit
 from zoomldm.errors import ConfigError, WeightsError
-from zoomldm.runs.upgrade import option_of_today
 
 SMALL = {"depth": 2, "embed_dim": 48, "num_heads": 4}
 DIMS = {"uni": 1024, "uni2_h": 1536, "virchow2": 2560, "h_optimus_0": 1536, "phikon_v2": 1024, "dinov2": 1024}
@@ -23,7 +22,7 @@ PARAMETERS_M = {"uni": 303.4, "uni2_h": 681.4, "virchow2": 631.2, "h_optimus_0":
 
 def recipe(name: str, **change) -> dict:
     """Return an option's section, its network changed."""
-    section = option_of_today("encoder", name)
+    section = section_of("encoder", name)
     return section | {"arguments": {**section["arguments"], **change}}
 
 

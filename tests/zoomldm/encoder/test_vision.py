@@ -10,15 +10,14 @@ import pytest
 import torch
 from torch import nn
 
-from zoomldm.config import CONF, Option
+from zoomldm.config import CONF, option_of
 from zoomldm.data.manifest import EncoderInfo
 from zoomldm.encoder.base import Encoder, encode_in_batches
-from zoomldm.encoder.ctranspath import CTransPathEncoder, build_ctranspath
-from zoomldm.encoder.hipt import HIPTEncoder, build_hipt, resize_positions
+from zoomldm.encoder.ctranspath import build_ctranspath
+from zoomldm.encoder.hipt import build_hipt, resize_positions
 from zoomldm.encoder.vision import HALF, VisionEncoder, warn_of_mismatch
 from zoomldm.errors import ConfigError, WeightsError
 from zoomldm.files import sha256_of
-from zoomldm.runs.upgrade import option_of_today
 
 
 class Corner(nn.Module):
@@ -30,7 +29,8 @@ class Corner(nn.Module):
 
 def corner_encoder(**change) -> VisionEncoder:
     sizes = {"name": "corner", "network": Corner(), "weights": None, "dim": 6, "input_px": 8, "normalisation": HALF}
-    return VisionEncoder(**(sizes | change))
+    how = {"mpp": 0.5, "batch_size": 64, "device": "cpu", "licence": ""}
+    return VisionEncoder(**(sizes | how | change))
 
 
 def tiles(side: int, n: int = 2) -> np.ndarray:
@@ -72,10 +72,10 @@ def test_warns_of_another_size_and_another_scale(caplog) -> None:
 
 
 @pytest.mark.parametrize(
-    ("encoder_class", "build", "nest", "dim"),
-    [(HIPTEncoder, lambda: build_hipt(224), "teacher", 384), (CTransPathEncoder, build_ctranspath, "model", 768)],
+    ("name", "build", "nest", "dim"),
+    [("hipt", lambda: build_hipt(224), "teacher", 384), ("ctranspath", build_ctranspath, "model", 768)],
 )
-def test_published_file_makes_an_encoder(tmp_path: Path, encoder_class, build, nest: str, dim: int) -> None:
+def test_published_file_makes_an_encoder(tmp_path: Path, name: str, build, nest: str, dim: int) -> None:
     network, path = build(), tmp_path / "weights.pth"
     for parameter in network.parameters():  # the builders leave them as memory has them, for weights to be loaded
         torch.nn.init.normal_(parameter, std=0.02)
@@ -85,7 +85,7 @@ def test_published_file_makes_an_encoder(tmp_path: Path, encoder_class, build, n
     else:  # the original's patch merging belongs to the stage before
         state = {_stage_before(key): value for key, value in state.items()}
     torch.save({nest: state}, path)
-    encoder = encoder_class(weights=path, batch_size=2)
+    encoder = option_of("encoder", name, weights=path, batch_size=2).make(Encoder)
     vectors = encode_in_batches(encoder, tiles(256, 3))
     assert vectors.shape == (3, dim)
     assert vectors.dtype == np.float32
@@ -106,7 +106,7 @@ def _stage_before(key: str) -> str:
 def test_another_models_file_is_refused(tmp_path: Path) -> None:
     torch.save({"teacher": {"backbone.conv1.weight": torch.zeros(3, 3)}}, tmp_path / "x.pth")
     with pytest.raises(WeightsError, match=r"x\.pth: holds no HIPT"):
-        HIPTEncoder(weights=tmp_path / "x.pth")
+        option_of("encoder", "hipt", weights=tmp_path / "x.pth").make(Encoder)
 
 
 def test_deeper_file_is_not_loaded_in_part(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_deeper_file_is_not_loaded_in_part(tmp_path: Path) -> None:
         deeper = timm.create_model("vit_small_patch16_224", num_classes=0, depth=13)
     torch.save({"teacher": {f"backbone.{k}": v for k, v in deeper.state_dict().items()}}, tmp_path / "x.pth")
     with pytest.raises(WeightsError, match="depth: 13 in the file, 12 in the model"):
-        HIPTEncoder(weights=tmp_path / "x.pth")
+        option_of("encoder", "hipt", weights=tmp_path / "x.pth").make(Encoder)
 
 
 def test_positions_of_the_same_size_are_kept() -> None:
@@ -129,27 +129,23 @@ def test_positions_of_the_same_size_are_kept() -> None:
     torch.testing.assert_close(resize_positions(flat, 5), torch.ones(1, 26, 4))
 
 
-def option(name: str, **changed) -> Option:
-    return Option("encoder", option_of_today("encoder", name) | changed)
-
-
 @pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "encoder").glob("*.yaml")))
 def test_every_option_names_an_encoder_and_says_its_licence(name: str) -> None:
-    one = option(name)
+    one = option_of("encoder", name)
     one.target(Encoder)
     assert one.name == name
     if name != "stats":
         assert one.arguments["licence"]
         with pytest.raises(ConfigError, match=r"encoder\.weights=PATH"):
-            option(name, weights=None).make(Encoder)
+            option_of("encoder", name, weights=None).make(Encoder)
         with pytest.raises(WeightsError, match="no such file"):
-            option(name, weights="/nowhere").make(Encoder)
+            option_of("encoder", name, weights="/nowhere").make(Encoder)
 
 
 def test_tiles_unlike_the_training_are_warned_of(tmp_path: Path, caplog) -> None:
     caplog.set_level(logging.WARNING)
     torch.save({f"backbone.{key}": value for key, value in build_hipt(224).state_dict().items()}, tmp_path / "x.pth")
-    hipt = option("hipt", weights=tmp_path / "x.pth")
+    hipt = option_of("encoder", "hipt", weights=tmp_path / "x.pth")
     encoder = hipt.make(Encoder, tile_px=256, tile_mpp=0.5)
     assert encoder.licence == "Apache 2.0 with Commons Clause (HIPT)"
     assert not caplog.messages
@@ -160,5 +156,5 @@ def test_tiles_unlike_the_training_are_warned_of(tmp_path: Path, caplog) -> None
 
 def test_stats_takes_the_statistics_of_the_data_set() -> None:
     statistics = {"mean": [0.0] * 24, "std": [2.0] * 24}
-    assert option("stats").make(Encoder, statistics=statistics, tile_px=32, tile_mpp=0.5).fitted
-    assert not option("stats").make(Encoder, statistics=None).fitted
+    assert option_of("encoder", "stats").make(Encoder, statistics=statistics, tile_px=32, tile_mpp=0.5).fitted
+    assert not option_of("encoder", "stats").make(Encoder, statistics=None).fitted

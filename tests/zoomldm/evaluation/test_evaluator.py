@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tests.helpers.options import make_solver
 from tests.helpers.toy_evaluation import ALL_ROWS as ROWS
 from tests.helpers.toy_evaluation import (
     LADDER,
@@ -14,7 +15,6 @@ from tests.helpers.toy_evaluation import (
     synthesised_and_run,
     toy_evaluator,
 )
-from zoomldm.diffusion.solvers.ddim import DDIM
 from zoomldm.encoder.stats import StatsEncoder
 from zoomldm.errors import DataError, UserError
 from zoomldm.evaluation.evaluator import Evaluator
@@ -204,7 +204,7 @@ def test_data_that_end_early_are_an_error_and_no_other_row():
 def test_generated_without_edm_names_the_command():
     with pytest.raises(UserError, match="model=edm"):
         PatchGenerator(
-            ToyModel(0.1), ToyAutoencoder(), sampling=Sampling(solver=DDIM(), steps=2, guidance_scale=1.0)
+            ToyModel(0.1), ToyAutoencoder(), sampling=Sampling(solver=make_solver(), steps=2, guidance_scale=1.0)
         ).from_edm(0, [0])
 
 

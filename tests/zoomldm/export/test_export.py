@@ -12,16 +12,16 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel, VQModel
 
+from tests.helpers.options import make_schedule, make_solver
 from tests.helpers.toy_data import make_toy_data
 from tests.helpers.toy_evaluation import make_rows
 from zoomldm import composing
 from zoomldm.commands import export as command
 from zoomldm.commands.check import stage_in
 from zoomldm.commands.job import plain
+from zoomldm.config import section_of
 from zoomldm.data.batch import GridGroup
 from zoomldm.diffusion.guidance import guided
-from zoomldm.diffusion.schedules.linear import Linear
-from zoomldm.diffusion.solvers.ddim import DDIM
 from zoomldm.diffusion.solvers.dpmpp import DPMSolverPP
 from zoomldm.errors import ConfigError, UserError
 from zoomldm.evaluation.errors import Measure
@@ -149,7 +149,7 @@ def test_given_embeddings_make_the_images_of_the_run(pipeline: ZoomLDMPipeline, 
         tokens = model.tokens([GridGroup(torch.arange(2), grids)], torch.tensor([2, 2]))
         predict = guided(model.predict_eps, tokens, model.conditioner.null_tokens(2), 2.0)
         noise = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(3))
-        latents = DDIM().solve(predict, noise, model.schedule, num_steps=6) / model.latent_scale
+        latents = make_solver().solve(predict, noise, model.schedule, num_steps=6) / model.latent_scale
         pixels = source.autoencoder.module.decode(latents)
     expected = ((pixels + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).movedim(1, -1).numpy()
     assert images.shape == (2, 32, 32, 3)
@@ -161,11 +161,11 @@ def test_given_embeddings_make_the_images_of_the_run(pipeline: ZoomLDMPipeline, 
 def test_a_run_is_exported_with_its_own_solver_and_schedule(root: Path, tmp_path: Path) -> None:
     trained = load(root)
     sections = {
-        "solver": {"_target_": "zoomldm.diffusion.solvers.dpmpp.DPMSolverPP", "name": "dpmpp"},
-        "schedule": {"_target_": "zoomldm.diffusion.schedules.linear.Linear", "name": "linear", "beta_end": 0.01},
+        "solver": section_of("solver", "dpmpp"),
+        "schedule": section_of("schedule", "linear") | {"beta_end": 0.01},
     }
     model = replace(trained.model, config={**trained.config, **sections})
-    trained.model.module.schedule = Linear(beta_end=0.01)
+    trained.model.module.schedule = make_schedule("linear", beta_end=0.01)
     write_folder(command.source_of(replace(trained, model=model, edm=None)), tmp_path / "x", title="x")
     pipeline = ZoomLDMPipeline.from_pretrained(tmp_path / "x")
     pipeline.set_progress_bar_config(disable=True)
@@ -200,7 +200,7 @@ def test_own_conditions_have_the_statistics_of_the_tokens(pipeline: ZoomLDMPipel
     rung = torch.tensor([1])
     drawn = pipeline.edm(rung, torch.Generator().manual_seed(1))
     noise = torch.randn(1, edm.num_tokens, edm.token_dim, generator=torch.Generator().manual_seed(1))
-    torch.testing.assert_close(drawn, edm.denoise(noise, rung, solver=DDIM(), num_steps=20, guidance_scale=1.75))
+    torch.testing.assert_close(drawn, edm.denoise(noise, rung, solver=make_solver(), num_steps=20, guidance_scale=1.75))
 
 
 def test_a_generator_decides_the_images(pipeline: ZoomLDMPipeline) -> None:

@@ -10,17 +10,16 @@ from omegaconf import OmegaConf
 
 from tests.helpers.toy_evaluation import toy_patches
 from zoomldm import cli, composing
-from zoomldm.config import CONF, Option
+from zoomldm.config import CONF, Option, section_of
 from zoomldm.encoder.stats import FEATURE_NAMES, StatsEncoder
 from zoomldm.errors import ConfigError, UserError, WeightsError
 from zoomldm.features.base import Descriptor
 from zoomldm.features.encoders import EncoderDescriptor
 from zoomldm.features.stats import FIXED_STATISTICS
-from zoomldm.runs.upgrade import option_of_today
 
 
 def build(name, *, encoder=None, **changed):
-    section = {key: value for key, value in option_of_today("features", name).items() if key != "also"} | changed
+    section = {key: value for key, value in section_of("features", name).items() if key != "also"} | changed
     return Option("features", section).make(Descriptor, encoder=encoder, device="cpu")
 
 
@@ -49,7 +48,7 @@ def test_any_encoder_may_judge(name, monkeypatch):
 def test_texture_judges_and_stats_is_shown_as_well():
     (cfg,) = composing.compose_jobs("train", ["features=texture"])
     assert {name: one["name"] for name, one in cfg.features.also.items()} == {"stats": "stats"}
-    assert OmegaConf.to_container(cfg.features) == option_of_today("features", "texture")
+    assert OmegaConf.to_container(cfg.features) == section_of("features", "texture")
 
 
 def test_stats_takes_the_encoder_of_the_data_set():

@@ -4,9 +4,12 @@ import pytest
 import torch
 from diffusers import VQModel
 
+from tests.helpers.options import model_section
 from tests.helpers.tiny_autoencoder import build, smooth_images
+from zoomldm.config import Option
 from zoomldm.data.pixels import to_float
-from zoomldm.model.autoencoder import Autoencoder, LinearStartAutoencoder
+from zoomldm.model.autoencoder import LinearStartAutoencoder
+from zoomldm.stages.autoencoder import autoencoder_of
 
 
 def test_shapes():
@@ -44,7 +47,8 @@ def test_it_is_what_diffusers_does():
 
 def test_paper_size_has_55_million_parameters():
     with torch.device("meta"):
-        autoencoder = Autoencoder()
+        model = model_section("autoencoder")["model"]
+        autoencoder = autoencoder_of(Option("model.network", model["network"]), model)
     assert sum(p.numel() for p in autoencoder.parameters()) == pytest.approx(55.3e6, rel=0.002)
     assert autoencoder.latent_shape(256) == (3, 64, 64)
 

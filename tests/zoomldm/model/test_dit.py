@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import torch
 
-from zoomldm.cond.pool import PoolConditioner
+from tests.helpers.options import make_conditioner, make_schedule, make_solver
 from zoomldm.data.batch import Batch, GridGroup
-from zoomldm.diffusion.schedules.squared_cosine import SquaredCosine
-from zoomldm.diffusion.solvers.ddim import DDIM
 from zoomldm.model.dit import DiT, sin_cos_positions
 from zoomldm.model.edm import EDMTrainable
 
-OFFICIAL = DDIM(spacing="even", last_alpha_bar=1.0)
+OFFICIAL = make_solver("ddim_even")
 
 
 def small_dit() -> DiT:
     torch.manual_seed(0)
-    return DiT(num_rungs=4, num_tokens=16, token_dim=8, width=32, depth=2, heads=4, schedule=SquaredCosine())
+    return DiT(
+        num_rungs=4, num_tokens=16, token_dim=8, width=32, depth=2, heads=4, schedule=make_schedule("squared_cosine")
+    )
 
 
 def test_official_timesteps() -> None:
@@ -63,7 +63,7 @@ def test_samples_are_keyed_by_their_number() -> None:
 
 def test_it_trains_where_the_edm_does() -> None:
     dit = small_dit()
-    conditioner = PoolConditioner(grid_dim=6, resolution=64, token_dim=8)
+    conditioner = make_conditioner("pool", grid_dim=6, resolution=64, token_dim=8)
     trainable = EDMTrainable(dit, conditioner, drop_probability=0.5)
     batch = Batch(
         sample_number=torch.arange(8),

@@ -3,12 +3,8 @@
 import pytest
 import torch
 
-from zoomldm.cond.film import FiLMConditioner
-from zoomldm.cond.mag import MagnificationConditioner
-from zoomldm.cond.none import NoConditioner
+from tests.helpers.options import make_conditioner, make_schedule, make_solver
 from zoomldm.data.batch import Batch, GridGroup
-from zoomldm.diffusion.schedules.linear import Linear
-from zoomldm.diffusion.solvers.ddim import DDIM
 from zoomldm.errors import ConfigError
 from zoomldm.model.edm import EDM, EDMTrainable
 
@@ -17,14 +13,16 @@ SIZES = {"resolution": 32, "token_dim": 8}
 
 def build_edm(**more):
     torch.manual_seed(0)
-    edm = EDM(num_rungs=3, num_tokens=4, token_dim=8, width=16, depth=2, heads=2, schedule=Linear(), **more)
+    edm = EDM(
+        num_rungs=3, num_tokens=4, token_dim=8, width=16, depth=2, heads=2, schedule=make_schedule("linear"), **more
+    )
     torch.nn.init.normal_(edm.output.weight, std=0.1)
     return edm
 
 
 def build():
     torch.manual_seed(0)
-    cond = FiLMConditioner(num_rungs=3, grid_dim=5, widths=(4, 4, 4, 8), **SIZES)
+    cond = make_conditioner("film", num_rungs=3, grid_dim=5, widths=(4, 4, 4, 8), **SIZES)
     return EDMTrainable(build_edm(), cond)
 
 
@@ -84,7 +82,9 @@ def test_a_model_that_knows_the_tokens_has_no_loss_and_samples_them():
     standard = trainable.edm.standardise(tokens)
     trainable.edm.predict_x0 = lambda x, t, rung: standard
     assert trainable(batch, seed=0)["loss_per_sample"].max() < 1e-8
-    out = trainable.edm.sample(batch.rung, batch.sample_number, seed=0, solver=DDIM(), num_steps=50, guidance_scale=1)
+    out = trainable.edm.sample(
+        batch.rung, batch.sample_number, seed=0, solver=make_solver(), num_steps=50, guidance_scale=1
+    )
     assert torch.allclose(out, tokens, atol=0.15)
 
 
@@ -104,7 +104,7 @@ def test_magnification_is_dropped_to_its_null_with_its_probability():
 def test_samples_do_not_depend_on_their_batch_and_follow_the_magnification():
     edm = build_edm().eval()
     rung, numbers = torch.tensor([0, 1, 2, 0]), torch.arange(4)
-    options = {"seed": 3, "solver": DDIM(), "num_steps": 5, "guidance_scale": 1.75}
+    options = {"seed": 3, "solver": make_solver(), "num_steps": 5, "guidance_scale": 1.75}
     whole = edm.sample(rung, numbers, **options)
     assert whole.shape == (4, 4, 8)
     assert torch.allclose(edm.sample(rung[2:], numbers[2:], **options), whole[2:], atol=1e-5)
@@ -120,7 +120,7 @@ def test_attention_mixes_all_tokens():
     assert (x.grad.abs().sum((0, 2)) > 0).all()
 
 
-@pytest.mark.parametrize("cond", [MagnificationConditioner(num_rungs=3, **SIZES), NoConditioner(**SIZES)])
+@pytest.mark.parametrize("cond", [make_conditioner("mag", num_rungs=3, **SIZES), make_conditioner("none", **SIZES)])
 def test_conditioners_without_a_grid_are_refused(cond):
     with pytest.raises(ConfigError, match="reads no embedding grid"):
         EDMTrainable(build_edm(), cond)

@@ -7,6 +7,7 @@ import torch
 from torch import distributed, multiprocessing
 from torch.nn.parallel import DistributedDataParallel
 
+from tests.helpers.options import make_vq_training
 from tests.helpers.tiny_autoencoder import build, make_batch
 from zoomldm.data.batch import Batch
 from zoomldm.data.pixels import to_float
@@ -21,7 +22,7 @@ def stepped(trainable: VQTraining, step: int, *batches: Batch) -> dict[str, torc
 
 
 def test_latents_pass_unquantised_then_the_codebook_starts_at_latents():
-    trainable = VQTraining(build(LinearStartAutoencoder), start_steps=2)
+    trainable = make_vq_training(build(LinearStartAutoencoder), start_steps=2)
     start = trainable.autoencoder.codebook.detach().clone()
     for step in range(2):
         out = stepped(trainable, step, make_batch(first=8 * step))
@@ -36,7 +37,7 @@ def test_latents_pass_unquantised_then_the_codebook_starts_at_latents():
 
 
 def test_dead_codes_move_to_latents_and_live_ones_stay():
-    trainable = VQTraining(build(LinearStartAutoencoder), start_steps=0, revive_every=3)
+    trainable = make_vq_training(build(LinearStartAutoencoder), start_steps=0, revive_every=3)
     stepped(trainable, 0, make_batch())
     with torch.no_grad():
         trainable.autoencoder.codebook[:5] = 100.0
@@ -51,7 +52,7 @@ def test_dead_codes_move_to_latents_and_live_ones_stay():
 
 
 def test_the_clock_and_the_counts_are_those_of_steps_however_many_micro_batches_make_one():
-    whole, parts = (VQTraining(build(), start_steps=1, revive_every=3, revive_steps=3) for _ in range(2))
+    whole, parts = (make_vq_training(build(), start_steps=1, revive_every=3, revive_steps=3) for _ in range(2))
     parts.load_state_dict(whole.state_dict())
     for step in range(2):
         batch = make_batch(first=16 * step, count=16)
@@ -71,7 +72,7 @@ def count_in_rank(rank: int, port: int, folder: str) -> None:
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", rank=rank, world_size=2)
-    trainable = VQTraining(build(), start_steps=None)
+    trainable = make_vq_training(build(), start_steps=None)
     model = DistributedDataParallel(trainable)
     for step in range(3):
         trainable.before_step(step)
@@ -87,7 +88,7 @@ def test_two_processes_count_the_uses_of_one(tmp_path):
         port = free.getsockname()[1]
     start = "spawn" if torch.cuda.is_available() else "fork"
     multiprocessing.start_processes(count_in_rank, (port, str(tmp_path)), nprocs=2, start_method=start)
-    one = VQTraining(build(), start_steps=None)
+    one = make_vq_training(build(), start_steps=None)
     for step in range(3):
         stepped(one, step, make_batch(first=8 * step, seed=step))
     assert one.code_uses.sum() > 0
@@ -96,7 +97,7 @@ def test_two_processes_count_the_uses_of_one(tmp_path):
 
 
 def test_codes_are_tended_once_a_step():
-    trainable = VQTraining(build(), start_steps=0, revive_every=50)
+    trainable = make_vq_training(build(), start_steps=0, revive_every=50)
     trainable.before_step(0)
     trainable(make_batch(), seed=0)
     codes = trainable.autoencoder.codebook.detach().clone()
@@ -107,14 +108,14 @@ def test_codes_are_tended_once_a_step():
 def test_start_from_trained_weights_keeps_them():
     autoencoder = build(LinearStartAutoencoder)
     before = {key: value.clone() for key, value in autoencoder.state_dict().items()}
-    trainable = VQTraining(autoencoder, start_steps=None)
+    trainable = make_vq_training(autoencoder, start_steps=None)
     out = trainable(make_batch(), seed=0)
     assert out["quantisation_error"] > 0
     assert all(torch.equal(value, before[key]) for key, value in autoencoder.state_dict().items())
 
 
 def test_evaluation_changes_nothing():
-    trainable = VQTraining(build(), start_steps=0)
+    trainable = make_vq_training(build(), start_steps=0)
     stepped(trainable, 0, make_batch())
     before = {key: value.clone() for key, value in trainable.state_dict().items()}
     trainable.eval()
@@ -125,7 +126,7 @@ def test_evaluation_changes_nothing():
 
 
 def test_gradients_reach_encoder_decoder_and_codebook_through_the_quantiser():
-    trainable = VQTraining(build(), start_steps=0, edge_weight=0.5, mse_weight=0.5)
+    trainable = make_vq_training(build(), start_steps=0, edge_weight=0.5, mse_weight=0.5)
     stepped(trainable, 0, make_batch())["loss_per_sample"].mean().backward()
     vq = trainable.autoencoder.vq
     for parameter in (vq.encoder.conv_in.weight, vq.decoder.conv_out.weight, trainable.autoencoder.codebook):
@@ -133,7 +134,7 @@ def test_gradients_reach_encoder_decoder_and_codebook_through_the_quantiser():
 
 
 def test_training_improves_the_reconstruction():
-    trainable = VQTraining(build(LinearStartAutoencoder), start_steps=5, revive_every=5)
+    trainable = make_vq_training(build(LinearStartAutoencoder), start_steps=5, revive_every=5)
     optimiser = torch.optim.AdamW(trainable.param_groups(), lr=2e-3)
     psnr = []
     for step in range(40):
@@ -147,7 +148,8 @@ def test_training_improves_the_reconstruction():
 
 def test_contrast_loss_asks_for_missing_detail():
     plain, asking = (
-        VQTraining(build(LinearStartAutoencoder), start_steps=0, contrast_weight=weight).eval() for weight in (0.0, 1.0)
+        make_vq_training(build(LinearStartAutoencoder), start_steps=0, contrast_weight=weight).eval()
+        for weight in (0.0, 1.0)
     )
     asking.load_state_dict(plain.state_dict())
     batch = make_batch()

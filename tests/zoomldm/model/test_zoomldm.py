@@ -4,12 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from zoomldm.cond.film import FiLMConditioner
-from zoomldm.cond.mag import MagnificationConditioner
-from zoomldm.cond.none import NoConditioner
+from tests.helpers.options import make_conditioner, make_schedule, make_solver
 from zoomldm.data.batch import Batch, GridGroup
-from zoomldm.diffusion.schedules.scaled_linear import ScaledLinear
-from zoomldm.diffusion.solvers.ddim import DDIM
 from zoomldm.diffusion.solvers.ddpm import DDPM
 from zoomldm.diffusion.solvers.dpmpp import DPMSolverPP
 from zoomldm.errors import WeightsError
@@ -38,11 +34,11 @@ class TinyUNet(nn.Module):
 def build(name, **more):
     torch.manual_seed(0)
     cond = {
-        "film": lambda: FiLMConditioner(num_rungs=3, grid_dim=5, widths=(4, 4, 4, 8), **SIZES),
-        "mag": lambda: MagnificationConditioner(num_rungs=3, **SIZES),
-        "none": lambda: NoConditioner(**SIZES),
+        "film": lambda: make_conditioner("film", num_rungs=3, grid_dim=5, widths=(4, 4, 4, 8), **SIZES),
+        "mag": lambda: make_conditioner("mag", num_rungs=3, **SIZES),
+        "none": lambda: make_conditioner("none", **SIZES),
     }[name]()
-    return ZoomLDM(cond, TinyUNet(), latent_shape=SHAPE, latent_scale=0.5, schedule=ScaledLinear(), **more)
+    return ZoomLDM(cond, TinyUNet(), latent_shape=SHAPE, latent_scale=0.5, schedule=make_schedule(), **more)
 
 
 def make_batch(num_samples=6, first=100):
@@ -113,7 +109,7 @@ def test_none_never_drops_and_ignores_grid_and_rung():
     assert torch.equal(model(batch, seed=0)["loss_per_sample"], model(other, seed=0)["loss_per_sample"])
 
 
-OPTIONS = {"seed": 7, "solver": DDIM(), "num_steps": 5, "guidance_scale": 1.75}
+OPTIONS = {"seed": 7, "solver": make_solver(), "num_steps": 5, "guidance_scale": 1.75}
 
 
 def draw(model, batch, **options):
@@ -121,7 +117,7 @@ def draw(model, batch, **options):
     return model.sample(tokens, batch.sample_number, **(OPTIONS | options))
 
 
-@pytest.mark.parametrize("solver", [DDIM(), DDIM(eta=1.0), DDPM(), DPMSolverPP()], ids=repr)
+@pytest.mark.parametrize("solver", [make_solver(), make_solver("ddim", eta=1.0), DDPM(), DPMSolverPP()], ids=repr)
 def test_samples_do_not_depend_on_their_batch(solver):
     model, batch = build("film").eval(), make_batch()
     whole = draw(model, batch, solver=solver)

@@ -5,13 +5,14 @@ import yaml
 
 from zoomldm import cli, composing
 from zoomldm.commands.job import plain
-from zoomldm.config import Option
+from zoomldm.config import Option, section_of
 from zoomldm.diffusion.schedules.base import NoiseSchedule
 from zoomldm.errors import ConfigError
 from zoomldm.runs.identity import differing_keys
-from zoomldm.runs.upgrade import option_of_today, upgraded
+from zoomldm.runs.upgrade import upgraded
 
 SIZES = {"resolution": 64, "widths": [8, 16, 32, 64], "dim": 128, "position_embedding": True}
+HUB = "zoomldm.encoder.timm_hub.HubEncoder"
 OLD = {
     "cond": {"name": "film", "sizes": SIZES, "position_embedding": True},
     "model": {"name": "zoomldm_tiny", "kind": "zoomldm", "tokens": SIZES},
@@ -55,7 +56,7 @@ def test_a_configuration_of_today_stays_as_it_is(model, monkeypatch):
 
 
 def test_an_option_builds_on_another():
-    assert option_of_today("solver", "ddim_even") == option_of_today("solver", "ddim") | {
+    assert section_of("solver", "ddim_even") == section_of("solver", "ddim") | {
         "name": "ddim_even",
         "spacing": "even",
         "last_alpha_bar": 1.0,
@@ -78,7 +79,7 @@ def test_a_run_of_the_first_layout_goes_on(name, monkeypatch):
 
 def test_descriptors_that_were_shown_by_name_become_options():
     old = {"features": {"name": "texture", "also": ["stats"], "weights": None, "batch_size": 64}}
-    assert upgraded(old)["features"] == option_of_today("features", "texture")
+    assert upgraded(old)["features"] == section_of("features", "texture")
     assert upgraded(old)["features"]["also"]["stats"]["_target_"] == "zoomldm.features.stats.StatsDescriptor"
 
 
@@ -87,3 +88,18 @@ def test_a_stored_encoder_keeps_its_values_and_gets_its_recipe():
     encoder = upgraded({"encoder": old})["encoder"]
     assert (encoder["weights"], encoder["batch_size"], encoder["dim"]) == ("/w/UNI", 8, 1024)
     assert "tiles" not in encoder
+
+
+def test_a_key_that_came_later_is_what_its_yaml_says():
+    film = {key: value for key, value in section_of("cond", "film").items() if key != "projection"}
+    uni = section_of("features", "uni") | {"encoder": {"_target_": HUB, "name": "uni", "weights": "/w", "dim": 9}}
+    config = upgraded({"cond": film, "features": uni, "schedule": section_of("schedule", "linear") | {"beta_end": 0.01}})
+    assert config["cond"] == section_of("cond", "film")
+    assert config["schedule"]["beta_end"] == 0.01
+    encoder = config["features"]["encoder"]
+    assert (encoder["weights"], encoder["dim"], encoder["pooling"]) == ("/w", 9, "class")
+
+
+def test_options_of_others_and_of_another_class_stay_as_they_were_stored():
+    for cond in ({"_target_": "mine.Film", "name": "film"}, {"_target_": "mine.Mean", "name": "mine"}):
+        assert upgraded({"cond": cond})["cond"] == cond

@@ -7,20 +7,17 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.helpers.options import make_conditioner, make_schedule, make_solver
 from tests.helpers.originals import (
     SUMMARIZER_DIMS,
-    UNET_DIMS,
     dit_file,
     official_file,
+    small_unet,
     unet_file,
 )
-from zoomldm.cond.mag import MagnificationConditioner
 from zoomldm.cond.vit import ViTConditioner
 from zoomldm.data.batch import GridGroup
-from zoomldm.diffusion.schedules.scaled_linear import ScaledLinear
-from zoomldm.diffusion.solvers.ddim import DDIM
 from zoomldm.errors import WeightsError
-from zoomldm.model.unet import build_unet
 from zoomldm.model.zoomldm import ZoomLDM
 from zoomldm.stages.published import dit_of_file, init_zoomldm, load_published
 
@@ -31,13 +28,13 @@ def saved(content: dict, path: Path) -> Path:
 
 
 def model_of(conditioner) -> ZoomLDM:
-    unet = build_unet(sample_size=8, **(UNET_DIMS | {"context_dim": conditioner.token_dim}))
-    return ZoomLDM(conditioner, unet, latent_shape=(3, 8, 8), latent_scale=1.0, schedule=ScaledLinear())
+    unet = small_unet(context_dim=conditioner.token_dim)
+    return ZoomLDM(conditioner, unet, latent_shape=(3, 8, 8), latent_scale=1.0, schedule=make_schedule())
 
 
 def small_vit(**change) -> ViTConditioner:
     sizes = {"num_rungs": 8, "grid_dim": 24, "token_dim": 64, "depth": 2, "heads": 8, "mlp_dim": 96}
-    return ViTConditioner(**(sizes | change))
+    return make_conditioner("vit", **(sizes | change))
 
 
 def test_official_checkpoint_samples_with_given_and_generated_conditions(tmp_path: Path) -> None:
@@ -57,7 +54,7 @@ def test_official_checkpoint_samples_with_given_and_generated_conditions(tmp_pat
     ]
     numbers = torch.arange(2)
     given = model.tokens(grids, rung)
-    options = {"seed": 0, "solver": DDIM(), "num_steps": 3, "guidance_scale": 1.0}
+    options = {"seed": 0, "solver": make_solver(), "num_steps": 3, "guidance_scale": 1.0}
     generated = published.edm.sample(rung, numbers, **options)
     for tokens in (given, generated):
         latents = model.sample(tokens, numbers, **options)
@@ -105,9 +102,7 @@ def test_init_of_a_summarizer_for_other_grids_is_refused(tmp_path: Path) -> None
 def test_cin256_starts_unet_and_null_tokens(tmp_path: Path) -> None:
     classes = torch.randn(1001, 64)
     path = saved(unet_file() | {"cond_stage_model.embedding.weight": classes}, tmp_path / "cin.ckpt")
-    same, wider = (
-        model_of(MagnificationConditioner(num_rungs=8, resolution=64, token_dim=width)) for width in (64, 96)
-    )
+    same, wider = (model_of(make_conditioner("mag", num_rungs=8, resolution=64, token_dim=width)) for width in (64, 96))
     unet_report, null_report = init_zoomldm(same, path)
     assert unet_report.initialised == null_report.initialised == {}
     assert torch.equal(same.conditioner.null.data, classes[-1].expand(same.conditioner.num_tokens, 64))

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from tests.helpers.options import make_conditioner
 from tests.helpers.settings import optim_settings
 from tests.helpers.toy_training import ToyTrainable
-from zoomldm.cond.film import FiLMConditioner
 from zoomldm.errors import ConfigError
 from zoomldm.model.trainable import Trainable
 from zoomldm.training.optim import (
@@ -68,8 +68,8 @@ class Conditioned(Trainable):
 
     def __init__(self) -> None:
         super().__init__()
-        self.conditioner = FiLMConditioner(
-            num_rungs=3, grid_dim=6, resolution=16, widths=(4, 4, 4, 4), token_dim=8, position_embedding=True
+        self.conditioner = make_conditioner(
+            "film", num_rungs=3, grid_dim=6, resolution=16, widths=(4, 4, 4, 4), token_dim=8, position_embedding=True
         )
 
 

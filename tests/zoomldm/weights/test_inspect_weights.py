@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tests.helpers.originals import UNET_DIMS, dit_file, official_file, unet_file
+from tests.helpers.originals import dit_file, official_file, small_unet, unet_file
 from zoomldm.files import sha256_of
 from zoomldm.weights.families import why_not_needed
 from zoomldm.weights.inspect import inspect, report
@@ -72,9 +72,7 @@ def test_condition_model_and_stranger(tmp_path: Path) -> None:
 
 
 def test_diffusers_folder(tmp_path: Path) -> None:
-    from zoomldm.model.unet import build_unet
-
-    build_unet(sample_size=8, **UNET_DIMS).save_pretrained(tmp_path)
+    small_unet().save_pretrained(tmp_path)
     text = report(tmp_path, with_hash=False)
     assert "safetensors" in text
     assert "latent-diffusion U-Net" in text
@@ -128,9 +126,7 @@ def test_entry_answers_and_refuses(tmp_path: Path) -> None:
 def test_checkpoint_of_a_run(tmp_path: Path) -> None:
     folder = tmp_path / "my-run" / "checkpoints" / "step-00000010"
     folder.mkdir(parents=True)
-    from zoomldm.model.unet import build_unet
-
-    unet = build_unet(sample_size=8, **UNET_DIMS)
+    unet = small_unet()
     tensors = {f"unet.{key}": value.contiguous() for key, value in unet.state_dict().items()}
     save_file(tensors | {"conditioner.null": torch.zeros(4, 64)}, folder / "model.safetensors")
     (folder / "checkpoint.json").write_text('{"kind": "zoomldm", "step": 10}')

@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.helpers.originals import UNET_DIMS, VQ_DIMS
+from tests.helpers.originals import UNET_DIMS, VQ_DIMS, small_unet, small_vq
+from zoomldm.commands.cost import paper_unet
 from zoomldm.encoder.ctranspath import build_ctranspath
 from zoomldm.encoder.hipt import build_hipt
-from zoomldm.model.autoencoder import Autoencoder
-from zoomldm.model.unet import PAPER_UNET, build_unet
 from zoomldm.weights.inspect import find_parts
 from zoomldm.weights.layout import find_part, prefixed
 from zoomldm.weights.layout_diffusers import DIFFUSERS_UNET, DIFFUSERS_VQ
@@ -74,8 +73,8 @@ def test_full_official_checkpoint_has_no_unexplained_key() -> None:
 
 
 def test_ema_keys_are_unique() -> None:
-    dims = {k: v for k, v in PAPER_UNET.items() if k not in ("sample_size", "num_heads")}
-    rows = unet_rows({**dims, "out_channels": 3})
+    with torch.device("meta"):
+        rows = unet_rows(unet_dims(paper_unet()))
     assert len({ema_key(row.source) for row in rows}) == len(rows) == 688
 
 
@@ -90,7 +89,7 @@ def test_ema_keys_are_unique() -> None:
 def test_unet_rows_cover_the_module(change: dict) -> None:
     dims = UNET_DIMS | change
     with torch.device("meta"):
-        unet = build_unet(sample_size=16, **dims)
+        unet = small_unet(sample_size=16, **change)
     rows = unet_rows(dims)
     assert {row.target: row.target_shape for row in rows} == shapes_of(unet)
     assert unet_dims(unet) == dims
@@ -102,13 +101,7 @@ def test_unet_rows_cover_the_module(change: dict) -> None:
 def test_vq_rows_cover_the_module(change: dict) -> None:
     dims = VQ_DIMS | change
     with torch.device("meta"):
-        module = Autoencoder(
-            channels=dims["channels"],
-            mult=dims["channel_mult"],
-            num_res_blocks=dims["num_res_blocks"],
-            num_codes=dims["num_codes"],
-            attention=dims["middle_attention"],
-        )
+        module = small_vq(**change)
     rows = vq_rows(dims)
     assert {row.target: row.target_shape for row in rows} == shapes_of(module.vq)
     assert vq_dims(module.vq) == dims

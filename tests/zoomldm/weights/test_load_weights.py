@@ -9,21 +9,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tests.helpers.originals import UNET_DIMS, VQ_DIMS, official_file, tensors_of, unet_file
+from tests.helpers.originals import UNET_DIMS, VQ_DIMS, official_file, small_unet, small_vq, tensors_of, unet_file
 from zoomldm.errors import WeightsError
-from zoomldm.model.autoencoder import Autoencoder
-from zoomldm.model.unet import build_unet
 from zoomldm.weights.layout_vq import vq_rows
 from zoomldm.weights.load import init_unet, load_unet, load_vq
-
-
-def small_unet(**change):
-    return build_unet(sample_size=8, **(UNET_DIMS | change))
-
-
-def small_vq(**change) -> Autoencoder:
-    sizes = {"channels": 32, "mult": (1, 2), "num_res_blocks": 1, "num_codes": 16, "attention": True}
-    return Autoencoder(**(sizes | change))
 
 
 def saved(tensors: dict, path: Path) -> Path:

@@ -12,7 +12,7 @@ from zoomldm.diffusion.schedules.base import NoiseSchedule
 class Linear(NoiseSchedule):
     """beta_t = beta_start + (beta_end - beta_start) t / (T - 1), T = num_timesteps."""
 
-    def __init__(self, *, num_timesteps: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02) -> None:
+    def __init__(self, *, num_timesteps: int, beta_start: float, beta_end: float) -> None:
         super().__init__(np.linspace(beta_start, beta_end, num_timesteps))
         self.beta_start, self.beta_end = beta_start, beta_end
 

@@ -13,7 +13,7 @@ from zoomldm.diffusion.schedules.base import NoiseSchedule
 class ScaledLinear(NoiseSchedule):
     """beta_t = (sqrt(beta_start) + (sqrt(beta_end) - sqrt(beta_start)) t / (T - 1))^2, T = num_timesteps."""
 
-    def __init__(self, *, num_timesteps: int = 1000, beta_start: float = 0.0015, beta_end: float = 0.0195) -> None:
+    def __init__(self, *, num_timesteps: int, beta_start: float, beta_end: float) -> None:
         super().__init__(np.linspace(math.sqrt(beta_start), math.sqrt(beta_end), num_timesteps) ** 2)
         self.beta_start, self.beta_end = beta_start, beta_end
 

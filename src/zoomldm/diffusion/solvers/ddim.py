@@ -24,13 +24,7 @@ class DDIM(Solver):
         last_alpha_bar: signal level a' after the last step; None: that of timestep 0, which leaves a trace of noise.
     """
 
-    def __init__(
-        self,
-        *,
-        eta: float = 0.0,
-        spacing: Literal["leading", "even"] = "leading",
-        last_alpha_bar: float | None = None,
-    ) -> None:
+    def __init__(self, *, eta: float, spacing: Literal["leading", "even"], last_alpha_bar: float | None) -> None:
         if not 0 <= eta <= 1:
             raise ValueError(f"eta must lie between 0 and 1, got {eta}")
         if spacing not in SPACINGS:

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chi2
 
+from tests.helpers.options import make_curriculum
 from tests.helpers.settings import make_ladder
 from zoomldm.curriculum.coarse_to_fine import CoarseToFine
 from zoomldm.curriculum.proportional import Proportional
@@ -21,7 +22,7 @@ CURRICULA = [
     Uniform(COUNTS),
     Proportional(COUNTS),
     Tempered(COUNTS, temperature=0.3),
-    CoarseToFine(COUNTS, steps=100),
+    make_curriculum("coarse_to_fine", COUNTS, steps=100),
     Schedule(
         COUNTS,
         ladder=make_ladder(),

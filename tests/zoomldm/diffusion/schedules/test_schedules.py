@@ -3,18 +3,14 @@
 import numpy as np
 import pytest
 import torch
-import yaml
 from diffusers import DDPMScheduler
 
-from zoomldm.cli import CONF
-from zoomldm.config import Option
+from tests.helpers.options import make_schedule
+from zoomldm.config import CONF
 from zoomldm.diffusion.schedules.base import NoiseSchedule
-from zoomldm.diffusion.schedules.linear import Linear
-from zoomldm.diffusion.schedules.scaled_linear import ScaledLinear
-from zoomldm.diffusion.schedules.squared_cosine import SquaredCosine
 
 
-@pytest.mark.parametrize("schedule", [ScaledLinear(), Linear(), SquaredCosine()])
+@pytest.mark.parametrize("schedule", [make_schedule(path.stem) for path in (CONF / "schedule").glob("*.yaml")])
 def test_signal_level_is_the_product_of_what_each_step_keeps(schedule):
     kept = 1 - schedule.betas.double()
     assert torch.allclose(schedule.alphas_cumprod.double(), torch.cumprod(kept, 0), atol=1e-6)
@@ -23,20 +19,20 @@ def test_signal_level_is_the_product_of_what_each_step_keeps(schedule):
 
 
 def test_ends_of_the_schedules():
-    assert ScaledLinear().betas[[0, -1]].tolist() == pytest.approx([0.0015, 0.0195])
-    assert Linear().betas[[0, -1]].tolist() == pytest.approx([1e-4, 0.02])
-    middle = ScaledLinear(num_timesteps=3).betas[1].item()
+    assert make_schedule().betas[[0, -1]].tolist() == pytest.approx([0.0015, 0.0195])
+    assert make_schedule("linear").betas[[0, -1]].tolist() == pytest.approx([1e-4, 0.02])
+    middle = make_schedule("scaled_linear", num_timesteps=3).betas[1].item()
     assert middle == pytest.approx(((0.0015**0.5 + 0.0195**0.5) / 2) ** 2)
 
 
 def test_squared_cosine_closed_form():
-    level = SquaredCosine(num_timesteps=100).alphas_cumprod
+    level = make_schedule("squared_cosine", num_timesteps=100).alphas_cumprod
     expected = np.cos((0.5 + 0.008) / 1.008 * np.pi / 2) ** 2 / np.cos(0.008 / 1.008 * np.pi / 2) ** 2
     assert level[49].item() == pytest.approx(expected, abs=1e-6)
 
 
 def test_signal_and_noise_come_back():
-    schedule, generator = ScaledLinear(), torch.Generator().manual_seed(0)
+    schedule, generator = make_schedule(), torch.Generator().manual_seed(0)
     x0, noise = torch.randn(2, 5, 3, 4, 4, generator=generator)
     t = torch.tensor([0, 10, 400, 800, 999])
     x = schedule.add_noise(x0, noise, t)
@@ -45,7 +41,7 @@ def test_signal_and_noise_come_back():
 
 
 def test_noised_unit_variance_stays_unit_variance():
-    schedule, generator = Linear(), torch.Generator().manual_seed(0)
+    schedule, generator = make_schedule("linear"), torch.Generator().manual_seed(0)
     x0, noise = torch.randn(2, 3, 40_000, generator=generator)
     x = schedule.add_noise(x0, noise, torch.tensor([1, 500, 999]))
     assert x.std(1).tolist() == pytest.approx([1] * 3, abs=0.02)
@@ -63,15 +59,16 @@ class Constant(NoiseSchedule):
         super().__init__(np.full(10, 0.3))
 
 
-@pytest.mark.parametrize("schedule", [ScaledLinear(), Linear(num_timesteps=50), SquaredCosine(), Constant()])
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        make_schedule(),
+        make_schedule("linear", num_timesteps=50),
+        make_schedule("squared_cosine"),
+        Constant(),
+    ],
+)
 def test_diffusers_has_the_same_betas(schedule):
     theirs = DDPMScheduler(**schedule.diffusers_arguments())
     assert theirs.config.num_train_timesteps == schedule.num_timesteps
     assert torch.allclose(theirs.alphas_cumprod, schedule.alphas_cumprod, rtol=1e-5, atol=1e-7)
-
-
-@pytest.mark.parametrize("name", [path.stem for path in (CONF / "schedule").glob("*.yaml")])
-def test_options_are_the_defaults_of_their_classes(name):
-    option = Option("schedule", yaml.safe_load((CONF / "schedule" / f"{name}.yaml").read_text()))
-    assert torch.equal(option.make(NoiseSchedule).betas, option.target(NoiseSchedule)().betas)
-    assert option.name == name

@@ -8,9 +8,8 @@ import torch
 from diffusers import DDIMScheduler
 
 from tests.helpers.diffusers_solvers import follow
+from tests.helpers.options import make_schedule, make_solver
 from zoomldm.diffusion.guidance import guided
-from zoomldm.diffusion.schedules.scaled_linear import ScaledLinear
-from zoomldm.diffusion.schedules.squared_cosine import SquaredCosine
 from zoomldm.diffusion.solvers.ddim import DDIM
 
 GOLDEN = Path(__file__).parents[3] / "golden"
@@ -18,9 +17,9 @@ GOLDEN = Path(__file__).parents[3] / "golden"
 
 def test_guided_ddim_gives_what_the_original_code_gives():
     golden = np.load(GOLDEN / "ddim_50_cfg.npz")
-    schedule = ScaledLinear()
+    schedule = make_schedule()
     assert np.abs(schedule.alphas_cumprod.numpy() - golden["alphas_cumprod"]).max() < 1e-7
-    assert DDIM().timesteps(50, 1000).tolist() == golden["timesteps"].tolist()
+    assert make_solver().timesteps(50, 1000).tolist() == golden["timesteps"].tolist()
 
     def predict(x, t, condition):
         return (1 - schedule.alpha_bar(t, x)).sqrt() * x + 0.2 * condition[:, None, None, None] * torch.tanh(x)
@@ -29,14 +28,14 @@ def test_guided_ddim_gives_what_the_original_code_gives():
     wave = np.sin(i * 12.9898 + 1000) * 43758.5453
     x_T = torch.from_numpy((wave - np.floor(wave) - 0.5) * 12**0.5).float().reshape(2, 3, 16, 16)
     predict_guided = guided(predict, torch.tensor([1, -0.5]), torch.zeros(2), 1.75)
-    out = DDIM().solve(predict_guided, x_T, schedule, num_steps=50)
+    out = make_solver().solve(predict_guided, x_T, schedule, num_steps=50)
     assert np.abs(out.numpy() - golden["out"]).max() < 2e-5
 
 
 @pytest.mark.parametrize("eta", [0.0, 0.6, 1.0])
 @pytest.mark.parametrize("last_alpha_bar", [None, 1.0])
 def test_diffusers_gives_the_same(eta, last_alpha_bar):
-    schedule = ScaledLinear()
+    schedule = make_schedule()
     theirs = DDIMScheduler(
         **schedule.diffusers_arguments(),
         steps_offset=1,
@@ -44,20 +43,24 @@ def test_diffusers_gives_the_same(eta, last_alpha_bar):
         set_alpha_to_one=last_alpha_bar is not None,
         timestep_spacing="leading",
     )
-    ours, expected = follow(DDIM(eta=eta, last_alpha_bar=last_alpha_bar), theirs, schedule, num_steps=20, eta=eta)
+    ours, expected = follow(
+        make_solver("ddim", eta=eta, last_alpha_bar=last_alpha_bar), theirs, schedule, num_steps=20, eta=eta
+    )
     torch.testing.assert_close(ours, expected, atol=2e-5, rtol=1e-5)
 
 
 def test_the_last_signal_level_is_that_of_timestep_0():
-    schedule, x0 = ScaledLinear(), torch.ones(1, 3)
+    schedule, x0 = make_schedule(), torch.ones(1, 3)
     x_T = schedule.add_noise(x0, torch.ones(1, 3), torch.tensor([1]))
-    out = DDIM().solve(lambda x, t: torch.ones(1, 3), x_T, schedule, num_steps=1)
+    out = make_solver().solve(lambda x, t: torch.ones(1, 3), x_T, schedule, num_steps=1)
     assert torch.allclose(out, schedule.add_noise(x0, torch.ones(1, 3), torch.tensor([0])), atol=1e-6)
 
 
 def test_the_official_condition_models_way():
-    solver = DDIM(spacing="even", last_alpha_bar=1.0)
-    out = solver.solve(lambda x, t: x / 2, torch.ones(1, 3), SquaredCosine(), num_steps=5, predicts="x0")
+    solver = make_solver("ddim_even")
+    out = solver.solve(
+        lambda x, t: x / 2, torch.ones(1, 3), make_schedule("squared_cosine"), num_steps=5, predicts="x0"
+    )
     assert out.isfinite().all()
     assert torch.equal(out, out[:, :1].expand(1, 3))
 
@@ -65,4 +68,4 @@ def test_the_official_condition_models_way():
 @pytest.mark.parametrize("wrong", [{"eta": -0.1}, {"eta": 1.1}, {"spacing": "odd"}, {"last_alpha_bar": 0.0}])
 def test_arguments_without_sense_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
-        DDIM(**wrong)
+        DDIM(**{"eta": 0.0, "spacing": "leading", "last_alpha_bar": None} | wrong)
