@@ -25,7 +25,7 @@ def make_latents(cfg: Any) -> None:
         cfg.paths.runs,
         run=cfg.autoencoder.run,
         weights=cfg.autoencoder.weights,
-        allow=tuple(cfg.get("allow_code") or ()),
+        allow=tuple(cfg.allow_code),
     )
     device = "cuda" if torch.cuda.is_available() else "cpu"
     maker = LatentMaker(
@@ -35,7 +35,7 @@ def make_latents(cfg: Any) -> None:
         is_original=loaded.is_original,
         batch_size=batch_size_for(manifest.ladder.patch_px, device),
     )
-    manifest = add_latents(manifest, maker, repack=bool(cfg.get("repack")))
+    manifest = add_latents(manifest, maker, repack=cfg.repack)
     if cfg.variants:
         add_variants(manifest, maker.encode, list(cfg.variants))
 

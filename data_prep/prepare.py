@@ -24,31 +24,26 @@ def prepare(cfg: Any) -> "Manifest | None":
     from zoomldm.errors import ConfigError
 
     preparation = preparation_of(cfg)
-    if cfg.get("add") not in (None, "grid"):
+    if cfg.add not in (None, "grid"):
         raise ConfigError(f"add={cfg.add}: expected grid (latents are added by data_prep/latents.py)")
-    part = parse_part(cfg.get("part"))
-    executor = make_executor(
-        cfg.get("executor", "local"),
-        workers=cfg.get("workers"),
-        timeout_s=cfg.get("timeout_s"),
-        encoders=cfg.get("encoders"),
-    )
-    if cfg.get("plan"):
+    part = parse_part(cfg.part)
+    executor = make_executor(cfg.executor, workers=cfg.workers, timeout_s=cfg.timeout_s, encoders=cfg.encoders)
+    if cfg.plan:
         from data_prep.report.estimate import print_estimate
 
         print_estimate(preparation, executor)
         return None
-    if cfg.get("add"):
+    if cfg.add:
         from data_prep.columns.grid import replace_grids
 
-        return replace_grids(preparation, executor, repack=bool(cfg.get("repack")))
+        return replace_grids(preparation, executor, repack=cfg.repack)
     return run(
         preparation,
         executor,
         part=part,
-        drop_images=bool(cfg.get("drop_images")),
-        repack=bool(cfg.get("repack")),
-        max_failed=number_in(cfg.get("max_failed", 0.05), "max_failed", 0, 1),
+        drop_images=cfg.drop_images,
+        repack=cfg.repack,
+        max_failed=number_in(cfg.max_failed, "max_failed", 0, 1),
     )
 
 
@@ -64,7 +59,7 @@ def preparation_of(cfg: Any) -> "Preparation":
     from data_prep.slides.table import find_slides
 
     slide_settings, pack_settings = from_config(cfg)
-    slides = cfg.get("slides") or cfg.data.get("slides") or demo_slides(cfg)
+    slides = cfg.slides or demo_slides(cfg)
     specs, faults = find_slides(str(slides), suffixes_of(slide_settings.readers), slide_settings.mpp)
     config = {name: value for name, value in plain(cfg.data).items() if name not in ("root", "slides")}
     return Preparation(
@@ -86,7 +81,7 @@ def demo_slides(cfg: Any) -> Path:
     from data_prep.demo.slides import make_demo_slides
     from zoomldm.errors import ConfigError
 
-    maker = cfg.data.get("demo_slides")
+    maker = cfg.data.demo_slides
     if not maker:
         raise ConfigError(f"data={cfg.data.name}: which slides? give a folder, a glob or a CSV: slides=/path/to/slides")
     folder = Path(maker["folder"])

@@ -1,14 +1,15 @@
 """What a preparation is told, as plain dataclasses; ``from_config`` makes them of the configuration."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from data_prep.fold.regions import RegionSettings
 from data_prep.tissue.mask import TissueSettings, segmenter_of
 from zoomldm.config import Option, options_of
-from zoomldm.errors import ConfigError, near_match
+from zoomldm.data.schema import SPLITS
+from zoomldm.errors import ConfigError
 from zoomldm.ladder import Ladder
 
 
@@ -33,13 +34,13 @@ class SlideSettings:
     readers: tuple[Option, ...]
     tissue: TissueSettings
     regions: RegionSettings
-    image_format: str = "png"
-    reference: dict[str, float] = field(default_factory=dict)
-    area_test_fraction: float = 0.4
-    encode_background: bool = False
-    mpp: float | None = None
-    icc: bool = True
-    seed: int = 0
+    image_format: str
+    reference: dict[str, float]
+    area_test_fraction: float
+    encode_background: bool
+    mpp: float | None
+    icc: bool
+    seed: int
 
     def to_dict(self) -> dict[str, Any]:
         """Return what must be equal for two runs to share a folder; of the encoder its name (slides keep its hash)."""
@@ -63,11 +64,11 @@ class PackSettings:
     """
 
     name: str
-    split_mode: str = "patients"
-    test_fraction: float = 0.2
-    min_samples: dict[str, int] = field(default_factory=lambda: {"train": 1, "test": 0})
-    shard_samples: int = 1000
-    seed: int = 0
+    split_mode: str
+    test_fraction: float
+    min_samples: dict[str, int]
+    shard_samples: int
+    seed: int
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -79,35 +80,34 @@ def from_config(cfg: Any) -> tuple[SlideSettings, PackSettings]:
     Raises:
         ConfigError: a value that makes no sense, with its key.
     """
-    data, encoder = plain(cfg.data), plain(cfg.encoder)
+    data = plain(cfg.data)
     ladder = Ladder(**data["ladder"])
-    split = data.get("split") or {}
-    split = {"mode": split} if isinstance(split, str) else dict(split)
-    slide = cfg.get("slide") or data.get("slide") or {}
-    seed = data.get("seed", 0)
+    split = data["split"]
     slide_settings = SlideSettings(
         ladder=ladder,
-        encoder=Option("encoder", encoder, tuple(cfg.get("allow_code") or ())).given(
+        encoder=Option("encoder", plain(cfg.encoder), tuple(cfg.allow_code)).given(
             tile_px=ladder.patch_px, tile_mpp=ladder.base_mpp
         ),
         readers=readers_of(cfg),
         tissue=tissue_of(cfg),
         regions=_regions(data, ladder),
-        image_format=_one_of(data.get("image_format", "png"), "data.image_format", ("png", "jpeg")),
-        reference=by_label(data.get("reference"), ladder, "data.reference", 0.0),
-        area_test_fraction=split.get("area_test_fraction", 0.4),
-        encode_background=bool(data.get("encode_background", False)),
-        mpp=slide.get("mpp"),
-        icc=bool(slide.get("icc", True)),
-        seed=seed,
+        image_format=_one_of(data["image_format"], "data.image_format", ("png", "jpeg")),
+        reference=numbers_by_label(data["reference"], ladder, "data.reference", 0, 1),
+        area_test_fraction=split["area_test_fraction"],
+        encode_background=data["encode_background"],
+        mpp=cfg.slide.mpp,
+        icc=cfg.slide.icc,
+        seed=data["seed"],
     )
     pack_settings = PackSettings(
         name=data["name"],
-        split_mode=cfg.get("split") or split.get("mode", "patients"),
-        test_fraction=number_in(split.get("test_fraction", 0.2), "data.split.test_fraction", 0.0, 0.9),
-        min_samples={"train": 1, "test": 0} | dict(data.get("min_samples") or {}),
-        shard_samples=int(number_in(data.get("shard_samples", 1000), "data.shard_samples", 1, 10**6)),
-        seed=seed,
+        split_mode=cfg.split or split["mode"],
+        test_fraction=number_in(split["test_fraction"], "data.split.test_fraction", 0.0, 0.9),
+        min_samples={
+            split: number_in(data["min_samples"].get(split), f"data.min_samples.{split}", 0, 10**9) for split in SPLITS
+        },
+        shard_samples=number_in(data["shard_samples"], "data.shard_samples", 1, 10**6),
+        seed=data["seed"],
     )
     return slide_settings, pack_settings
 
@@ -121,7 +121,7 @@ def readers_of(cfg: Any) -> tuple[Option, ...]:
     sections = plain(cfg.reader)
     if not sections:
         raise ConfigError("reader=[]: expected one or more, for example reader=[auto,flat]")
-    return tuple(options_of("reader", sections, tuple(cfg.get("allow_code") or ())).values())
+    return tuple(options_of("reader", sections, tuple(cfg.allow_code)).values())
 
 
 def plain(section: Any) -> dict[str, Any]:
@@ -131,23 +131,31 @@ def plain(section: Any) -> dict[str, Any]:
     return OmegaConf.to_container(section, resolve=True) if OmegaConf.is_config(section) else dict(section)
 
 
-def by_label(values: Any, ladder: Ladder, key: str, default: Any) -> dict[str, Any]:
+def by_label(values: Any, ladder: Ladder, key: str) -> dict[str, Any]:
     """Return a setting for every magnification: one value for all, or a mapping {magnification: value, default: value}.
 
     Raises:
-        ConfigError: a magnification that is not on the ladder.
+        ConfigError: a magnification that is not on the ladder, or one that the mapping says nothing of.
     """
     if not isinstance(values, Mapping):
-        return dict.fromkeys(ladder.labels, default if values is None else values)
-    common = values.get("default", default)
-    chosen = dict.fromkeys(ladder.labels, common)
+        return dict.fromkeys(ladder.labels, values)
+    chosen = dict.fromkeys(ladder.labels, values["default"]) if "default" in values else {}
     for magnification, value in values.items():
         if magnification != "default":
             try:
                 chosen[ladder.rung_of(magnification).label] = value
             except ConfigError as error:
                 raise ConfigError(f"{key}: {error}") from error
-    return chosen
+    missing = [label for label in ladder.labels if label not in chosen]
+    if missing:
+        raise ConfigError(f"{key}: nothing for {', '.join(missing)}; give values, or one for all others as default")
+    return {label: chosen[label] for label in ladder.labels}
+
+
+def numbers_by_label(values: Any, ladder: Ladder, key: str, low: float, high: float) -> dict[str, float]:
+    """Return numbers that lie between two others for every magnification; see ``by_label`` and ``number_in``."""
+    chosen = by_label(values, ladder, key)
+    return {label: number_in(value, f"{key}.{label}", low, high) for label, value in chosen.items()}
 
 
 def differences(old: Any, new: Any, prefix: str = "") -> list[str]:
@@ -179,15 +187,13 @@ def _one_of(value: Any, key: str, known: tuple[str, ...]) -> str:
 
 def _regions(data: Mapping[str, Any], ladder: Ladder) -> RegionSettings:
     regions = RegionSettings(
-        min_tissue=by_label(data.get("min_tissue"), ladder, "data.min_tissue", 0.5),
-        stride=by_label(data.get("stride"), ladder, "data.stride", 1.0),
-        max_per_slide=by_label(data.get("max_patches_per_slide"), ladder, "data.max_patches_per_slide", None),
+        min_tissue=numbers_by_label(data["min_tissue"], ladder, "data.min_tissue", 0, 1),
+        stride=numbers_by_label(data["stride"], ladder, "data.stride", 0.001, 1),
+        max_per_slide=by_label(data["max_patches_per_slide"], ladder, "data.max_patches_per_slide"),
     )
-    for name in ladder.labels:
-        number_in(regions.min_tissue[name], f"data.min_tissue.{name}", 0, 1)
-        number_in(regions.stride[name], f"data.stride.{name}", 0.001, 1)
-        if regions.max_per_slide[name] is not None:
-            number_in(regions.max_per_slide[name], f"data.max_patches_per_slide.{name}", 1, 10**9)
+    for label, most in regions.max_per_slide.items():
+        if most is not None:
+            number_in(most, f"data.max_patches_per_slide.{label}", 1, 10**9)
     return regions
 
 
@@ -195,19 +201,10 @@ def tissue_of(cfg: Any) -> TissueSettings:
     """Return how masks are made (``tissue=…``) and used (``data.tissue``).
 
     Raises:
-        ConfigError: an unknown key, or a value that makes no sense.
+        ConfigError: a value that makes no sense.
     """
-    values = plain(cfg.data.tissue)
-    known = [name for name in TissueSettings.__dataclass_fields__ if name != "segmenter"]
-    for name in values:
-        if name not in known:
-            raise ConfigError(
-                f"data.tissue.{name}: no such key;{near_match(name, known)} expected {', '.join(known)} (tissue=… and "
-                "tissue.…=… say how the mask is made)"
-            )
-    settings = TissueSettings(
-        segmenter=Option("tissue", plain(cfg.tissue), tuple(cfg.get("allow_code") or ())), **values
-    )
+    segmenter = Option("tissue", plain(cfg.tissue), tuple(cfg.allow_code))
+    settings = TissueSettings(segmenter=segmenter, **plain(cfg.data.tissue))
     segmenter_of(settings.segmenter)  # so that what its class refuses is said before the first slide
     if settings.cells_per_tile < 1:
         raise ConfigError(f"data.tissue.cells_per_tile={settings.cells_per_tile}: expected 1 or more")

@@ -21,7 +21,7 @@ def verify_data(cfg: Any) -> None:
     faults = verify(manifest)
     for fault in faults:
         print(f"wrong: {fault}")
-    if faults and cfg.get("repair"):
+    if faults and cfg.repair:
         for line in repair(preparation_of(cfg), manifest):
             print(f"repair: {line}")
         faults = verify(manifest)

@@ -187,7 +187,7 @@ def _job(
         split=split,
         rung=rung,
         image_format=settings.image_format,
-        has_references=bool(settings.reference.get(rung.label)),
+        has_references=settings.reference[rung.label] > 0,
         slides=tuple(slides[i] for i in used),
         slide_of=slide_of,
         number=samples.number,

@@ -37,7 +37,7 @@ class TissueSettings:
     segmenter: Option
     cells_per_tile: int
     min_tile: float
-    regions: str | None = None
+    regions: str | None
 
     def to_dict(self) -> dict[str, Any]:
         """Return what decides the mask, as plain values."""

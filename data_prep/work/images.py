@@ -35,7 +35,7 @@ class ImageWriter:
         spans = self._spans[rung][number]
         spans[:2] = self._append(encode_image(pixels, self.settings.image_format))
         chosen = self.regions[rung].rung
-        fraction = self.settings.reference.get(chosen.label, 0.0)
+        fraction = self.settings.reference[chosen.label]
         if fraction and is_reference(
             make_key(self.slide.spec.name, chosen.grid_side, *self._corner_px0(rung, number)), fraction
         ):

@@ -1,7 +1,6 @@
 """Preparations of tiny slides, and what is asked of them."""
 
 from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +18,14 @@ from zoomldm.data.shards import ShardReader
 from zoomldm.encoder.base import Encoder
 from zoomldm.files import sha256_of
 
-PACKING = {field.name for field in fields(PackSettings)}
+PACK = {"name": "tiny", "split_mode": "patients", "test_fraction": 0.2, "shard_samples": 400, "seed": 0}
+PACK |= {"min_samples": {"train": 1, "test": 0}}
+PACKING = PACK.keys()
 
 
 def tiny_preparation(folder: Path, root: Path, *, specs: list[SlideSpec] | None = None, **values) -> Preparation:
     """Return the preparation of a folder of tiny slides; ``values`` are of ``tiny_settings`` or ``PackSettings``."""
-    told = {"name": "tiny", "shard_samples": 400} | {k: v for k, v in values.items() if k in PACKING}
+    told = PACK | {k: v for k, v in values.items() if k in PACKING}
     settings = tiny_settings(**{k: v for k, v in values.items() if k not in PACKING or k == "seed"})
     found, faults = (specs, []) if specs is not None else find_slides(str(folder), SUFFIXES, settings.mpp)
     return Preparation(
