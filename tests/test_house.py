@@ -2,16 +2,22 @@
 
 import ast
 import re
-from collections import Counter
-from dataclasses import MISSING, fields
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import MISSING, fields, is_dataclass
+from importlib import import_module
+from typing import Any, get_args, get_type_hints
 
 import pytest
 import yaml
 
-from zoomldm.config import CONF, PROJECT_ROOT
-from zoomldm.ladder import Ladder
-from zoomldm.launch.settings import FabricSettings
-from zoomldm.training.settings import LoopSettings, OptimSettings
+from data_prep.fold.regions import RegionSettings
+from data_prep.settings import PackSettings, SlideSettings
+from data_prep.tissue.mask import TissueSettings
+from zoomldm.commands.schemas import ENTRIES, Section
+from zoomldm.config import CONF, PROJECT_ROOT, parameters_of, section_of
+from zoomldm.evaluation.bench import Plan
+from zoomldm.sampling.generator import Sampling
 
 BELOW = [
     path
@@ -79,22 +85,81 @@ def test_what_an_option_is_called_stands_in_its_file_alone():
     assert not listed, "a class that a YAML names is named in code as well"
 
 
-@pytest.mark.parametrize(
-    ("kind", "files", "section"),
-    [
-        (FabricSettings, "fabric/*.yaml", None),
-        (OptimSettings, "optim/*.yaml", None),
-        (LoopSettings, "model/*.yaml", "train"),
-        (Ladder, "data/*.yaml", "ladder"),
-    ],
-)
-def test_a_default_stands_in_one_place(kind, files, section):
-    defaults = {one.name: one.default for one in fields(kind) if one.default is not MISSING}
+def said_by(entry: str) -> set[str]:
+    """Return the keys that the YAML of an entry or of any option of any group gives, dotted, with those above them."""
     said = set()
-    for path in CONF.glob(files):
-        content = yaml.safe_load(path.read_text())
-        values = (content.get(section) or {}) if section else content
-        said |= set(values)
-        repeated = {name for name, value in values.items() if name in defaults and defaults[name] == value}
-        assert not repeated, f"{path.name} says what {kind.__name__} says"
-    assert {one.name for one in fields(kind)} == set(defaults) | said - {"defaults"}, "a setting that nothing sets"
+    for path in CONF.rglob("*.yaml"):
+        text, group = path.read_text(encoding="utf-8"), path.parent.relative_to(CONF).as_posix()
+        if group in (".", "hydra/launcher") and path.stem != entry:
+            continue
+        said |= set(_dotted(yaml.safe_load(text), "" if group == "." or "@package _global_" in text else f"{group}."))
+    return said
+
+
+def _dotted(content: Any, above: str) -> Iterator[str]:
+    if isinstance(content, dict):
+        for key, value in content.items():
+            yield f"{above}{key}"
+            yield from _dotted(value, f"{above}{key}.")
+
+
+def settings_of(kind: type, above: str = "") -> Iterator[tuple[str, bool]]:
+    """Yield every setting of a schema, dotted, and whether it has a default; free sections are left out."""
+    for one in fields(kind):
+        hint, here = get_type_hints(kind)[one.name], f"{above}{one.name}"
+        nested = [inner for inner in (hint, *get_args(hint)) if is_dataclass(inner)]
+        for inner in nested:
+            yield from settings_of(inner, f"{here}.")
+        if not nested and hint is not Section:
+            yield here, not (one.default is MISSING and one.default_factory is MISSING)
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_a_setting_has_its_default_in_conf_or_in_its_dataclass(entry):
+    said = said_by(entry)
+    for setting, has_default in settings_of(ENTRIES[entry]):
+        assert (setting in said) != has_default, f"{setting}: given twice, or by nothing"
+
+
+@pytest.mark.parametrize(
+    ("kind", "own"),
+    [(kind, set()) for kind in (SlideSettings, PackSettings, TissueSettings, RegionSettings, Sampling)]
+    + [(Plan, {"all_training_up_to", "num_examples"})],
+)
+def test_settings_that_conf_fills_have_no_default(kind, own):
+    assert own == {one.name for one in fields(kind) if (one.default, one.default_factory) != (MISSING, MISSING)}
+
+
+def arguments_of_options() -> dict[str, set[str]]:
+    """Return, by ``_target_``, the arguments that conf/ gives to a class."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for path in CONF.rglob("*.yaml"):
+        group = path.parent.name
+        with_bases = group not in ("conf", "data", "model", "launcher")
+        content = section_of(group, path.stem) if with_bases else yaml.safe_load(path.read_text(encoding="utf-8"))
+        for section in _options_in(content):
+            found[section["_target_"]] |= section.keys()
+    return found
+
+
+def _options_in(content: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(content, dict):
+        if "_target_" in content:
+            yield content
+        for value in content.values():
+            yield from _options_in(value)
+
+
+ARGUMENTS = arguments_of_options()
+OF_MODELS = {
+    key for path in CONF.glob("model/*.yaml") for key in _dotted(yaml.safe_load(path.read_text())["model"], "")
+}
+"""What a model gives to its networks: ``width``, ``tokens.widths``."""
+
+
+@pytest.mark.parametrize("target", sorted(ARGUMENTS))
+def test_an_argument_that_conf_gives_has_no_default_in_its_class(target):
+    module, _, name = target.rpartition(".")
+    optional = {key for key, required in parameters_of(getattr(import_module(module), name)).items() if not required}
+    given = ARGUMENTS[target] | {key.rpartition(".")[2] for key in OF_MODELS}
+    assert not optional & given
