@@ -1,14 +1,19 @@
 """Add the latent column: ``python data_prep/latents.py data=demo autoencoder.run=autoencoder_tiny-demo``."""
 
+from __future__ import annotations
+
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
-def make_latents(cfg: Any) -> None:
+
+def make_latents(cfg: DictConfig) -> None:
     """Load the manifest first, so that a missing data set is said at once, then the autoencoder."""
     from data_prep.pack.exchange import finish_exchange
     from zoomldm.data.manifest import Manifest
@@ -43,7 +48,7 @@ def make_latents(cfg: Any) -> None:
 def main() -> None:
     from zoomldm import cli
 
-    cli.main("prepare", make_latents)
+    cli.main("latents", make_latents)
 
 
 if __name__ == "__main__":

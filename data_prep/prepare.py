@@ -1,18 +1,22 @@
-"""Slides to shards: ``python data_prep/prepare.py data=demo``; every key is in conf/prepare.yaml and conf/data."""
+"""Slides to shards: ``python data_prep/prepare.py data=demo``; its keys are in conf/{prepare,slides,data_set}.yaml."""
+
+from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
     from data_prep.preparation import Preparation
     from zoomldm.data.manifest import Manifest
 
 
-def prepare(cfg: Any) -> "Manifest | None":
+def prepare(cfg: DictConfig) -> Manifest | None:
     """Do what the configuration (conf/prepare.yaml) says; returns the manifest, None for a part or a plan.
 
     Raises:
@@ -47,7 +51,7 @@ def prepare(cfg: Any) -> "Manifest | None":
     )
 
 
-def preparation_of(cfg: Any) -> "Preparation":
+def preparation_of(cfg: DictConfig) -> Preparation:
     """Return what the configuration is about: its slides, settings and folder.
 
     Raises:
@@ -72,7 +76,7 @@ def preparation_of(cfg: Any) -> "Preparation":
     )
 
 
-def demo_slides(cfg: Any) -> Path:
+def demo_slides(cfg: DictConfig) -> Path:
     """Return the folder of the demo's own slides, made where they are missing.
 
     Raises:

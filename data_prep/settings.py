@@ -1,9 +1,11 @@
 """What a preparation is told, as plain dataclasses; ``from_config`` makes them of the configuration."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from data_prep.fold.regions import RegionSettings
 from data_prep.tissue.mask import TissueSettings, segmenter_of
@@ -11,6 +13,9 @@ from zoomldm.config import Option, options_of
 from zoomldm.data.schema import SPLITS
 from zoomldm.errors import ConfigError
 from zoomldm.ladder import Ladder
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +79,7 @@ class PackSettings:
         return asdict(self)
 
 
-def from_config(cfg: Any) -> tuple[SlideSettings, PackSettings]:
+def from_config(cfg: DictConfig) -> tuple[SlideSettings, PackSettings]:
     """Translate ``cfg`` (keys ``data``, ``encoder``, ``reader``, ``slide``, ``split``) and check every value.
 
     Raises:
@@ -112,7 +117,7 @@ def from_config(cfg: Any) -> tuple[SlideSettings, PackSettings]:
     return slide_settings, pack_settings
 
 
-def readers_of(cfg: Any) -> tuple[Option, ...]:
+def readers_of(cfg: DictConfig) -> tuple[Option, ...]:
     """Return the ways to open a slide that ``reader=[…]`` chooses, in their order.
 
     Raises:
@@ -197,7 +202,7 @@ def _regions(data: Mapping[str, Any], ladder: Ladder) -> RegionSettings:
     return regions
 
 
-def tissue_of(cfg: Any) -> TissueSettings:
+def tissue_of(cfg: DictConfig) -> TissueSettings:
     """Return how masks are made (``tissue=…``) and used (``data.tissue``).
 
     Raises:

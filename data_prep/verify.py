@@ -1,14 +1,19 @@
 """Check shards against the manifest: ``python data_prep/verify.py data=demo``."""
 
+from __future__ import annotations
+
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
-def verify_data(cfg: Any) -> None:
+
+def verify_data(cfg: DictConfig) -> None:
     from data_prep.pack.exchange import finish_exchange
     from data_prep.prepare import preparation_of
     from data_prep.repair import repair
@@ -38,7 +43,7 @@ def verify_data(cfg: Any) -> None:
 def main() -> None:
     from zoomldm import cli
 
-    cli.main("prepare", verify_data)
+    cli.main("verify", verify_data)
 
 
 if __name__ == "__main__":

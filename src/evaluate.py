@@ -3,11 +3,18 @@
 Prints which run, the table with the paper's Table 1 beside it and the claims; writes <run>/evaluation and <run>/report.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from zoomldm.cli import main
 from zoomldm.commands.evaluate import check
 
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
-def run(cfg) -> None:
+
+def run(cfg: DictConfig) -> None:
     from zoomldm.commands.evaluate import run
     from zoomldm.commands.job import own_command
 

@@ -5,11 +5,18 @@
 Ends with READY, or with what to mend and status 2. docs/rehearsal.md says what it prints.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from zoomldm.cli import main
 from zoomldm.commands.rehearse import check
 
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
-def run(cfg) -> None:
+
+def run(cfg: DictConfig) -> None:
     from zoomldm.commands.rehearse import rehearse
     from zoomldm.composing import planned
 

@@ -6,11 +6,18 @@
 Writes PNGs and a contact sheet; the same seed gives the same images.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from zoomldm.cli import main
 from zoomldm.commands.sample import check
 
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
-def run(cfg) -> None:
+
+def run(cfg: DictConfig) -> None:
     from zoomldm.commands.job import own_command
     from zoomldm.commands.sample import run
 

@@ -9,9 +9,8 @@ from zoomldm import cli, composing
 from zoomldm.config import PROJECT_ROOT
 
 PRIMARY = {
-    **{f"src/{name}.py": name for name in ("train", "evaluate", "sample", "export", "demo")},
-    **{f"data_prep/{name}.py": "prepare" for name in ("prepare", "verify", "latents")},
-    "src/doctor.py": "train",
+    **{f"src/{name}.py": name for name in ("train", "evaluate", "sample", "export", "demo", "doctor")},
+    **{f"data_prep/{name}.py": name for name in ("prepare", "verify", "latents")},
 }
 PAGES = [PROJECT_ROOT / "README.md", *PROJECT_ROOT.glob("docs/*.*"), *PROJECT_ROOT.glob("experiments/**/*.md")]
 COMMAND = re.compile(r"python (?P<script>(?:src|data_prep)/\w+\.py)(?P<words>[^`#|;\n]*)")

@@ -52,8 +52,7 @@ def main(
         if flags.cfg:
             return _hydra_main(config_name, run)
         if is_first_process():
-            if check:
-                _check(config_name, plan, check)
+            _check(config_name, plan, check)
             if before:
                 before(plan.jobs)
         if plan.sweep_folder is None:
@@ -65,16 +64,17 @@ def main(
                 after_sweep(plan.jobs, plan.sweep_folder)
 
 
-def _check(config_name: str, plan: Plan, check: Callable[[DictConfig], None]) -> None:
+def _check(config_name: str, plan: Plan, check: Callable[[DictConfig], None] | None) -> None:
     """Check every job: first what is known at once, then what its classes say, which imports them."""
     from zoomldm.commands.effect import check_effect, check_options
 
     configurations = [without_hydra(job.cfg) for job in plan.jobs]
     for job, cfg in zip(plan.jobs, configurations):
-        check(cfg)
+        if check:
+            check(cfg)
         check_effect(config_name, cfg, job.words, is_sweep=plan.sweep_folder is not None)
     for cfg in configurations:
-        check_options(cfg)
+        check_options(config_name, cfg)
 
 
 class user_errors:  # noqa: N801 - reads as a statement
@@ -96,7 +96,7 @@ def _hydra_main(config_name: str, run: Callable[[DictConfig], object]) -> None:
     """Give the command line to Hydra: for its own flags, and for sweeps with their launchers."""
     import hydra
 
-    from zoomldm.commands.schemas import register
+    from zoomldm.commands.register import register
 
     register()
     hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(run)()

@@ -66,7 +66,7 @@ def planned(config_name: str, argv: Sequence[str]) -> Plan:
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
     from hydra.core.global_hydra import GlobalHydra
 
-    from zoomldm.commands.schemas import register
+    from zoomldm.commands.register import register
 
     register()
     flags = flags_of(argv)
@@ -125,7 +125,7 @@ class Composer:
             others = (word for word in words if not word.startswith(SEARCH))
             return compose(self.config_name, overrides=[*self.search, *others], return_hydra_config=True)
         except (HydraException, OmegaConfBaseException) as error:
-            raise ConfigError(_explained(error, words or [self.config_name])) from error
+            raise ConfigError(_explained(error, words or [self.config_name], self.config_name)) from error
 
     def base(self, overrides: Sequence[Override]) -> DictConfig:
         """Compose with the first choice of each group alone: the keys that the other overrides may change."""
@@ -194,9 +194,21 @@ def _check_keys(base: DictConfig, composer: Composer, overrides: Sequence[Overri
             continue  # an argument that the option's file leaves to its class, which knows what it takes
         if key not in values:
             visible = [k for k in values if not k.startswith("hydra")]
+            if elsewhere := _taken_elsewhere(key, composer.config_name):
+                raise ConfigError(f"{override.input_line}: {elsewhere}")
             raise ConfigError(f"{key}: no such key or group;{_nearest(key, [*visible, *composer.groups()])}")
         if not override.is_sweep_override():
             _check_type(key, values[key], override.value())
+
+
+def _taken_elsewhere(key: str, entry: str) -> str:
+    """Say which other commands take a key or group that this one has not; empty where none does."""
+    from zoomldm.commands.schemas import script_of, takers
+
+    found = takers(key)
+    if not found or script_of(entry) in found:
+        return ""
+    return f"has no effect in {script_of(entry)}; {' and '.join(found)} take{'s' if len(found) == 1 else ''} it"
 
 
 def _nearest(key: str, known: list[str]) -> str:
@@ -214,7 +226,7 @@ def _check_type(key: str, default: object, value: object) -> None:
         raise ConfigError(f"{key}={value}: expected a number (the default is {default})")
 
 
-def _explained(error: Exception, words: Sequence[str]) -> str:
+def _explained(error: Exception, words: Sequence[str], entry: str) -> str:
     """Say why a configuration does not compose: the key, and the near match where a file misspells one."""
     cause = error.__cause__ or error.__context__ or error
     key, kind = getattr(cause, "full_key", None), getattr(cause, "object_type", None)
@@ -224,6 +236,10 @@ def _explained(error: Exception, words: Sequence[str]) -> str:
     if key and is_dataclass(kind) and f"Key '{key.rpartition('.')[2]}' not in" in str(cause):
         return f"{where}: {key}: no such key;{near_match(key.rpartition('.')[2], [f.name for f in fields(kind)])}"
     reason = " ".join(str(cause).split())
+    for word in words:  # of a group that this entry's defaults list has not, Hydra says only that
+        group = word.partition("=")[0]
+        if f"Could not override '{group}'" in reason and (elsewhere := _taken_elsewhere(group, entry)):
+            return f"{word}: {elsewhere}"
     return f"{where}: does not compose: {reason}"
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoomldm.commands.check import stage_in
 from zoomldm.commands.job import allowed, plain
+from zoomldm.commands.schemas import ENTRIES, DataSet
 from zoomldm.config import Option
 from zoomldm.data.manifest import MANIFEST_NAME, Manifest
 from zoomldm.errors import ConfigError
@@ -31,18 +32,56 @@ def check_effect(entry: str, cfg: DictConfig, words: Sequence[str], *, is_sweep:
     Raises:
         ConfigError: each of them, with the reason.
     """
-    if entry not in UNREAD:
-        return
-    reasons = dict(UNREAD[entry](cfg, is_sweep))
+    reasons = dict(UNREAD[entry](cfg, is_sweep)) if entry in UNREAD else {}
+    prepares = entry == "prepare" or (entry == "verify" and cfg.repair)
     faults = []
     for word in words:
         key = word.partition("=")[0].lstrip("+~")
-        if key.partition(".")[0] in reasons or key in reasons:
-            faults.append(f"{word}: {reasons.get(key) or reasons[key.partition('.')[0]]}; leave it out")
-        elif key.partition(".")[0] in ("data", "tissue"):
+        if reason := next((reasons[name] for name in _with_sections(key) if name in reasons), None):
+            faults.append(f"{word}: {reason}; leave it out")
+        elif key.partition(".")[0] in ("data", "tissue") and not prepares:
             faults += _unlike_the_data_set(cfg, word, key)
     if faults:
         raise ConfigError("\n".join(faults))
+
+
+def _with_sections(key: str) -> Iterator[str]:
+    """Yield a key, and the sections that it lies in, up to the first."""
+    yield key
+    while "." in key:
+        key = key.rpartition(".")[0]
+        yield key
+
+
+def _unread_by_preparation(cfg: DictConfig, is_sweep: bool) -> Iterator[tuple[str, str]]:
+    yield "features", "preparation judges nothing, so it has no effect (src/evaluate.py does)"
+    if cfg.plan:
+        yield "add", "plan=true says what a preparation makes of the slides, so it has no effect"
+    packing = ("drop_images", "max_failed")
+    if cfg.add:
+        yield from dict.fromkeys(("part", *packing), "add=grid packs nothing, so it has no effect").items()
+    elif cfg.part:
+        reason = "part= packs nothing, so it has no effect; the command without part= takes it"
+        yield from dict.fromkeys(packing, reason).items()
+    if cfg.executor == "serial":
+        reason = "executor=serial has no processes of its own, so it has no effect"
+        yield from dict.fromkeys(("workers", "encoders", "timeout_s"), reason).items()
+    if cfg.slides:
+        yield "data.demo_slides", f"slides={cfg.slides} are prepared and none are drawn, so it has no effect"
+
+
+def _unread_by_latents(cfg: DictConfig, is_sweep: bool) -> Iterator[tuple[str, str]]:
+    reason = "latents are made of patches by the autoencoder alone, so it has no effect"
+    yield from dict.fromkeys(("encoder", "features"), reason).items()
+    if cfg.autoencoder.weights:
+        yield "autoencoder.run", "autoencoder.weights is taken, so it has no effect"
+
+
+def _unread_by_verification(cfg: DictConfig, is_sweep: bool) -> Iterator[tuple[str, str]]:
+    yield "features", "verification judges nothing, so it has no effect (src/evaluate.py does)"
+    if not cfg.repair:
+        reason = "repair=true alone looks at it, so it has no effect"
+        yield from dict.fromkeys(("encoder", "reader", "slides", "slide", "split"), reason).items()
 
 
 def _unread_by_training(cfg: DictConfig, is_sweep: bool) -> Iterator[tuple[str, str]]:
@@ -71,9 +110,11 @@ def _unread_by_sampling(cfg: DictConfig, is_sweep: bool) -> Iterator[tuple[str, 
 
 
 UNREAD: dict[str, Callable[[DictConfig, bool], Iterator[tuple[str, str]]]] = {
+    "prepare": _unread_by_preparation,
+    "latents": _unread_by_latents,
+    "verify": _unread_by_verification,
     "train": _unread_by_training,
     "sample": _unread_by_sampling,
-    "evaluate": lambda cfg, is_sweep: iter(()),
 }
 """By entry, what gives each key or section that is not looked at, and why."""
 
@@ -115,14 +156,18 @@ PREPARATIONS = ("tissue", "reader", "encoder")
 """Options of preparation: their sections come along with a data set, and their classes are not asked for."""
 
 
-def check_options(cfg: DictConfig) -> None:
+def check_options(entry: str, cfg: DictConfig) -> None:
     """Ask every option's class whether it takes the arguments that its section has; this imports the classes.
+
+    What prepares data makes its options before the first slide, and asks them so itself.
 
     Raises:
         ConfigError: a class that isn't there or isn't allowed, or an argument that it doesn't take.
     """
     from omegaconf import OmegaConf
 
+    if issubclass(ENTRIES[entry], DataSet):
+        return
     for path, section in _sections(OmegaConf.to_container(cfg, resolve=False)):
         if path not in PREPARATIONS:
             Option(path, section, allowed(cfg)).check()

@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
     from zoomldm.composing import Plan
 
-ENTRY = {"train": "train", "evaluate": "evaluate", "sample": "sample", "export": "export"}
-"""Primary configuration of a script, by its stem; the others prepare data."""
 Compose = Callable[[str, Sequence[str]], "Plan"]
 """Name of a primary configuration and words to jobs: ``composing.planned``, which stands above the commands."""
 SLIDES = {"num_patients": 3, "side_px": 32768, "island_px": 2048}
@@ -116,7 +114,7 @@ class Rehearsal:
             if command is None:
                 raise ConfigError(f"no document has the command of stage {stage.title!r} any more: mend plan.py")
             words = self._typed(stage, command)
-            entry = ENTRY.get(Path(stage.script).stem, "prepare")
+            entry = Path(stage.script).stem
             plan = self.compose(entry, words)
             for job in plan.jobs:
                 check_effect(entry, job.cfg, job.words, is_sweep=plan.sweep_folder is not None)

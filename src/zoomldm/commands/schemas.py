@@ -7,10 +7,8 @@ here, because its class knows what it takes.
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass, make_dataclass
-from typing import Any, get_args, get_type_hints
-
-import omegaconf
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 from zoomldm.ladder import Ladder
 from zoomldm.launch.settings import FabricSettings
@@ -126,17 +124,29 @@ class Weights:
 
 
 @dataclass(kw_only=True)
-class Prepare(Entry):
-    """conf/prepare.yaml."""
+class DataSet(Entry):
+    """conf/data_set.yaml."""
 
     data: Data
     tissue: Section
     encoder: Section
     features: Section
+
+
+@dataclass(kw_only=True)
+class Slides(DataSet):
+    """conf/slides.yaml."""
+
     reader: Section
     slides: str | None
     slide: SlideScale
     split: str | None
+
+
+@dataclass(kw_only=True)
+class Prepare(Slides):
+    """conf/prepare.yaml."""
+
     workers: int | None
     encoders: int | None
     executor: str
@@ -145,11 +155,24 @@ class Prepare(Entry):
     drop_images: bool
     repack: bool
     max_failed: float
-    repair: bool
     plan: bool
     add: str | None
+
+
+@dataclass(kw_only=True)
+class Latents(DataSet):
+    """conf/latents.yaml."""
+
     autoencoder: Weights
     variants: list[float]
+    repack: bool
+
+
+@dataclass(kw_only=True)
+class Verify(Slides):
+    """conf/verify.yaml."""
+
+    repair: bool
 
 
 @dataclass(kw_only=True)
@@ -252,6 +275,11 @@ class Demo(Entry):
 
 
 @dataclass(kw_only=True)
+class Doctor(Entry):
+    """conf/doctor.yaml."""
+
+
+@dataclass(kw_only=True)
 class Rehearse(Entry):
     """conf/rehearse.yaml."""
 
@@ -269,45 +297,25 @@ class Rehearse(Entry):
 
 ENTRIES = {
     "prepare": Prepare,
+    "latents": Latents,
+    "verify": Verify,
     "train": Train,
     "evaluate": Evaluate,
     "sample": Sample,
     "export": Export,
     "demo": Demo,
     "rehearse": Rehearse,
+    "doctor": Doctor,
 }
 """By the name of the primary configuration, whose defaults list begins with ``<name>_schema``."""
 
 
-def register() -> None:
-    """Make the schemas known to Hydra."""
-    from hydra.core.config_store import ConfigStore
-
-    for name, entry in ENTRIES.items():
-        declared = _with_from(_open(entry)) if entry is Train else _open(entry)
-        ConfigStore.instance().store(name=f"{name}_schema", node=declared, provider="zoomldm")
+def takers(key: str) -> list[str]:
+    """Return the scripts that take a key or group, by what their schemas declare at the top."""
+    name = key.partition(".")[0]
+    return [script_of(entry) for entry, kind in ENTRIES.items() if name in {one.name for one in fields(kind)}]
 
 
-def _with_from(kind: type) -> type:
-    """Add the key ``from``, which no attribute in Python can be called: nothing that uses the name is generated."""
-    body = {"__annotations__": {"from": str | None}, "from": omegaconf.MISSING}
-    return dataclass(init=False, repr=False, eq=False)(type(kind.__name__, (kind,), body))
-
-
-def _open(kind: type) -> type:
-    """Return a dataclass of the same fields that may be changed: OmegaConf makes a frozen one read-only."""
-    hints = get_type_hints(kind)
-    declared = []
-    for one in fields(kind):
-        hint, default = hints[one.name], {"default": one.default, "default_factory": one.default_factory}
-        if hint is float:
-            hint = int | float  # a whole number stays one: hashes of settings are of what is written
-        if is_dataclass(hint):
-            hint = _open(hint)
-            default = {"default_factory": hint}
-        elif optional := [one for one in get_args(hint) if is_dataclass(one)]:
-            hint = _open(optional[0]) | None
-        elif one.default is MISSING and one.default_factory is MISSING:
-            default = {"default": omegaconf.MISSING}
-        declared.append((one.name, hint, field(**default)))
-    return make_dataclass(kind.__name__, declared)
+def script_of(entry: str) -> str:
+    """Return the script of an entry, in the repository."""
+    return f"{'data_prep' if issubclass(ENTRIES[entry], DataSet) else 'src'}/{entry}.py"

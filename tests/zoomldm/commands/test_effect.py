@@ -1,5 +1,7 @@
 """What would have no effect is refused, and so is an argument that an option's class doesn't take."""
 
+import re
+
 import pytest
 
 from tests.helpers.toy_data import make_toy_data
@@ -26,6 +28,17 @@ SINGLE = ["training=single", "training.magnification=5"]
         ("train", [*SINGLE, "curriculum=tempered"], r"curriculum=tempered: training=single"),
         ("train", ["tissue=faint"], r"tissue=faint: data_prep/prepare\.py alone"),
         ("train", ["data.stride=0.5"], r"data\.stride=0\.5: data_prep/prepare\.py alone"),
+        ("prepare", ["features=stats"], r"features=stats: preparation judges nothing"),
+        ("prepare", ["add=grid", "part=1/2"], r"part=1/2: add=grid packs nothing"),
+        ("prepare", ["part=1/2", "drop_images=true"], r"drop_images=true: part= packs nothing"),
+        ("prepare", ["plan=true", "add=grid"], r"add=grid: plan=true"),
+        ("prepare", ["executor=serial", "workers=2"], r"workers=2: executor=serial"),
+        ("prepare", ["slides=s", "data.demo_slides.seed=1"], r"data\.demo_slides\.seed=1: slides=s"),
+        ("latents", ["encoder=hipt"], r"encoder=hipt: latents are made"),
+        ("latents", ["autoencoder.weights=b", "autoencoder.run=a"], r"autoencoder\.run=a: .*weights is taken"),
+        ("latents", ["data.stride=0.5"], r"data\.stride=0\.5: data_prep/prepare\.py alone"),
+        ("verify", ["encoder=hipt"], r"encoder=hipt: repair=true alone"),
+        ("verify", ["repair=true", "features=stats"], r"features=stats: verification"),
         ("sample", ["encoder=stats"], r"encoder=stats: .*no effect"),
         ("sample", ["edm=x"], r"edm=x: conditions=oracle"),
         ("sample", ["conditions=generated", "split=test"], r"split=test: conditions=generated"),
@@ -48,6 +61,23 @@ def test_what_has_no_effect_is_refused(entry, words, message, tmp_path):
 )
 def test_what_has_an_effect_is_not(words, is_sweep):
     refused("train", *words, is_sweep=is_sweep)
+
+
+@pytest.mark.parametrize(
+    ("entry", "word", "message"),
+    [
+        ("prepare", "variants=[5]", r"data_prep/latents\.py takes it"),
+        ("prepare", "repair=true", r"data_prep/verify\.py takes it"),
+        ("prepare", "autoencoder.run=a", r"data_prep/latents\.py and src/train\.py take it"),
+        ("verify", "add=grid", r"data_prep/prepare\.py takes it"),
+        ("latents", "reader=flat", r"data_prep/prepare\.py and data_prep/verify\.py take it"),
+        ("evaluate", "n=16", r"src/sample\.py takes it"),
+        ("sample", "cond=film", r"src/train\.py takes it"),
+    ],
+)
+def test_what_another_command_takes_is_refused_with_its_name(entry, word, message):
+    with pytest.raises(ConfigError, match=rf"^{re.escape(word)}: has no effect in .*{entry}\.py; {message}$"):
+        composing.compose_jobs(entry, [word])
 
 
 @pytest.mark.parametrize("entry", ["train", "evaluate", "sample"])
@@ -73,10 +103,10 @@ def test_a_key_of_preparation_must_be_what_the_data_set_was_prepared_with(entry,
 def test_arguments_that_a_class_does_not_take_are_refused_before_a_job_begins(words, message):
     (cfg,) = composing.compose_jobs("train", words)
     with pytest.raises(ConfigError, match=message):
-        check_options(cfg)
+        check_options("train", cfg)
 
 
-@pytest.mark.parametrize("entry", ["train", "evaluate", "sample", "export", "demo", "prepare"])
+@pytest.mark.parametrize("entry", ["train", "evaluate", "sample", "export", "demo"])
 def test_every_entry_names_classes_that_take_what_they_are_given(entry):
     (cfg,) = composing.compose_jobs(entry, [])
-    check_options(cfg)
+    check_options(entry, cfg)
