@@ -26,7 +26,6 @@ os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"
 import numpy as np
 import openslide
 import tifffile
-import yaml
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,7 +42,7 @@ from data_prep.slides.table import SlideSpec  # noqa: E402
 from data_prep.tissue.mask import TissueSettings, find_tissue  # noqa: E402
 from data_prep.work.prepare_slide import SlideJob, prepare_slide  # noqa: E402
 from data_prep.work.state import FailedSlide, SlideState  # noqa: E402
-from zoomldm.config import Option  # noqa: E402
+from zoomldm.config import Option, option_of  # noqa: E402
 from zoomldm.data.schema import encode_image  # noqa: E402
 from zoomldm.encoder.base import Encoder  # noqa: E402
 from zoomldm.ladder import PAPER_LADDER  # noqa: E402
@@ -52,9 +51,6 @@ READERS = tuple(
     Option("reader", {"_target_": f"data_prep.slides.readers.{name}"})
     for name in ("level.LevelReader", "openslide.OpenSlideReader")
 )
-
-
-SEGMENTER = Option("tissue", yaml.safe_load((ROOT / "conf" / "tissue" / "default.yaml").read_text()))
 
 
 class TinyViT(Encoder):
@@ -89,13 +85,24 @@ def settings_of(args: argparse.Namespace) -> SlideSettings:
         ladder=ladder,
         encoder=Option("encoder", {"_target_": "zoomldm.encoder.stats.StatsEncoder", "name": args.encoder}),
         readers=READERS[:1],
-        tissue=TissueSettings(segmenter=SEGMENTER, cells_per_tile=max(4, args.patch_px // 16), min_tile=0.1),
+        tissue=TissueSettings(
+            segmenter=option_of("tissue", "default"),
+            cells_per_tile=max(4, args.patch_px // 16),
+            min_tile=0.1,
+            regions=None,
+        ),
         regions=RegionSettings(
             min_tissue=dict.fromkeys(labels, 0.25),
             stride=dict.fromkeys(labels, 1.0),
             max_per_slide=dict.fromkeys(labels),
         ),
         image_format="jpeg",
+        reference=dict.fromkeys(labels, 0.0),
+        area_test_fraction=0.4,
+        encode_background=False,
+        mpp=None,
+        icc=True,
+        seed=0,
     )
 
 

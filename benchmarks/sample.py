@@ -29,17 +29,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from diffusers import DDIMScheduler, UNet2DConditionModel
 
-from zoomldm.cond.film import FiLMConditioner
-from zoomldm.diffusion.schedules.scaled_linear import ScaledLinear
-from zoomldm.diffusion.solvers.ddim import DDIM
+from zoomldm.commands.check import stage_in
+from zoomldm.composing import compose_jobs
+from zoomldm.config import option_of
+from zoomldm.diffusion.solvers.base import Solver
 from zoomldm.model.autoencoder import Autoencoder
-from zoomldm.model.unet import PAPER_UNET, build_unet
 from zoomldm.model.zoomldm import ZoomLDM
 from zoomldm.sampling.compute import Compute
 
 STEPS, SCALE = 50, 1.75
 NUM_PATCHES = 80_000
 """10,000 at each of the paper's eight magnifications."""
+PAPER = [["model=zoomldm", "data=brca_8mag", "unet.init=null", "autoencoder.weights=null"], ["model=autoencoder"]]
+DEMO = [["model=zoomldm_tiny"], ["model=autoencoder_tiny"]]
 UNET_MACS = 103.6e9
 """Of a pass of the paper's U-Net for one latent."""
 
@@ -101,32 +103,14 @@ def compared(chosen: argparse.Namespace, device: torch.device, size: int, deadli
 
 def made_models(chosen: argparse.Namespace) -> tuple[ZoomLDM, Autoencoder]:
     """Build ZoomLDM and autoencoder, the paper's or the demo's, of random weights."""
-    sizes: dict[str, Any] = {"num_rungs": 8, "position_embedding": False}
-    if chosen.paper:
-        conditioner = FiLMConditioner(**sizes, grid_dim=384, token_dim=512, resolution=128, widths=[64, 128, 256, 512])
-        unet, autoencoder = build_unet(**PAPER_UNET), Autoencoder()
-    else:
-        conditioner = FiLMConditioner(**sizes, grid_dim=26, token_dim=128, resolution=64, widths=[8, 16, 32, 64])
-        unet = build_unet(
-            sample_size=8,
-            model_channels=48,
-            channel_mult=(1, 2, 2),
-            num_res_blocks=1,
-            attention=(True, True, True),
-            num_heads=2,
-            context_dim=128,
-            norm_groups=16,
-        )
-        autoencoder = Autoencoder(channels=32, num_res_blocks=1, num_codes=256, attention=False, norm_groups=16)
+    zoomldm, first = (stage_in(compose_jobs("train", words)[0]) for words in (PAPER if chosen.paper else DEMO))
+    model = zoomldm.untrained(num_rungs=8, grid_dim=384 if chosen.paper else 24, latent_scale=1.0)
     if chosen.unet:
-        unet = UNet2DConditionModel.from_pretrained(chosen.unet)
+        model.unet = UNet2DConditionModel.from_pretrained(chosen.unet)
     with torch.no_grad():
-        for parameter in conditioner.parameters():
+        for parameter in model.conditioner.parameters():
             parameter.normal_(std=0.1)  # the null tokens begin at zero
-    side = unet.config.sample_size
-    schedule = ScaledLinear(num_timesteps=1000, beta_start=0.0015, beta_end=0.0195)
-    model = ZoomLDM(conditioner, unet, latent_shape=(3, side, side), latent_scale=1.0, schedule=schedule)
-    return model.eval(), autoencoder.eval()
+    return model.eval(), first.untrained().eval()
 
 
 def ways(device: torch.device) -> list[tuple[str, Compute, Callable[..., Tensor]]]:
@@ -143,7 +127,8 @@ def ways(device: torch.device) -> list[tuple[str, Compute, Callable[..., Tensor]
 
 def ours(model: ZoomLDM, tokens: Tensor, numbers: Tensor, steps: int) -> Tensor:
     """Draw latents as sample.py does."""
-    return model.sample(tokens, numbers, seed=0, solver=DDIM(), num_steps=steps, guidance_scale=SCALE)
+    solver = option_of("solver", "ddim").make(Solver)
+    return model.sample(tokens, numbers, seed=0, solver=solver, num_steps=steps, guidance_scale=SCALE)
 
 
 def plain(model: ZoomLDM, tokens: Tensor, numbers: Tensor, steps: int) -> Tensor:

@@ -25,9 +25,9 @@ import numpy as np
 import torch
 from synthetic import make_shards
 
-from zoomldm.cli import CONF
 from zoomldm.commands.check import stage_in
 from zoomldm.commands.job import plain
+from zoomldm.composing import compose_jobs
 from zoomldm.curriculum.uniform import Uniform
 from zoomldm.data.batch import Batch
 from zoomldm.data.manifest import Manifest
@@ -68,18 +68,9 @@ def main() -> None:
     chosen.out.write_text(json.dumps(results, indent=2) + "\n")
 
 
-def configuration(model: str, *overrides: str) -> Any:
-    """Compose conf/train.yaml for a model."""
-    from hydra import compose, initialize_config_dir
-
-    os.environ.setdefault("PROJECT_ROOT", str(CONF.parent))
-    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-        return compose("train", overrides=[f"model={model}", *overrides])
-
-
 def overhead(chosen: argparse.Namespace) -> dict[str, float]:
     """Compare `fit` with the bare loop, a turn of each after the other; medians of seconds a step."""
-    cfg = configuration("zoomldm_tiny", "fabric=cpu")
+    (cfg,) = compose_jobs("train", ["model=zoomldm_tiny", "fabric=cpu"])
     ladder = Ladder(**plain(cfg.data.ladder))
     latent = (cfg.model.latent_channels, cfg.model.latent_px, cfg.model.latent_px)
     manifest = make_shards(chosen.folder, TINY_SAMPLES, ladder=ladder, dim=26, latent_shape=latent)
@@ -174,7 +165,7 @@ GPU_WAYS = {
 
 def paper_on_gpu(chosen: argparse.Namespace) -> dict[str, Any]:
     """Measure a step of the paper's model in each way, at the largest batch of the list that fits the last one."""
-    cfg = configuration("zoomldm", "data=brca_8mag", "unet.init=null", "autoencoder.weights=null")
+    (cfg,) = compose_jobs("train", ["model=zoomldm", "data=brca_8mag", "unet.init=null", "autoencoder.weights=null"])
     ladder = Ladder(**plain(cfg.data.ladder))
     samples = dict.fromkeys(range(len(ladder)), 32)
     manifest = make_shards(chosen.folder / "paper", samples, ladder=ladder, dim=384, latent_shape=(3, 64, 64))
