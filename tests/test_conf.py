@@ -136,7 +136,6 @@ def test_any_combination_composes_and_is_sensible_or_refused():
         (["training=single", "training.magnification=3"], "not on this ladder"),
         (["training=single"], "needs a magnification"),
         (["training.match=samples"], "training=unified doesn't look at it"),
-        (["model=autoencoder_tiny", "solver=dpmpp"], "solver=dpmpp: model=autoencoder_tiny diffuses nothing"),
     ],
 )
 def test_senseless_combinations_are_refused_with_a_reason(words, reason):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoomldm.commands.check import stage_in
 from zoomldm.commands.job import allowed, plain
 from zoomldm.commands.schemas import ENTRIES, DataSet
+from zoomldm.commands.unread import UNREAD
 from zoomldm.config import Option
 from zoomldm.data.manifest import MANIFEST_NAME, Manifest
 from zoomldm.errors import ConfigError
@@ -46,77 +45,11 @@ def check_effect(entry: str, cfg: DictConfig, words: Sequence[str], *, is_sweep:
 
 
 def _with_sections(key: str) -> Iterator[str]:
-    """Yield a key, and the sections that it lies in, up to the first."""
+    """Yield a key, and the sections that it lies in, up to the first: ``a.b``, ``a.*``, ``a``."""
     yield key
     while "." in key:
         key = key.rpartition(".")[0]
-        yield key
-
-
-def _unread_by_preparation(cfg: DictConfig, is_sweep: bool) -> Iterator[tuple[str, str]]:
-    yield "features", "preparation judges nothing, so it has no effect (src/evaluate.py does)"
-    if cfg.plan:
-        yield "add", "plan=true says what a preparation makes of the slides, so it has no effect"
-    packing = ("drop_images", "max_failed")
-    if cfg.add:
-        yield from dict.fromkeys(("part", *packing), "add=grid packs nothing, so it has no effect").items()
-    elif cfg.part:
-        reason = "part= packs nothing, so it has no effect; the command without part= takes it"
-        yield from dict.fromkeys(packing, reason).items()
-    if cfg.executor == "serial":
-        reason = "executor=serial has no processes of its own, so it has no effect"
-        yield from dict.fromkeys(("workers", "encoders", "timeout_s"), reason).items()
-    if cfg.slides:
-        yield "data.demo_slides", f"slides={cfg.slides} are prepared and none are drawn, so it has no effect"
-
-
-def _unread_by_latents(cfg: DictConfig, is_sweep: bool) -> Iterator[tuple[str, str]]:
-    reason = "latents are made of patches by the autoencoder alone, so it has no effect"
-    yield from dict.fromkeys(("encoder", "features"), reason).items()
-    if cfg.autoencoder.weights:
-        yield "autoencoder.run", "autoencoder.weights is taken, so it has no effect"
-
-
-def _unread_by_verification(cfg: DictConfig, is_sweep: bool) -> Iterator[tuple[str, str]]:
-    yield "features", "verification judges nothing, so it has no effect (src/evaluate.py does)"
-    if not cfg.repair:
-        reason = "repair=true alone looks at it, so it has no effect"
-        yield from dict.fromkeys(("encoder", "reader", "slides", "slide", "split"), reason).items()
-
-
-def _unread_by_training(cfg: DictConfig, is_sweep: bool) -> Iterator[tuple[str, str]]:
-    stage, model = stage_in(cfg), f"model={cfg.model.name}"
-    if "cond" not in {one.name for one in fields(stage)}:
-        yield from dict.fromkeys(("cond", "encoder"), f"{model} has no condition, so it has no effect").items()
-    if cfg.training.name == "single" and cfg.training.match != "samples":
-        yield "curriculum", "training=single sees one magnification alone, so it has no effect"
-    after = is_sweep if cfg.evaluation.after_training is None else cfg.evaluation.after_training
-    if stage.judged("") is None:
-        keys = ("features", "rows", "metrics", "evaluation")
-        yield from dict.fromkeys(keys, f"{model} is not evaluated, so it has no effect").items()
-    elif not after:
-        reason = "nothing is evaluated after this training (evaluation.after_training=true would), so it has no effect"
-        yield from dict.fromkeys(("rows", "metrics", "evaluation.num_in_sweep"), reason).items()
-
-
-def _unread_by_sampling(cfg: DictConfig, is_sweep: bool) -> Iterator[tuple[str, str]]:
-    yield "encoder", "conditions are read from the data set, so it has no effect"
-    yield "features", "sampling judges nothing, so it has no effect (src/evaluate.py does)"
-    if cfg.conditions == "generated":
-        yield "split", "conditions=generated are of no split, so it has no effect"
-    else:
-        reason = "conditions=oracle are those of real patches, so it has no effect (conditions=generated)"
-        yield from dict.fromkeys(("edm", "edm_weights"), reason).items()
-
-
-UNREAD: dict[str, Callable[[DictConfig, bool], Iterator[tuple[str, str]]]] = {
-    "prepare": _unread_by_preparation,
-    "latents": _unread_by_latents,
-    "verify": _unread_by_verification,
-    "train": _unread_by_training,
-    "sample": _unread_by_sampling,
-}
-"""By entry, what gives each key or section that is not looked at, and why."""
+        yield from (f"{key}.*", key)
 
 
 def _unlike_the_data_set(cfg: DictConfig, word: str, key: str) -> Iterator[str]:

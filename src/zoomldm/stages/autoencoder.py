@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoomldm.config import Option
-from zoomldm.ladder import Ladder
 from zoomldm.stages.base import Stage, WeightSource, file_fault
 
 if TYPE_CHECKING:
@@ -27,7 +26,6 @@ class AutoencoderStage(Stage):
         network: its class; channels … norm_groups: sizes of zoomldm.model.autoencoder.Autoencoder.
         loss: the class that trains it, and its weights.
         autoencoder: published weights to start from.
-        schedule, solver: of no use here, and refused.
     """
 
     kind = "autoencoder"
@@ -41,15 +39,6 @@ class AutoencoderStage(Stage):
     norm_groups: int
     loss: Option
     autoencoder: WeightSource
-    schedule: Option | None = None
-    solver: Option | None = None
-
-    def contradictions(self, ladder: Ladder) -> Iterator[str]:
-        yield from super().contradictions(ladder)
-        for option in (self.schedule, self.solver):
-            if option is not None:
-                choice = f"{option.group}={option.name}"
-                yield f"{choice}: model={self.name} diffuses nothing, so it has no effect; leave it out"
 
     def lacking(self, manifest: Manifest | None) -> Iterator[str]:
         yield from file_fault("autoencoder.weights", self.autoencoder.weights, "a published VQ-f4")

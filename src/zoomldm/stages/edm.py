@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from zoomldm.config import Option
 from zoomldm.ladder import Ladder
 from zoomldm.runs.lineage import ZOOMLDM, parent_of_run
+from zoomldm.runs.run import Run
 from zoomldm.stages.base import Judged, Stage, encoder_fault, file_fault, reads_grids
 
 if TYPE_CHECKING:
@@ -63,6 +64,9 @@ class EDMStage(Stage):
     def lacking(self, manifest: Manifest | None) -> Iterator[str]:
         yield from encoder_fault(manifest, self.encoder)
         yield from file_fault("model.init", self.init, "a published condition model")
+        run = Run(self.runs / self.zoomldm_run)
+        if run.described() and (trained := run.config["cond"]["name"]) != self.cond.name:
+            yield f"cond={self.cond.name}: zoomldm.run={self.zoomldm_run} was trained with cond={trained}; name that"
 
     def judged(self, run_name: str) -> Judged:
         return Judged(zoomldm=self.zoomldm_run, edm=run_name)

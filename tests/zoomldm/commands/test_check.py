@@ -27,7 +27,6 @@ print([name for name in ("torch", "lightning_fabric", "mlflow", "diffusers", "ti
     [
         (["model=zoomldm", "data=brca_8mag"], "4 things are missing or wrong"),
         (["model=zoomldm_tiny", "optim.lr=-1", "train.log_every=0"], "2 things are missing or wrong"),
-        (["model=autoencoder_tiny", "solver=ddpm"], "diffuses nothing, so it has no effect"),
         (["model=edm", "data=demo"], "patches of 256 px"),
         (["model=zoomldm_tiny", "fabric.precision=bf16"], "fabric.precision=bf16: is not offered"),
     ],

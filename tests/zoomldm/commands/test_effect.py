@@ -15,6 +15,7 @@ def refused(entry, *words, is_sweep=False):
     check_effect(entry, cfg, words, is_sweep=is_sweep)
 
 
+NUMBERS = ["num_per_magnification=8", "evaluation.num_per_magnification=9"]
 SINGLE = ["training=single", "training.magnification=5"]
 
 
@@ -28,6 +29,34 @@ SINGLE = ["training=single", "training.magnification=5"]
         ("train", [*SINGLE, "curriculum=tempered"], r"curriculum=tempered: training=single"),
         ("train", ["tissue=faint"], r"tissue=faint: data_prep/prepare\.py alone"),
         ("train", ["data.stride=0.5"], r"data\.stride=0\.5: data_prep/prepare\.py alone"),
+        ("train", ["model=autoencoder_tiny", "encoder=hipt"], r"encoder=hipt: .* has no condition"),
+        ("train", ["model=autoencoder_tiny", "solver=ddpm"], r"solver=ddpm: .* diffuses nothing"),
+        ("train", ["model=autoencoder_tiny", "schedule=linear"], r"schedule=linear: .* diffuses nothing"),
+        ("train", ["model=autoencoder_tiny", "evaluation=paper"], r"evaluation=paper: .* is not evaluated"),
+        ("train", ["autoencoder.weights=a", "autoencoder.run=b"], r"autoencoder\.run=b: .*weights is taken"),
+        ("train", ["cond=none", "sampling.guidance_scale=2"], r"guidance_scale=2: cond=none leaves nothing to guide"),
+        ("train", ["cond=none", "diffusion.dropout_p=0.2"], r"dropout_p=0\.2: cond=none leaves nothing to drop"),
+        ("train", ["cond=pool", "model.tokens.widths=[8]"], r"model\.tokens\.widths=\[8\]: cond=pool has no use"),
+        ("train", ["cond.position_embedding=true", "model.tokens.position_embedding=true"], r"^model\.tokens\.pos"),
+        ("train", ["model=edm_tiny", "cond.projection=all"], r"cond\.projection=all: the conditioner is that of"),
+        ("train", ["model=edm_tiny", "train.sample_every=5"], r"train\.sample_every=5: .* draws no pictures"),
+        ("train", ["paths.remote_gb=5"], r"paths\.remote_gb=5: paths\.remote is not set"),
+        ("sample", ["conditions=generated", "edm_weights=x"], r"edm_weights=x: it belongs to weights="),
+        (
+            "sample",
+            ["conditions=generated", "weights=w", "data=demo"],
+            r"data=demo: generated conditions of a published",
+        ),
+        ("sample", ["fabric.num_workers=2"], r"fabric\.num_workers=2: only training"),
+        ("evaluate", ["rows=[halves,oracle]", "edm=x"], r"edm=x: no row of rows= has generated conditions"),
+        ("evaluate", ["rows=[halves]", "solver=ddpm"], r"solver=ddpm: no row of rows= is synthetic"),
+        ("evaluate", ["rows=[halves]", "sampling.steps=5"], r"sampling\.steps=5: no row of rows= is synthetic"),
+        ("evaluate", ["evaluation=paper", "evaluation.num_in_sweep=8"], r"num_in_sweep=8: this is no sweep's"),
+        ("evaluate", ["evaluation=paper", *NUMBERS], r"^evaluation\.num_per"),
+        ("evaluate", ["metrics=[kid]", "features=inception", "encoder=hipt"], r"encoder=hipt: nothing that was chosen"),
+        ("evaluate", ["paths.remote=there"], r"paths\.remote=there: only training"),
+        ("demo", ["mpp=0.5"], r"mpp=0\.5: the demo's own slides"),
+        ("doctor", ["allow_code=[mine]"], r"allow_code=\[mine\]: no class is made"),
         ("prepare", ["features=stats"], r"features=stats: preparation judges nothing"),
         ("prepare", ["add=grid", "part=1/2"], r"part=1/2: add=grid packs nothing"),
         ("prepare", ["part=1/2", "drop_images=true"], r"drop_images=true: part= packs nothing"),

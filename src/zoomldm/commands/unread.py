@@ -1,0 +1,170 @@
+"""Which keys and sections each command doesn't look at under what was chosen, and why.
+
+plan=true shows what the same command without it would do, so whatever that would look at may stand beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from typing import TYPE_CHECKING
+
+from zoomldm.commands.check import stage_in
+from zoomldm.commands.job import allowed, option
+from zoomldm.commands.requests import options_named, section
+from zoomldm.config import Option, parameters_of
+from zoomldm.runs.run import find_run
+from zoomldm.stages.base import Stage
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+def _unread_by_preparation(cfg: DictConfig, is_sweep: bool) -> Iterator[tuple[str, str]]:
+    yield "features", "preparation judges nothing, so it has no effect (src/evaluate.py does)"
+    if cfg.plan:
+        yield "add", "plan=true says what a preparation makes of the slides, so it has no effect"
+    packing = ("drop_images", "max_failed")
+    if cfg.add:
+        yield from dict.fromkeys(("part", *packing), "add=grid packs nothing, so it has no effect").items()
+    elif cfg.part:
+        reason = "part= packs nothing, so it has no effect; the command without part= takes it"
+        yield from dict.fromkeys(packing, reason).items()
+    if cfg.executor == "serial":
+        reason = "executor=serial has no processes of its own, so it has no effect"
+        yield from dict.fromkeys(("workers", "encoders", "timeout_s"), reason).items()
+    if cfg.slides:
+        yield "data.demo_slides", f"slides={cfg.slides} are prepared and none are drawn, so it has no effect"
+
+
+def _unread_by_latents(cfg: DictConfig, is_sweep: bool) -> Iterator[tuple[str, str]]:
+    reason = "latents are made of patches by the autoencoder alone, so it has no effect"
+    yield from dict.fromkeys(("encoder", "features"), reason).items()
+    if cfg.autoencoder.weights:
+        yield "autoencoder.run", "autoencoder.weights is taken, so it has no effect"
+
+
+def _unread_by_verification(cfg: DictConfig, is_sweep: bool) -> Iterator[tuple[str, str]]:
+    yield "features", "verification judges nothing, so it has no effect (src/evaluate.py does)"
+    if not cfg.repair:
+        reason = "repair=true alone looks at it, so it has no effect"
+        yield from dict.fromkeys(("encoder", "reader", "slides", "slide", "split"), reason).items()
+
+
+def _unread_by_training(cfg: DictConfig, is_sweep: bool) -> Iterator[tuple[str, str]]:
+    stage, model = stage_in(cfg), f"model={cfg.model.name}"
+    takes = {one.name for one in fields(stage)}
+    for fact, sections, lacks in TAKEN:
+        if fact not in takes:
+            yield from dict.fromkeys(sections, f"{model} {lacks}, so it has no effect").items()
+    if "zoomldm_run" in takes:
+        yield "cond.*", f"the conditioner is that of zoomldm.run={cfg.zoomldm.run}, so it has no effect"
+    if "unet" in takes and not is_sweep:
+        yield from _unread_by_conditioner(cfg)
+    if "autoencoder" in takes and stage.autoencoder.weights not in (None, "???"):
+        yield "autoencoder.run", "autoencoder.weights is taken, so it has no effect"
+    if type(stage).pictures is Stage.pictures and cfg.train.sample_every:
+        yield "train.sample_every", f"{model} draws no pictures while it trains, so it has no effect"
+    if not cfg.paths.remote:
+        yield "paths.remote_gb", "paths.remote is not set, so it has no effect"
+    if cfg.training.name == "single" and cfg.training.match != "samples":
+        yield "curriculum", "training=single sees one magnification alone, so it has no effect"
+    after = is_sweep if cfg.evaluation.after_training is None else cfg.evaluation.after_training
+    if stage.judged("") is None:
+        keys = ("features", "rows", "metrics", "evaluation")
+        yield from dict.fromkeys(keys, f"{model} is not evaluated, so it has no effect").items()
+    elif not after:
+        reason = "nothing is evaluated after this training (evaluation.after_training=true would), so it has no effect"
+        yield from dict.fromkeys(("rows", "metrics", "evaluation.num_in_sweep"), reason).items()
+
+
+def _unread_by_sampling(cfg: DictConfig, is_sweep: bool) -> Iterator[tuple[str, str]]:
+    yield "encoder", "conditions are read from the data set, so it has no effect"
+    yield "features", "sampling judges nothing, so it has no effect (src/evaluate.py does)"
+    yield from BESIDE_TRAINING.items()
+    if cfg.conditions == "generated":
+        yield "split", "conditions=generated are of no split, so it has no effect"
+        if cfg.weights:
+            yield "data", "generated conditions of a published model need no data set, so it has no effect"
+        else:
+            yield "edm_weights", "it belongs to weights=, so it has no effect (edm= names a run)"
+    else:
+        reason = "conditions=oracle are those of real patches, so it has no effect (conditions=generated)"
+        yield from dict.fromkeys(("edm", "edm_weights"), reason).items()
+
+
+def _unread_by_conditioner(cfg: DictConfig) -> Iterator[tuple[str, str]]:
+    """Say what the conditioner's class makes of no use; this imports it. In a sweep other jobs may use it."""
+    from zoomldm.cond.base import Conditioner
+
+    cond, choice = option(cfg, "cond").target(Conditioner), f"cond={cfg.cond.name}"
+    if not cond.uses_condition:
+        yield "sampling.guidance_scale", f"{choice} leaves nothing to guide by, so it has no effect"
+        yield "diffusion.dropout_p", f"{choice} leaves nothing to drop, so it has no effect"
+    for name in set(cfg.model.tokens) - {"dim"} - set(parameters_of(cond)):
+        yield f"model.tokens.{name}", f"{choice} has no use for it, so it has no effect"
+    if cfg.cond.get("position_embedding") is not None:
+        yield "model.tokens.position_embedding", "cond.position_embedding is taken, so it has no effect"
+
+
+def _unread_by_evaluation(cfg: DictConfig, is_sweep: bool) -> Iterator[tuple[str, str]]:
+    """Say what no chosen row or metric looks at; this imports their classes, as the evaluation will."""
+    from zoomldm.evaluation.metrics.base import Metric
+    from zoomldm.evaluation.rows.base import Row
+    from zoomldm.evaluation.rows.synthetic import SyntheticRow
+
+    yield from BESIDE_TRAINING.items()
+    yield "evaluation.num_in_sweep", "this is no sweep's evaluation, so it has no effect"
+    if cfg.num_per_magnification is not None:
+        yield "evaluation.num_per_magnification", "num_per_magnification is taken, so it has no effect"
+    rows = [one.target(Row) for one in options_named(cfg, "rows")]
+    if not any(row.needs_edm for row in rows):
+        yield "edm", "no row of rows= has generated conditions, so it has no effect"
+    if not any(issubclass(row, SyntheticRow) for row in rows):
+        yield from dict.fromkeys(("sampling", "solver"), "no row of rows= is synthetic, so it has no effect").items()
+    if not any(one.target(Metric).needs_embeddings for one in options_named(cfg, "metrics")) and not _judges_by_it(cfg):
+        yield "encoder", "nothing that was chosen measures by it (metrics=[fidelity,…] does), so it has no effect"
+
+
+def _judges_by_it(cfg: DictConfig) -> bool:
+    """Say whether a descriptor takes the encoder that conditions the model."""
+    from zoomldm.features.base import Descriptor
+
+    features = section(cfg, "features") or find_run(cfg.paths.runs, "zoomldm", cfg.run).config["features"]
+    sections = [features, *(features.get("also") or {}).values()]
+    return any("encoder" in parameters_of(Option("features", one, allowed(cfg)).target(Descriptor)) for one in sections)
+
+
+def _unread_by_demo(cfg: DictConfig, is_sweep: bool) -> Iterator[tuple[str, str]]:
+    yield "allow_code", "the demo makes no class of yours, so it has no effect"
+    if not cfg.slides:
+        yield "mpp", "the demo's own slides say their scale, so it has no effect (slides=FOLDER)"
+
+
+TAKEN = (
+    ("cond", ("cond", "encoder"), "has no condition"),
+    ("drop_probability", ("schedule", "solver", "sampling", "diffusion"), "diffuses nothing"),
+    ("unet", ("unet",), "has no U-Net"),
+    ("autoencoder", ("autoencoder",), "reads no latents"),
+    ("zoomldm_run", ("zoomldm",), "learns no tokens of a ZoomLDM"),
+)
+"""(fact that a stage takes, sections of the configuration that are of no use without it, what that stage lacks)."""
+
+BESIDE_TRAINING = {
+    "fabric.num_workers": "only training loads by processes of their own, so it has no effect",
+    "paths.remote": "only training reads shards that lie elsewhere, so it has no effect",
+    "paths.remote_gb": "only training reads shards that lie elsewhere, so it has no effect",
+}
+"""What evaluate.py and sample.py have and don't look at."""
+
+UNREAD: dict[str, Callable[[DictConfig, bool], Iterator[tuple[str, str]]]] = {
+    "prepare": _unread_by_preparation,
+    "latents": _unread_by_latents,
+    "verify": _unread_by_verification,
+    "train": _unread_by_training,
+    "sample": _unread_by_sampling,
+    "evaluate": _unread_by_evaluation,
+    "demo": _unread_by_demo,
+    "doctor": lambda cfg, is_sweep: iter([("allow_code", "no class is made, so it has no effect")]),
+}
+"""By entry, what gives each key or section that is not looked at, and why."""
