@@ -1,4 +1,5 @@
 import logging
+import os
 
 import pytest
 
@@ -15,6 +16,12 @@ def root_logger_as_it_was():
     for handler in root.handlers[:]:
         if handler not in handlers:
             root.removeHandler(handler)
+
+
+@pytest.fixture(autouse=True)
+def nothing_waits_for_the_disk(monkeypatch):
+    """Flush nothing: tests end processes, not machines, and a busy disk takes long over each flush."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
 @pytest.fixture

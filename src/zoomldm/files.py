@@ -1,41 +1,121 @@
-"""Files that are whole or absent, their checksums, and progress that tells a rate and an estimate."""
+"""Files that are whole or absent, their checksums, and progress that tells a rate and an estimate.
+
+Whatever renames, links, deletes or brings to the disk goes through here. What has its name is on the disk: a file is
+flushed before it is renamed into place, its folder afterwards.
+"""
 
 import errno
 import hashlib
 import json
 import os
+import socket
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 from zoomldm.errors import UserError
 
+before_step: Callable[[str, Path], None] | None = None
+"""Called before each rename, link, unlink, rmdir and fsync, with that word and the path: tests stop a process there."""
+
 
 @contextmanager
-def open_atomically(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO]:
+def open_atomically(path: str | os.PathLike, mode: str = "wb", *, is_name_kept: bool = True) -> Iterator[IO]:
     """Open a temporary file beside ``path`` that takes its name only when the block ends without an error.
 
     The temporary lies in the same folder, since ``os.replace`` is atomic only within one file system.
+
+    is_name_kept: bring the name to the disk too; False where another file of that folder comes next, which does.
 
     Raises:
         UserError: the disk is full or the folder cannot be written.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, mode) as stream:
             yield stream
             stream.flush()
+            _step("fsync", temporary)
             os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise_if_disk_fault(error, path)
+        rename(temporary, path, is_kept=is_name_kept)
+    except BaseException as error:
+        remove(temporary)
+        if isinstance(error, OSError):
+            raise_if_disk_fault(error, path)
         raise
+
+
+def rename(source: Path, target: Path, *, is_kept: bool = True) -> None:
+    """Give a file or folder a name, in place of a file or an empty folder that had it, and bring that to the disk."""
+    _step("rename", target)
+    os.replace(source, target)
+    for folder in {target.parent, source.parent} if is_kept else ():
+        sync(folder)
+
+
+def link(source: Path, target: Path) -> None:
+    """Give a file a second name; the new name's folder is yet to be brought to the disk.
+
+    Raises:
+        OSError: the file system has no hard links.
+    """
+    _step("link", target)
+    os.link(source, target)
+
+
+def remove(path: Path) -> None:
+    """Delete a file; do nothing where there is none."""
+    if os.path.lexists(path):
+        _step("unlink", path)
+        path.unlink(missing_ok=True)
+
+
+def remove_tree(folder: Path) -> None:
+    """Delete a folder and all that it holds; what cannot be deleted stays."""
+    for below, folders, names in os.walk(folder, topdown=False):
+        for name in [*names, *(name for name in folders if os.path.islink(os.path.join(below, name)))]:
+            with suppress(OSError):
+                remove(Path(below, name))
+        with suppress(OSError):
+            _step("rmdir", Path(below))
+            os.rmdir(below)
+
+
+def remove_temporaries(*folders: Path) -> None:
+    """Delete what killed processes left of `open_atomically` in folders to which nobody writes now."""
+    for folder in folders:
+        for path in folder.glob(".*.tmp"):
+            remove(path)
+
+
+def sync(path: Path) -> None:
+    """Bring a file, or the names in a folder, to the disk."""
+    _step("fsync", path)
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:  # a file system that flushes no folders
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF) or not path.is_dir():
+            raise
     finally:
-        temporary.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def sync_tree(folder: Path, *, files: bool = True) -> None:
+    """Bring a folder, the folders in it, and their files to the disk."""
+    for below, _, names in os.walk(folder, topdown=False):
+        for name in names if files else ():
+            sync(Path(below, name))
+        sync(Path(below))
+
+
+def _step(kind: str, path: Path) -> None:
+    if before_step is not None:
+        before_step(kind, path)
 
 
 def raise_if_disk_fault(error: OSError, path: str | os.PathLike) -> None:

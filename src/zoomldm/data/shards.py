@@ -47,12 +47,12 @@ def write_column(tar: str | os.PathLike, samples: Iterable[tuple[str, dict[str, 
                     spans[-1].append((position + tarfile.BLOCKSIZE, size))
                     position += tarfile.BLOCKSIZE * (1 + -(-size // tarfile.BLOCKSIZE))
         num_fields = len(spans[0]) if spans else 1
-        write_index(tar, np.array(spans, dtype=np.int64).reshape(-1, num_fields, 2))
+        write_index(tar, np.array(spans, dtype=np.int64).reshape(-1, num_fields, 2), is_name_kept=False)
     return len(spans)
 
 
-def write_index(tar: str | os.PathLike, index: np.ndarray) -> None:
-    with open_atomically(index_path(tar), "wb") as stream:
+def write_index(tar: str | os.PathLike, index: np.ndarray, *, is_name_kept: bool = True) -> None:
+    with open_atomically(index_path(tar), "wb", is_name_kept=is_name_kept) as stream:
         np.save(stream, index)
 
 

@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -22,7 +21,7 @@ import torch
 from torch import Tensor
 
 from zoomldm.errors import UserError, WeightsError
-from zoomldm.files import raise_if_disk_fault, sha256_of, write_json
+from zoomldm.files import raise_if_disk_fault, rename, sha256_of, sync, write_json
 from zoomldm.runs.run import checkpoint_steps
 
 FORMAT_VERSION = 1
@@ -107,12 +106,11 @@ class Checkpoints:
             save_file({name: tensor.contiguous() for name, tensor in model.items()}, temporary / MODEL_NAME)
             shutil.copymode(temporary / STATE_NAME, temporary / MODEL_NAME)  # safetensors makes it the owner's alone
             for name in (STATE_NAME, MODEL_NAME):
-                _flush(temporary / name)
+                sync(temporary / name)
             checksums = {name: sha256_of(temporary / name) for name in (STATE_NAME, MODEL_NAME)}
             write_json(temporary / INFO_NAME, {**asdict(info), "sha256": checksums})
             shutil.rmtree(final, ignore_errors=True)
-            os.replace(temporary, final)
-            _flush(self.folder)
+            rename(temporary, final)
         except Exception as error:
             shutil.rmtree(temporary, ignore_errors=True)
             if _is_disk_full(error):
@@ -213,15 +211,6 @@ def newest_model(run_folder: Path) -> CheckpointInfo:
     if info is None:
         raise WeightsError(f"{run_folder}: no checkpoint yet; train it first (the command is in its run.json)")
     return info
-
-
-def _flush(path: Path) -> None:
-    """Bring a file or folder to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _is_disk_full(error: BaseException) -> bool:
