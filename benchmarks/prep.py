@@ -40,7 +40,8 @@ from data_prep.settings import SlideSettings  # noqa: E402
 from data_prep.slides.slide import Slide  # noqa: E402
 from data_prep.slides.table import SlideSpec  # noqa: E402
 from data_prep.tissue.mask import TissueSettings, find_tissue  # noqa: E402
-from data_prep.work.prepare_slide import SlideJob, prepare_slide  # noqa: E402
+from data_prep.work.job import SlideJob  # noqa: E402
+from data_prep.work.prepare_slide import prepare_slide  # noqa: E402
 from data_prep.work.state import FailedSlide, SlideState  # noqa: E402
 from zoomldm.config import Option, option_of  # noqa: E402
 from zoomldm.data.schema import encode_image  # noqa: E402

@@ -1,14 +1,15 @@
 """Preparation from the slide table to the manifest: which slides are to do, then pack, then what is said about them."""
 
 import time
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import replace
 
 from data_prep.contents import check_failures, contents_of, finished, without_copies
 from data_prep.execution.executor import Died, Executor
 from data_prep.pack.agreement import agree_to_repack
-from data_prep.pack.exchange import finish_exchange
-from data_prep.pack.pack import pack, packing_of
+from data_prep.pack.exchange import finish_exchange, shards_locked
+from data_prep.pack.pack import Packing, pack, packing_of
 from data_prep.pack.shard_plan import (
     changes_of,
     known_splits,
@@ -17,12 +18,13 @@ from data_prep.pack.shard_plan import (
 )
 from data_prep.pack.splits import AREA, NOTHING, Split
 from data_prep.preparation import Preparation
-from data_prep.report.summary import print_summary, write_failure_page
+from data_prep.report.summary import is_page_older, print_summary, write_failure_page, write_summary_page
 from data_prep.slides.files import stamp_of
 from data_prep.slides.table import SlideSpec, is_frozen
 from data_prep.work.folder import check_settings
-from data_prep.work.prepare_slide import SlideJob, failed, prepare_slide
-from data_prep.work.state import DoneSlide, FailedSlide
+from data_prep.work.job import SlideJob, after_death
+from data_prep.work.prepare_slide import prepare_slide
+from data_prep.work.state import DoneSlide, FailedSlide, SlideState
 from zoomldm.data.manifest import MANIFEST_NAME, Manifest
 from zoomldm.errors import DataError, UserError
 from zoomldm.files import progress
@@ -68,10 +70,11 @@ def run(
     split = preparation.split(preparation.specs, known)
     _say_what_looks_wrong(named, {spec.patient for spec in preparation.specs}, split)
     share = [spec for i, spec in enumerate(named) if part is None or i % part[1] == part[0] - 1]
-    regions, by_area = preparation.slide_settings.tissue.regions, split.held_out == AREA
-    todo = [s for s in share if not preparation.store(s.name).is_done(s, by_area=by_area, regions=regions)]
+    todo, stale = _to_read(preparation, share, split)
     told = {spec.name for spec in unnamed}
-    _agree(preparation, known, stale={spec.name for spec in todo}, unnamed=told, repack=repack)
+    _agree(preparation, known, stale=stale, unnamed=told, repack=repack)
+    for words, number in Counter(stale.values()).items():
+        print(f"{number} of {len(share)} slides are read again: {words}")
     if len(todo) < len(share):
         print(f"{len(share) - len(todo)} of {len(share)} slides are done already")
     for fault in preparation.faults:
@@ -87,6 +90,14 @@ def run(
     return manifest
 
 
+def _to_read(preparation: Preparation, specs: list[SlideSpec], split: Split) -> tuple[list[SlideSpec], dict[str, str]]:
+    """Return the slides that are not done, and of those whose work is no longer good, by name, the reason."""
+    now = {"by_area": split.held_out == AREA, "regions": preparation.slide_settings.tissue.regions}
+    todo = [spec for spec in specs if not preparation.store(spec.name).is_done(spec, **now)]
+    why = {spec.name: preparation.store(spec.name).why_stale(spec, **now) for spec in todo}
+    return todo, {name: words for name, words in why.items() if words}
+
+
 def _say_what_looks_wrong(named: list[SlideSpec], patients: set[str], split: Split) -> None:
     for spec in named:
         if is_frozen(spec.name):
@@ -100,7 +111,7 @@ def _say_what_looks_wrong(named: list[SlideSpec], patients: set[str], split: Spl
 
 
 def _agree(
-    preparation: Preparation, known: dict[str, str], *, stale: set[str], unnamed: set[str], repack: bool
+    preparation: Preparation, known: dict[str, str], *, stale: dict[str, str], unnamed: set[str], repack: bool
 ) -> None:
     """Ask about finished shards before a slide is read: by what is known of the slides until now."""
     plan, states = read_plan(preparation.root), preparation.states()
@@ -127,10 +138,10 @@ def prepare_slides(preparation: Preparation, specs: list[SlideSpec], split: Spli
     with progress(total=len(jobs), label="slides", unit="slide") as bar:
         for number, state in executor.map(prepare_slide, jobs, encoder=settings.encoder):
             if isinstance(state, Died):
-                state = failed(specs[number], f"{specs[number].path}: {state.reason}")
-                jobs[number].store.write_state(state)
+                state = after_death(jobs[number], state.reason)
             if isinstance(state, FailedSlide):
-                bar.write(f"failed: {state.slide}: {state.reason}")
+                stays = "; its work of before stays" if jobs[number].store.done() else ""
+                bar.write(f"failed: {state.slide}: {state.reason}{stays}")
             elif not state.num_samples:
                 bar.write(f"nothing: {state.slide}: {state.reason}")
             if isinstance(state, DoneSlide) and state.scale.disagreement > MPP_TOLERANCE:
@@ -165,33 +176,58 @@ def pack_slides(
 
     Raises:
         ConfigError: finished shards would be made anew.
-        DataError: nothing came of it, too many slides failed, or a slide that would be needed again is gone.
+        DataError: nothing came of it, too many slides failed, or a slide that would be needed again is gone or damaged.
     """
-    while True:
-        plan = read_plan(preparation.root)
-        states = without_copies(preparation, packed=plan.slides if plan and not repack else ())
-        try:
-            contents = contents_of(preparation, states, known)
-            manifest = finished(states, contents)
-            if manifest is not None:
-                print(f"{preparation.root}: nothing to do, the shards are complete (data.name=… makes a second set)")
-                return manifest
-            check_failures(preparation, preparation.states(), max_failed)
-            packing = packing_of(contents)
-        except DataError:
-            write_failure_page(preparation, states)
-            raise
-        old = read_plan(preparation.root)
-        if old is not None and (preparation.root / MANIFEST_NAME).is_file():
-            agree_to_repack(preparation.root, old, packing.changes, unnamed=unnamed, repack=repack)
-        again = packing.slides_without_images()
-        if not again:
-            break
-        print(f"{len(again)} slides are read again: their shards are to be written, and their images were dropped")
-        prepare_slides(preparation, again, contents.split, executor)
-    manifest = pack(packing, states, executor)
-    print_summary(contents, states, manifest, time.perf_counter() - began)
-    return manifest
+    tried: set[str] = set()
+    with shards_locked(preparation.root):
+        while True:
+            found = _to_pack(preparation, known, unnamed=unnamed, repack=repack, max_failed=max_failed)
+            if isinstance(found, Manifest):
+                return found
+            packing, states = found
+            again = packing.slides_without_images()
+            if not again:
+                break
+            if tried & {spec.name for spec in again}:
+                raise DataError(
+                    f"{preparation.root}: slides whose patches are to be packed anew could not be read again (the "
+                    "reasons are above); the shards that are there stay"
+                )
+            print(f"{len(again)} slides are read again: their shards are to be written, and their images were dropped")
+            prepare_slides(preparation, again, packing.contents.split, executor)
+            tried |= {spec.name for spec in again}
+        manifest = pack(packing, states, executor)
+        print_summary(packing.contents, states, manifest, time.perf_counter() - began)
+        return manifest
+
+
+def _to_pack(
+    preparation: Preparation,
+    known: dict[str, str],
+    *,
+    unnamed: Collection[str],
+    repack: bool,
+    max_failed: float,
+) -> Manifest | tuple[Packing, list[SlideState]]:
+    """Return what is to be packed, with all slides' states, once that is agreed; the manifest where it is there."""
+    plan = read_plan(preparation.root)
+    states = without_copies(preparation, packed=plan.slides if plan and not repack else ())
+    try:
+        contents = contents_of(preparation, states, known)
+        manifest = finished(states, contents)
+        if manifest is not None:
+            if is_page_older(preparation.root, states):
+                write_summary_page(contents, states, manifest)
+            print(f"{preparation.root}: nothing to do, the shards are complete (data.name=… makes a second set)")
+            return manifest
+        check_failures(preparation, preparation.states(), max_failed)
+        packing = packing_of(contents)
+    except DataError:
+        write_failure_page(preparation, states)
+        raise
+    if plan is not None and (preparation.root / MANIFEST_NAME).is_file():
+        agree_to_repack(preparation.root, plan, packing.changes, unnamed=unnamed, repack=repack)
+    return packing, states
 
 
 def _size_of(spec: SlideSpec) -> int:

@@ -22,6 +22,7 @@ class Preparation:
         specs: the slides, in the order of the slide table.
         faults: lines of the table that cannot become slides.
         config: what the manifest keeps of the configuration.
+        waiting: rows of another encoder that wait beside the slides' are taken for theirs.
     """
 
     root: Path
@@ -30,6 +31,7 @@ class Preparation:
     pack_settings: PackSettings
     faults: list[SlideFault] = field(default_factory=list)
     config: dict[str, Any] = field(default_factory=dict)
+    waiting: bool = False
 
     @cached_property
     def spec_of(self) -> dict[str, SlideSpec]:
@@ -37,7 +39,7 @@ class Preparation:
         return {spec.name: spec for spec in self.specs}
 
     def store(self, slide: str) -> SlideStore:
-        return SlideStore(self.root, slide)
+        return SlideStore(self.root, slide, waiting=self.waiting)
 
     def states(self) -> list[SlideState]:
         """Return the states of the slides that have one, with the patients that the slide table gives now."""

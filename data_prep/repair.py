@@ -1,12 +1,12 @@
 """Lost or damaged tars made again from the slides' work, with the bytes that they had (``verify.py repair=true``)."""
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
 from data_prep.columns.record import forget
 from data_prep.contents import contents_of
 from data_prep.pack.added import WORK_COLUMNS
+from data_prep.pack.exchange import DAMAGED, finish_exchange, shards_locked
 from data_prep.pack.pack import Packing, packing_of
 from data_prep.pack.shard_plan import known_splits, packed_specs, read_plan
 from data_prep.pack.write import write_shard
@@ -15,7 +15,7 @@ from data_prep.report.verification import faults_of_tar
 from zoomldm.data.manifest import Manifest
 from zoomldm.data.shards import build_index, column_path, write_index
 from zoomldm.errors import DataError
-from zoomldm.files import sha256_of
+from zoomldm.files import remove, rename, sha256_of
 
 IMAGES = {"image", "reference"}
 
@@ -23,11 +23,20 @@ IMAGES = {"image", "reference"}
 def repair(preparation: Preparation, manifest: Manifest) -> list[str]:
     """Make again what is lost or damaged; return in words what was done, and what is left to do.
 
+    The manifest is read again once the shards are locked.
+
     Raises:
         ConfigError: settings that are not those of the shards.
         DataError: the slides' work has changed, or slides must be read again.
     """
-    root, said = Path(manifest.root), []
+    root = Path(manifest.root)
+    finish_exchange(root)
+    with shards_locked(root):
+        return _repair(preparation, Manifest.load(root), root)
+
+
+def _repair(preparation: Preparation, manifest: Manifest, root: Path) -> list[str]:
+    said: list[str] = []
     damaged: dict[str, list[str]] = {}
     for shard in manifest.shards:
         for column, facts in shard.columns.items():
@@ -44,6 +53,24 @@ def repair(preparation: Preparation, manifest: Manifest) -> list[str]:
                 said.append(f"{tar.relative_to(root)}: python data_prep/latents.py, as before, makes it again")
     if damaged:
         said += _remake(_packing(preparation), damaged)
+    return said
+
+
+def set_aside(manifest: Manifest, faults: list[str], *, delete: bool) -> list[str]:
+    """Say which damaged tars an earlier repair set aside, and with ``delete`` remove those whose tar is whole again.
+
+    faults: what `verify` found.
+    """
+    said = []
+    for path in sorted((Path(manifest.root) / "shards").rglob(f"*{DAMAGED}")):
+        name = path.relative_to(manifest.root)
+        if any(fault.startswith(f"{str(name).removesuffix(DAMAGED)}:") for fault in faults):
+            said.append(f"{name}: kept until its tar is there again")
+        elif delete:
+            remove(path)
+            said.append(f"{name}: removed, its tar is whole again")
+        else:
+            said.append(f"{name}: no longer needed, its tar is whole again; repair=true removes it")
     return said
 
 
@@ -69,7 +96,7 @@ def _remake(packing: Packing, damaged: dict[str, list[str]]) -> list[str]:
             for column in columns:
                 tar = column_path(job.base, column)
                 if tar.is_file():  # so that prepare.py sees that it is lost
-                    os.replace(tar, f"{tar}.damaged")
+                    rename(tar, Path(f"{tar}{DAMAGED}"))
             said.append(
                 f"{job.path}: slides {', '.join(missing)} must be read again (drop_images=true deleted their patches): "
                 "run prepare.py as before"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def verify_data(cfg: DictConfig) -> None:
     from data_prep.pack.exchange import finish_exchange
     from data_prep.prepare import preparation_of
-    from data_prep.repair import repair
+    from data_prep.repair import repair, set_aside
     from data_prep.report.verification import verify
     from zoomldm.data.manifest import Manifest
     from zoomldm.errors import DataError
@@ -30,6 +30,8 @@ def verify_data(cfg: DictConfig) -> None:
         for line in repair(preparation_of(cfg), manifest):
             print(f"repair: {line}")
         faults = verify(manifest)
+    for line in set_aside(manifest, faults, delete=bool(cfg.get("repair"))):
+        print(f"aside: {line}")
     if faults:
         raise DataError(
             f"{cfg.data.root}: {len(faults)} faults; run verify.py with repair=true and the words that prepare.py had "

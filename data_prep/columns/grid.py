@@ -1,7 +1,7 @@
 """Another encoder for finished shards (``encoder=ctranspath add=grid``): tiles are read and encoded again, images stay.
 
-The new grids are written beside the shards and take their place together (pack/exchange.py); a killed run goes on where
-it stopped.
+The new rows are written beside the slides', the new grids beside the shards, and all take their place together
+(pack/exchange.py); a killed run goes on where it stopped.
 """
 
 import json
@@ -16,15 +16,15 @@ from data_prep.execution.encoding.queue import TileQueue
 from data_prep.execution.executor import Died, Executor
 from data_prep.fold.quadtree import Fold
 from data_prep.pack.agreement import agree
-from data_prep.pack.exchange import NEW, begin, finish_exchange, link_shard
+from data_prep.pack.exchange import NEW, begin, exchange, link_shard, shards_locked
 from data_prep.pack.jobs import ShardJob, make_jobs
 from data_prep.pack.shard_plan import Changes, ShardPlan, inputs_hash, known_splits, new_plan, packed_specs, read_plan
 from data_prep.pack.statistics import is_standardised, one_encoder, train_statistics
 from data_prep.pack.write import grids_of
 from data_prep.preparation import Contents, Preparation
 from data_prep.slides.slide import Slide
-from data_prep.work.folder import check_settings, note_settings
-from data_prep.work.prepare_slide import SlideJob
+from data_prep.work.folder import check_settings, write_settings
+from data_prep.work.job import SlideJob
 from data_prep.work.state import DONE, DoneSlide
 from zoomldm.data.manifest import EncoderInfo, Manifest
 from zoomldm.data.shards import column_path
@@ -39,32 +39,34 @@ def replace_grids(preparation: Preparation, executor: Executor, *, repack: bool 
         ConfigError: the folder was made with other settings than these, or ``repack`` does not agree.
         DataError: there are no shards yet, or a slide is gone or has changed since they were made.
     """
+    with shards_locked(preparation.root):
+        return _replace_grids(preparation, executor, repack=repack)
+
+
+def _replace_grids(preparation: Preparation, executor: Executor, *, repack: bool) -> Manifest:
     root = preparation.root
-    finish_exchange(root)
     check_settings(root, preparation.slide_settings, but="encoder")
     manifest, plan = Manifest.load(root), read_plan(root)
     if plan is None:
         raise DataError(f"{root}: shards/plan.json is missing; run prepare.py without add=grid")
     named = packed_specs(preparation, plan)
-    preparation = replace(preparation, specs=sorted([*preparation.specs, *named], key=lambda spec: spec.name))
+    specs = sorted([*preparation.specs, *named], key=lambda spec: spec.name)
+    preparation = replace(preparation, specs=specs, waiting=True)
     packed = [line["slide"] for line in manifest.slides if line["status"] == DONE]
     todo = _to_encode(preparation, packed)
     grids = [column_path(root / shard.path, "grid") for shard in manifest.shards if "grid" in shard.columns]
     why = f"grids by {preparation.slide_settings.encoder.name} instead of {manifest.encoder.name}"
     agree(root, grids, why=why, repack=repack)
     _encode_slides(preparation, todo, executor)
-    for name in packed:
-        preparation.store(name).take_new_rows()
     contents = _contents(preparation, packed)
     manifest = _write_grids(contents, plan, manifest, executor)
     _renewed(plan, preparation, packed, manifest.encoder.statistics).save(root / NEW)
-    manifest.save(root / NEW)
-    finish_exchange(root)
-    note_settings(root, preparation.slide_settings)
+    write_settings(root / NEW, preparation.slide_settings)
+    manifest = exchange(root, manifest)
     print(
         f"{root}: grids by {manifest.encoder.name}, {manifest.encoder.dim} channels, in {len(manifest.shards)} shards"
     )
-    return Manifest.load(root)
+    return manifest
 
 
 def _contents(preparation: Preparation, packed: list[str]) -> Contents:
@@ -93,7 +95,7 @@ def _to_encode(preparation: Preparation, packed: list[str]) -> list[SlideJob]:
             f"{preparation.root}: slides that its shards were made of are gone or have changed: {', '.join(missing)}"
         )
     jobs = [SlideJob(spec=specs[name], settings=settings, root=preparation.root, by_area=False) for name in packed]
-    return [job for job in jobs if not _is_encoded(job)]
+    return [job for job, name in zip(jobs, packed, strict=True) if not _is_encoded(job, stores[name].done())]
 
 
 def _encode_slides(preparation: Preparation, todo: list[SlideJob], executor: Executor) -> None:
@@ -105,11 +107,10 @@ def _encode_slides(preparation: Preparation, todo: list[SlideJob], executor: Exe
             bar.update()
 
 
-def _is_encoded(job: SlideJob) -> bool:
+def _is_encoded(job: SlideJob, state: DoneSlide) -> bool:
     """Say whether the slide's rows, or those waiting beside them, are this encoder's."""
-    encoder, state = get_encoder(job.settings.encoder), job.store.done()
-    have = [job.store.new_encoder() or (state.encoder if state else {})]
-    return any((e.get("name"), e.get("weights_sha256")) == (encoder.name, encoder.weights_sha256) for e in have)
+    encoder, made = get_encoder(job.settings.encoder), state.encoder
+    return (made.get("name"), made.get("weights_sha256")) == (encoder.name, encoder.weights_sha256)
 
 
 def encode_slide(job: SlideJob) -> str | None:
@@ -169,7 +170,7 @@ def _write_grids(contents: Contents, plan: ShardPlan, manifest: Manifest, execut
         raise DataError(
             f"{contents.root}: its slides no longer make the shards that are there; run prepare.py without add=grid"
         )
-    jobs = [replace(job, folder=NEW) for job in jobs]
+    jobs = [replace(job, folder=NEW, waiting=True) for job in jobs]
     identity = json.dumps(encoder, sort_keys=True)
     begin(contents.root, {"grids": identity, "manifest": manifest.sha256})
     tars: dict[str, dict[str, Any]] = {}

@@ -14,7 +14,7 @@ from einops import rearrange
 
 from data_prep.columns.record import ColumnRecord, Samples, read_record, write_recorded
 from data_prep.pack.agreement import agree
-from data_prep.pack.exchange import NEW, begin, copy_if_there, finish_exchange, link_shard
+from data_prep.pack.exchange import NEW, begin, copy_if_there, exchange, link_shard, shards_locked
 from data_prep.pack.jobs import SHARDS
 from data_prep.pack.shard_plan import PLAN_NAME
 from zoomldm.data.manifest import Manifest, ShardInfo
@@ -60,7 +60,7 @@ def batch_size_for(patch_px: int, device: str) -> int:
 def add_latents(manifest: Manifest, maker: LatentMaker, *, repack: bool = False) -> Manifest:
     """Write the latents of every shard that has none by this autoencoder, and the column's facts into the manifest.
 
-    Latents are float16, before quantisation and unscaled.
+    Latents are float16, before quantisation and unscaled. The manifest is read again once the shards are locked.
 
     Raises:
         ConfigError: there are latents by another autoencoder, and ``repack`` does not agree to make them anew.
@@ -68,6 +68,11 @@ def add_latents(manifest: Manifest, maker: LatentMaker, *, repack: bool = False)
         UserError: a full disk.
     """
     root = Path(manifest.root)
+    with shards_locked(root):
+        return _add_latents(root, Manifest.load(root), maker, repack=repack)
+
+
+def _add_latents(root: Path, manifest: Manifest, maker: LatentMaker, *, repack: bool) -> Manifest:
     facts = manifest.columns.get(COLUMN)
     if facts and facts["autoencoder_sha256"] == maker.sha256 and _all_there(manifest, maker):
         print(f"{root}: nothing to do, its latents were made by {maker.source}")
@@ -98,9 +103,10 @@ def add_latents(manifest: Manifest, maker: LatentMaker, *, repack: bool = False)
         "shape": list(shape),
     }
     manifest = manifest.with_column(COLUMN, facts, {path: record.tar for path, record in records.items()})
-    manifest.save(root / NEW if folder == NEW else root)
-    finish_exchange(root)
-    manifest = Manifest.load(root)
+    if folder == NEW:
+        manifest = exchange(root, manifest)
+    else:
+        manifest.save(root)
     print(f"{root}: {total:,} latents {shape} by {maker.source}, std {std:.4f} on train")
     return manifest
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from zoomldm.data.shards import column_path, write_column
-from zoomldm.files import raise_if_disk_fault, sha256_of, write_json
+from zoomldm.files import raise_if_disk_fault, remove, sha256_of, write_json
 
 Samples = Iterator[tuple[str, dict[str, bytes]]]
 """Samples of a column: key, and bytes by field."""
@@ -53,7 +53,7 @@ def write_recorded(
     """
     tar, record = column_path(base, column), _record_path(base, column)
     try:
-        record.unlink(missing_ok=True)
+        remove(record)
         write_column(tar, samples)
         facts = {"bytes": tar.stat().st_size, "sha256": sha256_of(tar)}
         write_json(record, {**made_by, **facts, **found})
@@ -65,7 +65,7 @@ def write_recorded(
 
 def forget(base: Path, column: str) -> None:
     """Take away a tar's record, so that it is written again; the tar stays until then."""
-    _record_path(base, column).unlink(missing_ok=True)
+    remove(_record_path(base, column))
 
 
 def _record_path(base: Path, column: str) -> Path:

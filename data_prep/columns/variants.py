@@ -13,6 +13,7 @@ from einops import rearrange
 
 from data_prep.columns.latent import Encode
 from data_prep.columns.record import ColumnRecord, Samples, read_record, write_recorded
+from data_prep.pack.exchange import shards_locked
 from zoomldm.data.dihedral import NUM_VARIANTS, transformed
 from zoomldm.data.manifest import Manifest, ShardInfo
 from zoomldm.data.schema import decode_image, encode_npy, fields_of
@@ -34,6 +35,11 @@ def add_variants(manifest: Manifest, encode: Encode, magnifications: Sequence[fl
         DataError: there are no latents yet, or a shard is damaged.
     """
     root = Path(manifest.root)
+    with shards_locked(root):
+        return _add_variants(root, Manifest.load(root), encode, magnifications)
+
+
+def _add_variants(root: Path, manifest: Manifest, encode: Encode, magnifications: Sequence[float]) -> Manifest:
     latent = manifest.columns.get("latent")
     if latent is None:
         raise DataError(f"{root}: no latents yet; run data_prep/latents.py without variants= first")

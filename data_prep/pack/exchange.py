@@ -1,24 +1,48 @@
 """Finished shards are never touched: new ones are written beside them, in ``shards.new``, and take their place whole.
 
 ``shards.new/manifest.json`` is written last and says that the new set is whole. From then on the exchange goes forward
-only: ``shards`` becomes ``shards.old``, ``shards.new`` becomes ``shards``, the manifest is renamed into place, and what
-was there before is deleted. A process that is killed in between is carried on by the next (``finish_exchange``).
+only: ``shards`` becomes ``shards.old``, ``shards.new`` becomes ``shards``, rows of another encoder that wait beside the
+slides' and its settings take their place, the manifest is renamed into place, and what was there before is deleted. A
+process that is killed in between is carried on by the next (``finish_exchange``).
 """
 
 import json
-import os
 import shutil
-from collections.abc import Collection, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from data_prep.pack.jobs import SHARDS, ShardJob
-from zoomldm.data.manifest import MANIFEST_NAME
-from zoomldm.files import open_atomically, write_json
+from data_prep.work.aside import OLD_SLIDES
+from data_prep.work.folder import SETTINGS_NAME
+from data_prep.work.lock import locked
+from data_prep.work.store import SLIDES_FOLDER, SlideStore
+from zoomldm.data.manifest import MANIFEST_NAME, Manifest
+from zoomldm.files import (
+    link,
+    open_atomically,
+    remove,
+    remove_temporaries,
+    remove_tree,
+    rename,
+    sync_tree,
+    write_json,
+)
 
 NEW, OLD = "shards.new", "shards.old"
+DAMAGED = ".damaged"
+"""Ends the names of tars that `repair` set aside."""
 PURPOSE = "purpose.json"
+
+
+@contextmanager
+def shards_locked(root: Path) -> Iterator[None]:
+    """Be the one process that writes shards; carry an exchange that was cut off to its end before."""
+    with locked(root / ".shards.lock", f"writes the shards of {root}"):
+        _carry_on(root)
+        remove_temporaries(root, *_folders_in(root / SHARDS), *_folders_in(root / NEW))
+        yield
 
 
 def begin(root: Path, purpose: Mapping[str, Any]) -> None:
@@ -29,23 +53,57 @@ def begin(root: Path, purpose: Mapping[str, Any]) -> None:
     except (OSError, ValueError):
         is_ours = False
     if not is_ours:
-        shutil.rmtree(root / NEW, ignore_errors=True)
+        remove_tree(root / NEW)
         write_json(path, content)
 
 
+def exchange(root: Path, manifest: Manifest) -> Manifest:
+    """Let ``shards.new``, which is whole, take the place of the shards; the caller has them locked."""
+    sync_tree(root / NEW, files=False)
+    manifest.save(root / NEW)
+    _carry_on(root)
+    return Manifest.load(root)
+
+
 def finish_exchange(root: Path) -> None:
-    """Carry an exchange that was cut off to its end; do nothing where there is none."""
+    """Carry exchanges that were cut off to their end, of slides and of shards; do nothing where there are none."""
+    for old in sorted((root / SLIDES_FOLDER).glob(OLD_SLIDES)):
+        with SlideStore(root, old.name[1:].removesuffix(OLD_SLIDES[2:])).lock():
+            pass
+    if any(path.exists() for path in (root / NEW / MANIFEST_NAME, root / SHARDS / MANIFEST_NAME, root / OLD)):
+        with shards_locked(root):
+            pass
+
+
+def _carry_on(root: Path) -> None:
     new, now, old = root / NEW, root / SHARDS, root / OLD
     if (new / MANIFEST_NAME).is_file():
         if now.is_dir():
-            shutil.rmtree(old, ignore_errors=True)
-            os.replace(now, old)
-        os.replace(new, now)
+            remove_tree(old)
+            rename(now, old)
+        rename(new, now)
     if (now / MANIFEST_NAME).is_file():
-        (now / PURPOSE).unlink(missing_ok=True)
-        os.replace(now / MANIFEST_NAME, root / MANIFEST_NAME)
+        if (now / SETTINGS_NAME).is_file():
+            _take_new_rows(root, Manifest.load(now))
+            rename(now / SETTINGS_NAME, root / SLIDES_FOLDER / SETTINGS_NAME)
+        remove(now / PURPOSE)
+        rename(now / MANIFEST_NAME, root / MANIFEST_NAME)
     if now.is_dir():
-        shutil.rmtree(old, ignore_errors=True)
+        remove_tree(old)
+
+
+def _take_new_rows(root: Path, manifest: Manifest) -> None:
+    """Put the rows that wait in the place of the old ones, in all slides that have some by the manifest's encoder."""
+    encoder = manifest.encoder
+    for path in sorted((root / SLIDES_FOLDER).glob("*/encoder.new.json")):
+        store = SlideStore(root, path.parent.name)
+        found = store.new_encoder()
+        if found is None or (found["name"], found["weights_sha256"]) == (encoder.name, encoder.weights_sha256):
+            store.take_new_rows()
+
+
+def _folders_in(folder: Path) -> Iterator[Path]:
+    yield from (folder, *(path for path in folder.glob("*/*") if path.is_dir()))
 
 
 def place_kept(jobs: Iterable[ShardJob], kept: Mapping[str, str]) -> None:
@@ -68,10 +126,10 @@ def link_shard(old: Path, new: Path, *, but: Collection[str] = ()) -> None:
     for path in sorted(old.parent.glob(f"{old.name}.*.*")):
         rest = path.name.removeprefix(old.name)
         target = new.with_name(new.name + rest)
-        if rest.split(".")[1] in but or target.exists():
+        if rest.split(".")[1] in but or rest.endswith(DAMAGED) or target.exists():
             continue
         try:
-            os.link(path, target)
+            link(path, target)
         except OSError:  # a file system without hard links
             copy_if_there(path, target)
 

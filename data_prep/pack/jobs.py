@@ -37,6 +37,7 @@ class ShardJob:
         folder: where it is written, in ``root``; it may be beside finished shards until it takes their place.
         slide_of, number: for each sample its slide's place in ``slides``, and its number among the slide's samples.
         statistics: with which rows are standardised, where given.
+        waiting: the grids are made of the rows that wait beside the slides'.
     """
 
     root: Path
@@ -52,6 +53,7 @@ class ShardJob:
     number: np.ndarray
     statistics: dict[str, Any] | None
     folder: str = SHARDS
+    waiting: bool = False
 
     @property
     def path(self) -> str:

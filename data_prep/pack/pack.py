@@ -11,7 +11,7 @@ from typing import Any
 
 from data_prep.execution.executor import Died, Executor
 from data_prep.pack.added import with_added_columns
-from data_prep.pack.exchange import NEW, begin, finish_exchange, place_kept
+from data_prep.pack.exchange import NEW, begin, exchange, place_kept
 from data_prep.pack.jobs import SHARDS, Counts, ShardJob, make_jobs
 from data_prep.pack.shard_plan import Changes, ShardPlan, changes_of, inputs_hash, is_all_anew, new_plan, read_plan
 from data_prep.pack.splits import AREA, Split
@@ -25,7 +25,7 @@ from zoomldm import __version__
 from zoomldm.data.manifest import MANIFEST_NAME, EncoderInfo, Manifest, ShardInfo
 from zoomldm.data.schema import SPLITS
 from zoomldm.errors import DataError, UserError
-from zoomldm.files import progress
+from zoomldm.files import progress, sync_tree
 from zoomldm.runs.provenance import git_state
 
 
@@ -129,7 +129,7 @@ def _kept(jobs: list[ShardJob], old: ShardPlan, changes: Changes) -> dict[str, s
 
 
 def pack(packing: Packing, states: list[SlideState], executor: Executor) -> Manifest:
-    """Write the shards and the manifest; ``states`` are those of all slides of the table.
+    """Write the shards and the manifest; ``states`` are those of all slides of the table. The caller has shards locked.
 
     Raises:
         DataError: a slide's work is damaged.
@@ -148,13 +148,12 @@ def pack(packing: Packing, states: list[SlideState], executor: Executor) -> Mani
     manifest = with_added_columns(manifest, old, stay)
     finished = replace(packing.plan, inputs_sha256=inputs_hash(states, contents))
     if packing.in_place:
+        sync_tree(folder, files=False)
         manifest.save(root)
         finished.save(folder)
         return manifest
     finished.save(folder)
-    manifest.save(folder)
-    finish_exchange(root)
-    return Manifest.load(root)
+    return exchange(root, manifest)
 
 
 def _write_shards(packing: Packing, executor: Executor) -> Iterator[tuple[int, ShardInfo]]:

@@ -7,7 +7,7 @@ what decides all shards (settings, version) makes all anew; neither is done unas
 
 import hashlib
 import json
-from collections.abc import Collection
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ PLAN_NAME = "plan.json"
 PACKING_VERSION = 1
 """Of the shards' bytes; raised by hand where the same work gives other shards."""
 LEGACY_VERSION = "0.1.0"  # in the hashes of plans that noted no PACKING_VERSION
+NO_SLIDES: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,10 +104,10 @@ def packed_specs(preparation: Preparation, plan: ShardPlan | None) -> list[Slide
     return specs
 
 
-def changes_of(plan: ShardPlan, contents: Contents, stale: Collection[str] = ()) -> Changes:
+def changes_of(plan: ShardPlan, contents: Contents, stale: Mapping[str, str] = NO_SLIDES) -> Changes:
     """Compare what the shards were made of with what they would be made of now.
 
-    stale: slides that are yet to be read again.
+    stale: slides that are yet to be read again, and why.
     """
     if plan.made_of is None:
         return _changes_of_old(plan, contents, stale)
@@ -118,22 +119,22 @@ def changes_of(plan: ShardPlan, contents: Contents, stale: Collection[str] = ())
     reasons, batches = list(common), set(range(len(plan.batches))) if common else set()
     for number, batch in enumerate(plan.batches):
         for name in batch:
-            reason = _reason(before["slides"].get(name), now["slides"].get(name), name in stale)
+            reason = _reason(before["slides"].get(name), now["slides"].get(name), stale.get(name, ""))
             if reason:
                 reasons.append(f"slide {name}: {reason}")
                 batches.add(number)
     return Changes(reasons=reasons, batches=batches)
 
 
-def _reason(before: dict[str, Any] | None, now: dict[str, Any] | None, is_stale: bool) -> str:
+def _reason(before: dict[str, Any] | None, now: dict[str, Any] | None, why_stale: str) -> str:
     if now is None:
         return "gone"
-    if is_stale:
-        return "its file, scale, drawn regions or part in the split are others, so that it is read again"
+    if why_stale:
+        return f"{why_stale}, so that it is read again"
     return "; ".join(differences(before, now))
 
 
-def _changes_of_old(plan: ShardPlan, contents: Contents, stale: Collection[str]) -> Changes:
+def _changes_of_old(plan: ShardPlan, contents: Contents, stale: Mapping[str, str]) -> Changes:
     """Compare by the hashes of older versions, which do not say what differs."""
     told = read_settings(contents.root)
     now = contents.preparation.pack_settings.to_dict()
@@ -142,7 +143,7 @@ def _changes_of_old(plan: ShardPlan, contents: Contents, stale: Collection[str])
     for number, (batch, facts) in enumerate(zip(plan.batches, plan.facts or [], strict=True)):
         gone, again = sorted(set(batch) - have), sorted(set(batch) & set(stale))
         reasons += [f"slide {name}: gone" for name in gone]
-        reasons += [f"slide {name}: {_reason({}, {}, True)}" for name in again]
+        reasons += [f"slide {name}: {_reason({}, {}, stale[name])}" for name in again]
         if gone or again or facts != _old_facts(batch, contents):
             batches.add(number)
     if batches and not reasons:

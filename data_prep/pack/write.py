@@ -182,18 +182,18 @@ def _samples(job: ShardJob) -> Iterator[tuple[PackedSlide, SlideWork, int, str]]
     for place, number in zip(job.slide_of.tolist(), job.number.tolist()):
         slide = job.slides[place]
         if place not in works:
-            works[place] = _open_work(job.root, slide.name)
+            works[place] = _open_work(SlideStore(job.root, slide.name, waiting=job.waiting))
         work = works[place]
         corner_px0 = work.samples(job.rung.index).corner_px0[number].tolist()
         yield slide, work, number, make_key(slide.name, job.rung.grid_side, *corner_px0)
 
 
-def _open_work(root: Path, slide: str) -> SlideWork:
+def _open_work(store: SlideStore) -> SlideWork:
     """Return a slide's work, kept open from shard to shard as long as it is the same file."""
-    stat = SlideStore(root, slide).rows_path.stat()
-    return _cached_work(root, slide, (stat.st_ino, stat.st_mtime_ns))
+    stat = store.rows_path.stat()
+    return _cached_work(store.root, store.slide, store.waiting, (stat.st_ino, stat.st_mtime_ns))
 
 
 @lru_cache(maxsize=SLIDES_IN_MEMORY)
-def _cached_work(root: Path, slide: str, stamp: tuple[int, int]) -> SlideWork:
-    return SlideWork(SlideStore(root, slide))
+def _cached_work(root: Path, slide: str, waiting: bool, stamp: tuple[int, int]) -> SlideWork:
+    return SlideWork(SlideStore(root, slide, waiting=waiting))

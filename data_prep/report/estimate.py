@@ -10,7 +10,8 @@ from data_prep.preparation import Preparation
 from data_prep.settings import SlideSettings
 from data_prep.slides.readers.base import UnreadableError
 from data_prep.slides.slide import Slide
-from data_prep.work.prepare_slide import SlideJob, lay_out, reason_of
+from data_prep.work.job import SlideJob, reason_of
+from data_prep.work.prepare_slide import lay_out
 from zoomldm.config import Option
 from zoomldm.encoder.base import Encoder
 from zoomldm.errors import DataError

@@ -8,7 +8,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from data_prep.work.state import DoneSlide, SlideState
 from data_prep.work.store import SlideStore
 from zoomldm.data.schema import slide_key
-from zoomldm.files import write_atomically
+from zoomldm.files import remove_temporaries, write_atomically
 
 ORDER = ("failed", "empty", "fine")
 """Of the slides on the page, the worst first."""
@@ -33,6 +33,7 @@ def write_page(
     """
     folder = root / "qc"
     folder.mkdir(parents=True, exist_ok=True)
+    remove_temporaries(folder)
     for state in states:
         picture = SlideStore(root, state.slide).qc_path
         if isinstance(state, DoneSlide) and picture.is_file():
@@ -71,6 +72,7 @@ def oddities_of(state: DoneSlide) -> list[str]:
         f"{state.regions_skipped} regions skipped": state.regions_skipped,
         f"pen on {state.pen:.1%}": state.pen,
         "damaged colour profile": state.icc == "damaged",
+        f"reading it again failed, its work of before stays: {state.reread_failed}": state.reread_failed,
         f"scale given, {state.scale.disagreement:.0%} from the file's": state.scale.disagreement > 0.05,
         state.reason: state.reason,
     }

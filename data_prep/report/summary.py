@@ -7,29 +7,16 @@ from data_prep.pack.splits import AREA, NOTHING, Split
 from data_prep.preparation import Contents, Preparation
 from data_prep.report.qc import write_page
 from data_prep.work.state import DoneSlide, FailedSlide, SlideState
-from zoomldm.data.manifest import Manifest
+from data_prep.work.store import SlideStore
+from zoomldm.data.manifest import MANIFEST_NAME, Manifest
 from zoomldm.data.schema import SPLITS
 
 
 def print_summary(contents: Contents, states: list[SlideState], manifest: Manifest, elapsed_s: float) -> None:
     """Print what was made, and write the QC page."""
-    everything = [*states, *contents.preparation.failed_lines()]
-    notes = []
-    if contents.split.held_out == AREA:
-        notes.append("one patient only: the held-out part is a separate area of each slide, no region lies in both")
-    if contents.split.held_out == NOTHING:
-        notes.append("split=paper: every patient is in train, nothing is held out")
-    for note in notes:
+    for note in _notes(contents):
         print(f"note: {note}")
-    page = write_page(
-        contents.root,
-        everything,
-        title=f"{manifest.name}: quality control",
-        counts=manifest.counts,
-        dropped=manifest.dropped,
-        notes=notes,
-        split_of={state.slide: _split_of(state, contents.split) for state in contents.done},
-    )
+    page = write_summary_page(contents, states, manifest)
     print(f"{'magnification':>14}  {'train':>10}  {'test':>10}")
     for label in manifest.ladder.labels:
         if label in manifest.dropped:
@@ -37,7 +24,36 @@ def print_summary(contents: Contents, states: list[SlideState], manifest: Manife
         else:
             counts = [manifest.counts[split].get(label, 0) for split in SPLITS]
             print(f"{label:>14}  {counts[0]:>10,}  {counts[1]:>10,}")
+    everything = [*states, *contents.preparation.failed_lines()]
     print(_last_line(contents.root, everything, manifest, page, elapsed_s))
+
+
+def write_summary_page(contents: Contents, states: list[SlideState], manifest: Manifest) -> Path:
+    """Write the QC page of shards that are whole."""
+    return write_page(
+        contents.root,
+        [*states, *contents.preparation.failed_lines()],
+        title=f"{manifest.name}: quality control",
+        counts=manifest.counts,
+        dropped=manifest.dropped,
+        notes=_notes(contents),
+        split_of={state.slide: _split_of(state, contents.split) for state in contents.done},
+    )
+
+
+def is_page_older(root: Path, states: list[SlideState]) -> bool:
+    """Say whether the QC page is missing, or older than the manifest or what is known of a slide."""
+    page = root / "qc" / "index.html"
+    if not page.is_file():
+        return True
+    told = [root / MANIFEST_NAME, *(SlideStore(root, state.slide).state_path for state in states)]
+    return page.stat().st_mtime_ns < max(path.stat().st_mtime_ns for path in told if path.is_file())
+
+
+def _notes(contents: Contents) -> list[str]:
+    if contents.split.held_out == AREA:
+        return ["one patient only: the held-out part is a separate area of each slide, no region lies in both"]
+    return ["split=paper: every patient is in train, nothing is held out"] if contents.split.held_out == NOTHING else []
 
 
 def write_failure_page(preparation: Preparation, states: list[SlideState]) -> None:

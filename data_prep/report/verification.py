@@ -10,15 +10,17 @@ import numpy as np
 
 from data_prep.pack.splits import PATIENTS
 from zoomldm.data.manifest import Manifest, ShardInfo
-from zoomldm.data.schema import SPLITS, TEST, TRAIN, SampleMeta, fields_of, is_reference
+from zoomldm.data.schema import SPLITS, TEST, TRAIN, SampleMeta, decode_image, fields_of, is_reference
 from zoomldm.data.shards import ColumnReader, build_index, column_path, index_path, read_keys
 from zoomldm.errors import DataError
 from zoomldm.files import progress, sha256_of
 from zoomldm.ladder import label
 
+IMAGES_DECODED = 8  # of each shard
+
 
 def verify(manifest: Manifest) -> list[str]:
-    """Check counts, checksums, keys across columns, and that no patient is in both splits; return the faults."""
+    """Check counts, checksums, keys across columns, some images, and that no patient is in both; return the faults."""
     faults = []
     for shard in progress(manifest.shards, label="verify", unit="shard"):
         faults += _faults_of_shard(manifest, shard)
@@ -56,7 +58,10 @@ def _faults_of_shard(manifest: Manifest, shard: ShardInfo) -> list[str]:
         with suppress(DataError, OSError):  # said above
             keys[column] = read_keys(tar)
     faults += _faults_of_keys(manifest, shard, keys)
-    return faults or _faults_of_metas(manifest, shard, keys["meta"])
+    return faults or [
+        *_faults_of_metas(manifest, shard, keys["meta"]),
+        *_faults_of_images(manifest, shard, keys["image"]),
+    ]
 
 
 def faults_of_tar(root: Path, tar: Path, facts: dict[str, Any]) -> Iterator[str]:
@@ -90,6 +95,23 @@ def _faults_of_keys(manifest: Manifest, shard: ShardInfo, keys: dict[str, list[s
         fraction = manifest.columns["reference"]["fraction"][label(shard.magnification)]
         if keys["reference"] != [key for key in keys["image"] if is_reference(key, fraction)]:
             yield f"{shard.path}: column reference does not hold the samples that its fraction {fraction} chooses"
+
+
+def _faults_of_images(manifest: Manifest, shard: ShardInfo, keys: list[str]) -> Iterator[str]:
+    """Decode some images, spread over the shard: a checksum says nothing of what was damaged before it was packed."""
+    fields = fields_of("image", manifest.image_format)
+    reader = ColumnReader(column_path(Path(manifest.root) / shard.path, "image"), fields)
+    try:
+        for number in sorted({round(at) for at in np.linspace(0, len(keys) - 1, IMAGES_DECODED)}):
+            try:
+                shape = decode_image(reader[number][fields[0]]).shape
+            except (OSError, ValueError, SyntaxError) as error:  # as Pillow calls a broken PNG
+                yield f"{shard.path}: the image of {keys[number]} cannot be decoded ({error})"
+                continue
+            if shape[:2] != (manifest.ladder.patch_px,) * 2:
+                yield f"{shard.path}: the image of {keys[number]} has {shape[1]} x {shape[0]} px"
+    finally:
+        reader.close()
 
 
 def _faults_of_metas(manifest: Manifest, shard: ShardInfo, keys: list[str]) -> list[str]:

@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.settings import SlideSettings, differences
+from data_prep.work.lock import locked
 from data_prep.work.store import SLIDES_FOLDER
 from zoomldm.data.manifest import MANIFEST_NAME
 from zoomldm.errors import ConfigError
-from zoomldm.files import write_json
+from zoomldm.files import remove_temporaries, write_json
 
 SETTINGS_NAME = "settings.json"
 
@@ -22,8 +23,8 @@ def read_settings(root: Path) -> dict[str, Any]:
     return {"icc": True} | json.loads(path.read_bytes()) if path.is_file() else {}
 
 
-def note_settings(root: Path, settings: SlideSettings) -> None:
-    write_json(root / SLIDES_FOLDER / SETTINGS_NAME, _stored(settings))
+def write_settings(folder: Path, settings: SlideSettings) -> None:
+    write_json(folder / SETTINGS_NAME, _stored(settings))
 
 
 def check_settings(root: Path, settings: SlideSettings, *, but: str | None = None) -> None:
@@ -36,7 +37,9 @@ def check_settings(root: Path, settings: SlideSettings, *, but: str | None = Non
     if not old:
         if (root / MANIFEST_NAME).exists():
             raise ConfigError(f"{root}: holds shards, but not the work they were made from; choose another data.root")
-        note_settings(root, settings)
+        with locked(root / SLIDES_FOLDER / ".locks" / ".settings.lock", f"begins {root}"):
+            remove_temporaries(root / SLIDES_FOLDER)
+            write_settings(root / SLIDES_FOLDER, settings)
         return
     found = differences(
         {k: v for k, v in old.items() if k in new and k != but}, {k: v for k, v in new.items() if k != but}

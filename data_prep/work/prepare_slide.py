@@ -3,7 +3,6 @@
 import time
 import traceback
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -16,11 +15,12 @@ from data_prep.settings import SlideSettings
 from data_prep.slides.files import quick_hash
 from data_prep.slides.readers.base import UnreadableError
 from data_prep.slides.slide import Slide
-from data_prep.slides.table import SlideSpec
 from data_prep.tissue.mask import TissueMask, find_tissue
 from data_prep.work.images import ImageWriter
+from data_prep.work.job import SlideJob, failed, reason_of
 from data_prep.work.picture import picture_of
-from data_prep.work.state import WORK_VERSION, DoneSlide, FailedSlide, FileFacts, ScaleFacts, SlideState, told_of
+from data_prep.work.stale import told_of
+from data_prep.work.state import WORK_VERSION, DoneSlide, FailedSlide, FileFacts, ScaleFacts, SlideState
 from data_prep.work.storage import is_storage_fault
 from data_prep.work.store import SlideStore
 from zoomldm.encoder.base import Encoder
@@ -28,20 +28,6 @@ from zoomldm.errors import DataError, UserError
 from zoomldm.files import raise_if_disk_fault
 
 MAX_LISTED = 50
-
-
-@dataclass(frozen=True, kw_only=True)
-class SlideJob:
-    """One slide to prepare into ``root``; ``by_area``: the slide serves both splits."""
-
-    spec: SlideSpec
-    settings: SlideSettings
-    root: Path
-    by_area: bool
-
-    @property
-    def store(self) -> SlideStore:
-        return SlideStore(self.root, self.spec.name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,34 +61,23 @@ def prepare_slide(job: SlideJob) -> SlideState:
     """
     encoder, store = get_encoder(job.settings.encoder), job.store
     with store.lock():
-        if store.is_done(job.spec, by_area=job.by_area, regions=job.settings.tissue.regions) and store.has_images():
+        if job.is_whole():
             return store.state()
+        attempts = store.attempts(job.spec.path)
         try:
-            with store.written_aside() as aside:
-                state = _attempt(job, encoder, aside)
-                if isinstance(state, FailedSlide) and state.by_storage and store.done() is not None:
-                    raise _StorageError(state)
+            attempts.check()
+        except DataError as error:
+            state = failed(job.spec, str(error))
+            store.note_failure(state)
+            return state
+        with attempts.one(), store.written_aside() as aside:
+            state = _attempt(job, encoder, aside)
+            if isinstance(state, FailedSlide) and store.done() is not None:  # good work stays
+                store.note_failure(state, aside.error_path.read_text())
+                aside.discard()
+            else:
                 aside.write_state(state)
-        except _StorageError as fault:  # an outage takes no good work away
-            return fault.state
     return state
-
-
-class _StorageError(Exception):
-    def __init__(self, state: FailedSlide) -> None:
-        super().__init__(state.reason)
-        self.state = state
-
-
-def reason_of(spec: SlideSpec, error: Exception) -> str:
-    """Return why a slide failed, with its file: a ``DataError`` names it, what a reader raises does not."""
-    if isinstance(error, DataError):
-        return str(error)
-    return f"{spec.path}: {error or type(error).__name__}; check the file or copy it again"
-
-
-def failed(spec: SlideSpec, reason: str, *, by_storage: bool = False) -> FailedSlide:
-    return FailedSlide(slide=spec.name, patient=spec.patient, path=str(spec.path), reason=reason, by_storage=by_storage)
 
 
 def _attempt(job: SlideJob, encoder: Encoder, aside: SlideStore) -> SlideState:

@@ -1,12 +1,7 @@
 """What is known of a slide when its turn is over: its samples and scale, or why there are none."""
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
-
-from data_prep.slides.scale import GIVEN, SPARE
-from data_prep.slides.table import SlideSpec
-from zoomldm.files import sha256_of
 
 DONE, FAILED = "done", "failed"
 WORK_VERSION = 1
@@ -73,6 +68,7 @@ class DoneSlide:
         icc: what was done with the file's colour profile: applied, none, damaged or off; None in old work.
         work_version: ``WORK_VERSION`` that made it.
         told: what decided the work besides file and settings (``told_of``); None in the work of older versions.
+        reread_failed: why reading the slide again failed, whose work of before this is.
     """
 
     slide: str
@@ -102,6 +98,7 @@ class DoneSlide:
     told: dict[str, Any] | None = None
     icc: str | None = None
     work_version: int = 1
+    reread_failed: str = ""
     status: str = DONE
 
     @property
@@ -125,19 +122,3 @@ def state_of(content: dict[str, Any]) -> SlideState:
         return FailedSlide(**content)
     facts = {"file": FileFacts(**content["file"]), "scale": ScaleFacts(**content["scale"])}
     return DoneSlide(**(content | facts))
-
-
-def told_of(spec: SlideSpec, *, regions: str | None) -> dict[str, Any]:
-    """Return what decides a slide's work besides its file, its scale and the folder's settings.
-
-    regions: folder of GeoJSON files by slide name.
-    """
-    drawn = Path(regions) / f"{spec.name}.geojson" if regions else None
-    return {"regions_sha256": sha256_of(drawn)} if drawn and drawn.is_file() else {}
-
-
-def has_scale_of(state: DoneSlide, spec: SlideSpec) -> bool:
-    """Say whether a slide was read at the scale that its line of the table gives now."""
-    if spec.mpp is not None:
-        return state.scale.mpp_level0 == spec.mpp
-    return state.scale.source not in (GIVEN, SPARE) or state.scale.mpp_level0 == spec.spare_mpp

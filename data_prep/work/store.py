@@ -6,31 +6,31 @@ slides/<slide>/images.bin   the encoded patches one after the other
 slides/<slide>/rows.npy     (1 + n, D), row 0 is glass; float16, or float32 and yet to be standardised
 slides/<slide>/qc.jpg       thumbnail, mask, kept tiles
 slides/<slide>/error.txt    the traceback of a slide that failed
+slides/<slide>/rows.new.npy, encoder.new.json    rows of another encoder, until all slides' have taken their place
 
-The folder is written aside and renamed when it is whole.
+The folder is written aside, brought to the disk, and renamed when it is whole; the old one goes last.
 """
 
 import json
-import os
-import shutil
-import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
-from filelock import FileLock
 
-from data_prep.slides.files import quick_hash, stamp_of
 from data_prep.slides.table import SlideSpec
-from data_prep.work.state import WORK_VERSION, DoneSlide, SlideState, has_scale_of, state_of, told_of
+from data_prep.work.aside import put_right, written_aside
+from data_prep.work.attempts import Attempts
+from data_prep.work.lock import locked
+from data_prep.work.stale import why_stale
+from data_prep.work.state import DoneSlide, FailedSlide, SlideState, state_of
 from zoomldm.data.schema import slide_key
 from zoomldm.encoder.base import Encoder
 from zoomldm.errors import DataError
-from zoomldm.files import open_atomically, raise_if_disk_fault, write_json
+from zoomldm.files import open_atomically, remove, remove_temporaries, remove_tree, rename, sync, write_json
 
 SLIDES_FOLDER = "slides"
 
@@ -57,10 +57,14 @@ STORED_NAMES = {"corner": "place", "corner_px0": "px0", "tissue": "tissue", "spa
 
 
 class SlideStore:
-    """The work of one slide; holds no file open, since a shard draws on hundreds of slides."""
+    """The work of one slide; holds no file open, since a shard draws on hundreds of slides.
 
-    def __init__(self, root: Path, slide: str) -> None:
-        self.root, self.slide = root, slide
+    Args:
+        waiting: rows of another encoder that wait are taken for the slide's own, and so is that encoder.
+    """
+
+    def __init__(self, root: Path, slide: str, *, waiting: bool = False) -> None:
+        self.root, self.slide, self.waiting = root, slide, waiting
         self.folder = root / SLIDES_FOLDER / slide_key(slide)
 
     # --- state
@@ -68,38 +72,41 @@ class SlideStore:
     def state(self) -> SlideState | None:
         """Return the slide's state, None where it has none or a damaged one."""
         try:
-            return state_of(json.loads((self.folder / "state.json").read_bytes()))
+            state = state_of(json.loads(self.state_path.read_bytes()))
         except (OSError, ValueError, KeyError, TypeError):
             return None
+        encoder = self.new_encoder() if self.waiting and isinstance(state, DoneSlide) else None
+        return replace(state, encoder=encoder) if encoder else state
 
     def done(self) -> DoneSlide | None:
         state = self.state()
         return state if isinstance(state, DoneSlide) else None
 
     def write_state(self, state: SlideState) -> None:
-        write_json(self.folder / "state.json", state.to_dict())
+        write_json(self.state_path, state.to_dict())
+
+    def note_failure(self, failure: FailedSlide, trace: str = "") -> None:
+        """Write why a slide failed; work that it has stays, with a note."""
+        state = self.done()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if trace:
+            self.error_path.write_text(trace)
+        self.write_state(replace(state, reread_failed=failure.reason) if state else failure)
 
     def is_done(self, spec: SlideSpec, *, by_area: bool, regions: str | None) -> bool:
-        """Say whether the work is whole and was made of what file, slide table and drawn regions are now.
+        """Say whether the work is whole and was made of what file, slide table and drawn regions are now."""
+        return self.done() is not None and not self.why_stale(spec, by_area=by_area, regions=regions)
 
-        Work of older versions, which did not note the drawn regions, is good if file and scale are the same.
-        """
+    def why_stale(self, spec: SlideSpec, *, by_area: bool, regions: str | None) -> str:
+        """Return what has changed since the slide's work was done, in words; "" where it is good, or none is there."""
         state = self.done()
-        if state is None or state.work_version != WORK_VERSION or not has_scale_of(state, spec):
-            return False
-        if state.told is not None:
-            told = {name: value for name, value in state.told.items() if name != "mpp"}  # older versions' scale
-            if (told_of(spec, regions=regions), by_area) != (told, state.by_area):
-                return False
-        try:
-            size, mtime_ns = stamp_of(spec.path)
-            if size != state.file.bytes:
-                return False
-            return mtime_ns == state.file.mtime_ns or quick_hash(spec.path) == state.file.quick_hash
-        except (OSError, DataError):
-            return True  # the slide has been moved away since: its work is still good
+        return why_stale(state, spec, by_area=by_area, regions=regions) if state else ""
 
     # --- files
+
+    @property
+    def state_path(self) -> Path:
+        return self.folder / "state.json"
 
     @property
     def images_path(self) -> Path:
@@ -117,7 +124,7 @@ class SlideStore:
         return self.images_path.is_file()
 
     def drop_images(self) -> None:
-        self.images_path.unlink(missing_ok=True)
+        remove(self.images_path)
 
     def image(self, offset: int, size: int) -> bytes:
         with self._said_if_damaged(), open(self.images_path, "rb", buffering=0) as stream:
@@ -147,11 +154,10 @@ class SlideStore:
 
     @property
     def rows_path(self) -> Path:
-        return self.folder / "rows.npy"
+        return self._new_rows_path if self.waiting and self.new_encoder() else self.folder / "rows.npy"
 
     def save_rows(self, rows: np.ndarray, encoder: Encoder) -> None:
-        with open_atomically(self.rows_path) as stream:
-            np.save(stream, _stored(rows, encoder))
+        np.save(self.rows_path, _stored(rows, encoder))
 
     def rows(self) -> np.ndarray:
         """Return the slide's rows, mapped into memory: (1 + n, D), `stats`' yet to be standardised."""
@@ -169,7 +175,7 @@ class SlideStore:
         return self.folder / "encoder.new.json"
 
     def save_new_rows(self, rows: np.ndarray, encoder: Encoder) -> None:
-        self._new_rows_path.unlink(missing_ok=True)  # another encoder's would pass for this one's
+        remove(self._new_rows_path)  # another encoder's would pass for this one's
         write_json(self._new_encoder_path, encoder.describe())
         with open_atomically(self._new_rows_path) as stream:
             np.save(stream, _stored(rows, encoder))
@@ -183,54 +189,48 @@ class SlideStore:
 
     def take_new_rows(self) -> None:
         """Put rows that wait in the old ones' place and their encoder into the state; the waiting file goes last."""
+        remove_temporaries(self.folder)
         encoder, state = self.new_encoder(), self.done()
         if encoder is not None and state is not None:
             self.write_state(replace(state, encoder=encoder))
-            os.replace(self._new_rows_path, self.rows_path)
-        self._new_encoder_path.unlink(missing_ok=True)
+            rename(self._new_rows_path, self.folder / "rows.npy")
+        remove(self._new_encoder_path)
+        sync(self.folder)
 
     # --- writing
 
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Keep other processes, on this machine or another, from working on the same slide."""
-        path = self.folder.parent / ".locks" / f"{self.folder.name}.lock"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path):
+        with locked(self.folder.parent / ".locks" / f"{self.folder.name}.lock", f"works on slide {self.slide}"):
+            put_right(self.folder)
             yield
+
+    def attempts(self, path: Path) -> Attempts:
+        """Return how often a process has died over this slide, whose file is ``path``."""
+        return Attempts(self.folder.parent / ".locks" / f"{self.folder.name}.attempts", path)
 
     @contextmanager
     def written_aside(self) -> Iterator["SlideStore"]:
         """Yield a store of an empty folder that takes this one's place when the block ends without an error.
 
-        The caller holds the lock: what a killed process left beside is taken away.
+        The caller holds the lock. Where the block has discarded the folder, the old one stays.
 
         Raises:
             UserError: a full disk, or a folder that cannot be written.
         """
-        self._remove_left_over()
         aside = SlideStore(self.root, self.slide)
-        aside.folder = self.folder.with_name(f".{self.folder.name}.{socket.gethostname()}-{os.getpid()}.part")
-        try:
-            aside.folder.mkdir(parents=True)
+        with written_aside(self.folder) as aside.folder:
             yield aside
-            shutil.rmtree(self.folder, ignore_errors=True)
-            os.replace(aside.folder, self.folder)
-        except OSError as error:
-            raise_if_disk_fault(error, aside.folder)
-            raise
-        finally:
-            shutil.rmtree(aside.folder, ignore_errors=True)
+
+    def discard(self) -> None:
+        """Take away the folder, and all that it holds."""
+        remove_tree(self.folder)
 
     def clear(self) -> None:
         """Take away all that the folder holds."""
         for path in self.folder.iterdir():
-            path.unlink()
-
-    def _remove_left_over(self) -> None:
-        for path in self.folder.parent.glob(f".{self.folder.name}.*part"):
-            with suppress(OSError):
-                shutil.rmtree(path)
+            remove(path)
 
     @contextmanager
     def _said_if_damaged(self) -> Iterator[None]:

@@ -8,7 +8,8 @@ import pytest
 
 from data_prep.execution.executor import Died
 from data_prep.execution.local import LocalExecutor
-from data_prep.work.prepare_slide import SlideJob, prepare_slide
+from data_prep.work.job import SlideJob
+from data_prep.work.prepare_slide import prepare_slide
 from tests.helpers.real_slide import REAL_SLIDE, needs_real_slide
 from tests.helpers.tiny_slides import spec_of, tiny_settings
 

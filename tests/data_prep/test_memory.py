@@ -16,7 +16,8 @@ import numpy as np, tifffile
 from data_prep.fold.regions import RegionSettings
 from data_prep.settings import SlideSettings
 from data_prep.slides.table import SlideSpec
-from data_prep.work.prepare_slide import SlideJob, prepare_slide
+from data_prep.work.job import SlideJob
+from data_prep.work.prepare_slide import prepare_slide
 from tests.helpers.tiny_slides import READERS, tissue_pixels, tissue_settings
 
 WIDTH, HEIGHT, TILE = {width}, {height}, 512

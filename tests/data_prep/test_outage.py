@@ -1,10 +1,12 @@
 """Storage that goes away in the middle of a run is not the slides' fault."""
 
 import errno
+from dataclasses import replace
 
 import pytest
 
 from data_prep.work import prepare_slide as work
+from data_prep.work.store import SlideStore
 from tests.helpers.prepare import hashes, prepare_folder
 from zoomldm.errors import DataError, UserError
 
@@ -58,8 +60,11 @@ def test_too_many_failed_slides_are_not_packed_unasked(slides, tmp_path):
 def test_an_outage_takes_no_good_work_away(slides, tmp_path, monkeypatch):
     data = tmp_path / "data"
     prepare_folder(slides, data, drop_images=True)
-    before = (data / "slides" / "a" / "state.json").read_bytes()
+    store = SlideStore(data, "a")
+    before, rows = store.done(), store.rows_path.read_bytes()
     fails_from(monkeypatch, 1)
     with pytest.raises(UserError, match="3 slides in a row"):
         prepare_folder(slides, data, test_fraction=0.6, repack=True)
-    assert (data / "slides" / "a" / "state.json").read_bytes() == before
+    assert "it is gone" in store.done().reread_failed
+    assert replace(store.done(), reread_failed="") == before
+    assert store.rows_path.read_bytes() == rows

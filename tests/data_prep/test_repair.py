@@ -2,7 +2,7 @@
 
 import pytest
 
-from data_prep.repair import repair
+from data_prep.repair import repair, set_aside
 from data_prep.report.verification import verify
 from tests.data_prep.pack.test_repack import with_latents
 from tests.helpers.prepare import hashes, prepare_folder, tiny_preparation
@@ -55,8 +55,13 @@ def test_repair_says_which_slides_must_be_read_again(slides, tmp_path):
     (said,) = repair(tiny_preparation(slides, tmp_path / "data"), manifest)
     assert "must be read again" in said
     assert "run prepare.py as before" in said
+    (kept,) = set_aside(manifest, verify(manifest), delete=True)
+    assert "image.tar.damaged: kept until its tar is there again" in kept
     prepare_folder(slides, tmp_path / "data")
     assert hashes(manifest.root) == before
+    assert "repair=true removes it" in set_aside(manifest, verify(manifest), delete=False)[0]
+    assert "removed, its tar is whole again" in set_aside(manifest, verify(manifest), delete=True)[0]
+    assert not list(manifest.root.rglob("*.damaged"))
 
 
 def test_latents_and_an_index_are_mended(slides, tmp_path):

@@ -71,7 +71,7 @@ def test_slides_may_be_added_before_and_after(slides, tiny_slide, tmp_path):
     assert manifest.encoder.name == "mean"
 
 
-def test_a_killed_run_leaves_no_mixture_and_goes_on(slides, tmp_path, monkeypatch):
+def test_a_killed_run_leaves_no_mixture_and_goes_on(slides, tmp_path, monkeypatch, capsys):
     root = tmp_path / "data"
     prepare_folder(slides, root)
     original, calls = add_grid.write_grids, []
@@ -87,6 +87,9 @@ def test_a_killed_run_leaves_no_mixture_and_goes_on(slides, tmp_path, monkeypatc
         add(slides, root)
     assert verify(Manifest.load(root)) == []  # the old grids, until the new ones are whole
     assert Manifest.load(root).encoder.name == "stats"
+    prepare_folder(slides, root)  # whoever changes his mind has lost nothing
+    assert "nothing to do" in capsys.readouterr().out
+    assert {tiny_preparation(slides, root).store(name).done().encoder["name"] for name in "ab"} == {"stats"}
     monkeypatch.setattr(add_grid, "write_grids", original)
     monkeypatch.setattr(add_grid, "encode_slide", lambda job: pytest.fail("encoded twice"))
     assert verify(add(slides, root)) == []

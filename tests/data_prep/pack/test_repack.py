@@ -2,13 +2,11 @@
 
 import hashlib
 import json
-import os
 from dataclasses import replace
 
 import pytest
 
 from data_prep.columns.latent import LatentMaker, add_latents
-from data_prep.pack import exchange
 from data_prep.pack import pack as packing
 from data_prep.pack.shard_plan import read_plan
 from data_prep.report.verification import verify
@@ -219,30 +217,3 @@ def test_a_repack_that_is_cut_off_leaves_the_old_shards_whole(slides, tmp_path, 
     assert not (data / "shards.new").exists()
     times = {p: (data / "shards" / p.relative_to(data / "shards.new")).stat().st_mtime_ns for p in written}
     assert times == written  # what was written before is taken up
-
-
-@pytest.mark.parametrize("step", range(3))
-def test_an_exchange_that_is_cut_off_at_any_rename_is_carried_on(slides, tmp_path, monkeypatch, step, capsys):
-    data = tmp_path / "data"
-    prepare_folder(slides, data)
-    wanted = prepare_folder(slides, tmp_path / "fresh", test_fraction=0.6)
-    calls = []
-
-    def breaks(*paths):
-        calls.append(paths)
-        if len(calls) == step + 1:
-            raise KeyboardInterrupt
-        os.rename(*paths)
-
-    fake = type("os", (), {"replace": staticmethod(breaks), "link": os.link})
-    monkeypatch.setattr(exchange, "os", fake)
-    with pytest.raises(KeyboardInterrupt):
-        prepare_folder(slides, data, test_fraction=0.6, repack=True)
-    monkeypatch.undo()
-    capsys.readouterr()
-    manifest = prepare_folder(slides, data, test_fraction=0.6)
-    assert "nothing to do" in capsys.readouterr().out
-    assert verify(manifest) == []
-    assert hashes(data) == hashes(tmp_path / "fresh")
-    assert replace(manifest, root=None) == replace(wanted, root=None)
-    assert sorted(p.name for p in data.iterdir()) == ["manifest.json", "qc", "shards", "slides"]

@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from data_prep.report.verification import verify
+from data_prep.report.verification import IMAGES_DECODED, verify
 from tests.helpers.toy_data import make_toy_data
 from zoomldm.data.schema import SampleMeta
 from zoomldm.data.shards import ColumnReader, column_path, index_path, write_column
@@ -89,3 +89,17 @@ def test_every_damage_is_named(manifest, damage, message):
     damage(manifest)
     faults = verify(manifest)
     assert any(message in fault for fault in faults), faults
+
+
+def test_images_that_were_damaged_before_they_were_packed_are_found(manifest):
+    """As after a power cut: zeros where patches were, and shards, checksums and manifest made of them."""
+    shard = manifest.shards[0]
+    tar = tar_of(manifest, "image")
+    reader = ColumnReader(tar, ("png",))
+    samples = [(reader.key(number), reader[number]) for number in range(len(reader))]
+    reader.close()
+    write_column(tar, [(key, {"png": b"\0" * len(fields["png"])}) for key, fields in samples])
+    shard.columns["image"] |= {"bytes": tar.stat().st_size, "sha256": sha256_of(tar)}
+    faults = verify(manifest)
+    assert len(faults) == IMAGES_DECODED
+    assert all("cannot be decoded" in fault for fault in faults)

@@ -9,7 +9,8 @@ import pytest
 from einops import reduce
 
 from data_prep.report.estimate import estimate_slide
-from data_prep.work.prepare_slide import SlideJob, prepare_slide
+from data_prep.work.job import SlideJob
+from data_prep.work.prepare_slide import prepare_slide
 from data_prep.work.store import SlideStore
 from tests.helpers.prepare import prepare_folder, samples_of
 from tests.helpers.tiny_slides import open_slide, spec_of, tiny_settings, tissue_pixels

@@ -23,7 +23,8 @@ from pathlib import Path
 from data_prep.execution.local import LocalExecutor
 from tests.helpers.prepare import prepare_folder
 if __name__ == "__main__":
-    prepare_folder(Path({slides!r}), Path({data!r}), executor=LocalExecutor(1))
+    part = tuple(int(word) for word in sys.argv[1:]) or None
+    prepare_folder(Path({slides!r}), Path({data!r}), executor=LocalExecutor(1), part=part)
 """
 
 
@@ -35,8 +36,9 @@ def start(slides, tmp_path):
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     started = []
 
-    def begin() -> subprocess.Popen:
-        started.append(subprocess.Popen([sys.executable, str(script)], start_new_session=True, **quiet))
+    def begin(*part: int) -> subprocess.Popen:
+        command = [sys.executable, str(script), *(str(number) for number in part)]
+        started.append(subprocess.Popen(command, start_new_session=True, **quiet))
         return started[-1]
 
     yield begin
@@ -97,9 +99,10 @@ def test_workers_end_with_their_parent_and_the_next_run_is_undisturbed(slides, s
     assert not list(data.glob("slides/.*.part"))
 
 
-def test_two_runs_at_once_in_one_folder_make_the_bytes_of_one(slides, start, tmp_path):
+@pytest.mark.parametrize("part", [(), (1, 2)])
+def test_two_runs_at_once_in_one_folder_make_the_bytes_of_one(slides, start, tmp_path, part):
     prepare_folder(slides, tmp_path / "whole")
     data = tmp_path / "killed"
-    processes = [start(), start()]
+    processes = [start(), start(*part)]
     assert [process.wait(PATIENCE_S) for process in processes] == [0, 0]
     assert hashes(data) == hashes(tmp_path / "whole")

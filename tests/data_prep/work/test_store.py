@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from data_prep.slides.table import find_slides
-from data_prep.work.prepare_slide import SlideJob, prepare_slide
+from data_prep.work.job import SlideJob
+from data_prep.work.prepare_slide import prepare_slide
 from data_prep.work.state import DoneSlide, FailedSlide
 from data_prep.work.store import SlideStore
 from tests.helpers.prepare import MeanColour
@@ -88,7 +89,7 @@ def test_what_a_killed_process_left_goes_and_a_failed_write_leaves_the_old_work(
     other.mkdir()
 
     def write():
-        with store.written_aside() as aside:
+        with store.lock(), store.written_aside() as aside:
             (aside.folder / "new").touch()
             assert aside.folder.name.endswith(f"-{os.getpid()}.part")
             raise KeyboardInterrupt
@@ -96,7 +97,7 @@ def test_what_a_killed_process_left_goes_and_a_failed_write_leaves_the_old_work(
     with pytest.raises(KeyboardInterrupt):
         write()
     assert [p.name for p in store.folder.iterdir()] == ["old"]
-    assert sorted(p.name for p in store.folder.parent.iterdir()) == [".ab.elsewhere-1.part", "a"]
+    assert sorted(p.name for p in store.folder.parent.iterdir()) == [".ab.elsewhere-1.part", ".locks", "a"]
 
 
 def test_the_samples_of_a_rung_come_back_as_they_were_kept(job):

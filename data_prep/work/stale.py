@@ -1,0 +1,55 @@
+"""Whether a slide's work is still what its file, its line of the table and its drawn regions would give."""
+
+from pathlib import Path
+from typing import Any
+
+from data_prep.slides.files import quick_hash, stamp_of
+from data_prep.slides.scale import GIVEN, SPARE
+from data_prep.slides.table import SlideSpec
+from data_prep.work.state import WORK_VERSION, DoneSlide
+from zoomldm.errors import DataError
+from zoomldm.files import sha256_of
+
+
+def why_stale(state: DoneSlide, spec: SlideSpec, *, by_area: bool, regions: str | None) -> str:
+    """Return what has changed since the work was done, in words; "" where it is good.
+
+    Work of older versions, which did not note the drawn regions, is good if file and scale are the same.
+    """
+    if state.work_version != WORK_VERSION:
+        return f"work version {state.work_version} there, {WORK_VERSION} now"
+    if not has_scale_of(state, spec):
+        return f"its scale was {state.scale.mpp_level0:g}, and the table or slide.mpp says another now"
+    if state.told is not None:
+        told = {name: value for name, value in state.told.items() if name != "mpp"}  # older versions' scale
+        if told_of(spec, regions=regions) != told:
+            return "its drawn regions are others"
+        if by_area != state.by_area:
+            return "it was read to serve both splits" if state.by_area else "it is to serve both splits"
+    return "" if _is_file_of(state, spec.path) else "its file is another"
+
+
+def _is_file_of(state: DoneSlide, path: Path) -> bool:
+    try:
+        size, mtime_ns = stamp_of(path)
+        if size != state.file.bytes:
+            return False
+        return mtime_ns == state.file.mtime_ns or quick_hash(path) == state.file.quick_hash
+    except (OSError, DataError):
+        return True  # the slide has been moved away since: its work is still good
+
+
+def told_of(spec: SlideSpec, *, regions: str | None) -> dict[str, Any]:
+    """Return what decides a slide's work besides its file, its scale and the folder's settings.
+
+    regions: folder of GeoJSON files by slide name.
+    """
+    drawn = Path(regions) / f"{spec.name}.geojson" if regions else None
+    return {"regions_sha256": sha256_of(drawn)} if drawn and drawn.is_file() else {}
+
+
+def has_scale_of(state: DoneSlide, spec: SlideSpec) -> bool:
+    """Say whether a slide was read at the scale that its line of the table gives now."""
+    if spec.mpp is not None:
+        return state.scale.mpp_level0 == spec.mpp
+    return state.scale.source not in (GIVEN, SPARE) or state.scale.mpp_level0 == spec.spare_mpp
