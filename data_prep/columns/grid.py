@@ -6,6 +6,7 @@ The new rows are written beside the slides', the new grids beside the shards, an
 
 import json
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,12 +29,13 @@ from data_prep.work.job import SlideJob
 from data_prep.work.state import DONE, DoneSlide
 from zoomldm.data.manifest import EncoderInfo, Manifest
 from zoomldm.data.shards import column_path
+from zoomldm.encoder.base import Encoder
 from zoomldm.errors import DataError, UserError
 from zoomldm.files import progress, raise_if_disk_fault, write_json
 
 
 def replace_grids(preparation: Preparation, executor: Executor, *, repack: bool = False) -> Manifest:
-    """Give finished shards the grids of ``slide_settings.encoder``, and the folder its settings.
+    """Give finished shards that have others the grids of ``slide_settings.encoder``, and the folder its settings.
 
     Raises:
         ConfigError: the folder was made with other settings than these, or ``repack`` does not agree.
@@ -54,9 +56,14 @@ def _replace_grids(preparation: Preparation, executor: Executor, *, repack: bool
     preparation = replace(preparation, specs=specs, waiting=True)
     packed = [line["slide"] for line in manifest.slides if line["status"] == DONE]
     todo = _to_encode(preparation, packed)
+    if not todo and _is_there(manifest, get_encoder(preparation.slide_settings.encoder)):
+        note_settings(root, preparation.slide_settings)  # as a run that was killed last of all would have
+        print(f"{root}: nothing to do, its grids are by {manifest.encoder.name}")
+        return manifest
     grids = [column_path(root / shard.path, "grid") for shard in manifest.shards if "grid" in shard.columns]
-    why = f"grids by {preparation.slide_settings.encoder.name} instead of {manifest.encoder.name}"
-    agree(root, grids, why=why, repack=repack)
+    now, before = preparation.slide_settings.encoder.name, manifest.encoder.name
+    why = f"grids by {now}" + (" that are lost, cut or of other weights" if now == before else f" instead of {before}")
+    agree(root, [tar for tar in grids if tar.is_file()], why=why, repack=repack)
     _encode_slides(preparation, todo, executor)
     contents = _contents(preparation, packed)
     manifest = _write_grids(contents, plan, manifest, executor)
@@ -67,6 +74,15 @@ def _replace_grids(preparation: Preparation, executor: Executor, *, repack: bool
         f"{root}: grids by {manifest.encoder.name}, {manifest.encoder.dim} channels, in {len(manifest.shards)} shards"
     )
     return manifest
+
+
+def _is_there(manifest: Manifest, encoder: Encoder) -> bool:
+    """Say whether every shard has its grids by this encoder, as long as the manifest says."""
+    made_by = manifest.encoder
+    if (made_by.name, made_by.weights_sha256) != (encoder.name, encoder.weights_sha256):
+        return False
+    tars = [(column_path(Path(manifest.root) / s.path, "grid"), s.columns.get("grid")) for s in manifest.shards]
+    return all(facts and tar.is_file() and tar.stat().st_size == facts["bytes"] for tar, facts in tars)
 
 
 def _contents(preparation: Preparation, packed: list[str]) -> Contents:

@@ -118,6 +118,21 @@ def test_finished_grids_are_replaced_only_where_that_is_agreed(slides, tmp_path)
     assert verify(manifest) == []
 
 
+def test_the_same_command_again_has_nothing_to_do_unless_grids_are_lost(slides, tmp_path, capsys):
+    root = tmp_path / "data"
+    prepare_folder(slides, root)
+    made = add(slides, root)
+    before, again = hashes(root), tiny_preparation(slides, root, encoder=MEAN)
+    assert replace_grids(again, SerialExecutor()) == made
+    assert "nothing to do, its grids are by mean" in capsys.readouterr().out
+    assert hashes(root) == before
+    next(root.rglob("shards/**/*.grid.tar")).unlink()
+    with pytest.raises(ConfigError, match="repack=true"):
+        replace_grids(again, SerialExecutor())
+    add(slides, root)
+    assert hashes(root) == before
+
+
 def test_rows_that_another_encoder_left_behind_are_not_taken(slides, tmp_path, monkeypatch):
     """One killed before the rows were exchanged, then another encoder: the grids are the second's."""
     root = tmp_path / "data"
