@@ -90,7 +90,7 @@ def said_by(entry: str) -> set[str]:
     said = set()
     for path in CONF.rglob("*.yaml"):
         text, group = path.read_text(encoding="utf-8"), path.parent.relative_to(CONF).as_posix()
-        if group in (".", "hydra/launcher") and path.stem != entry:
+        if group == "hydra/launcher" or (group == "." and path.stem in ENTRIES.keys() - {entry}):
             continue
         said |= set(_dotted(yaml.safe_load(text), "" if group == "." or "@package _global_" in text else f"{group}."))
     return said

@@ -283,7 +283,6 @@ class Doctor(Entry):
 class Rehearse(Entry):
     """conf/rehearse.yaml."""
 
-    allow_code: list[str] = field(default_factory=list)
     slides: str | None
     folder: str
     data: str
