@@ -57,7 +57,6 @@ def _replace_grids(preparation: Preparation, executor: Executor, *, repack: bool
     packed = [line["slide"] for line in manifest.slides if line["status"] == DONE]
     todo = _to_encode(preparation, packed)
     if not todo and _is_there(manifest, get_encoder(preparation.slide_settings.encoder)):
-        note_settings(root, preparation.slide_settings)  # as a run that was killed last of all would have
         print(f"{root}: nothing to do, its grids are by {manifest.encoder.name}")
         return manifest
     grids = [column_path(root / shard.path, "grid") for shard in manifest.shards if "grid" in shard.columns]

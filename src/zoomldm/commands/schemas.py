@@ -7,7 +7,7 @@ here, because its class knows what it takes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 from zoomldm.ladder import Ladder
