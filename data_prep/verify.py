@@ -30,7 +30,7 @@ def verify_data(cfg: DictConfig) -> None:
         for line in repair(preparation_of(cfg), manifest):
             print(f"repair: {line}")
         faults = verify(manifest)
-    for line in set_aside(manifest, faults, delete=bool(cfg.get("repair"))):
+    for line in set_aside(manifest, faults, delete=cfg.repair):
         print(f"aside: {line}")
     if faults:
         raise DataError(
