@@ -131,7 +131,7 @@ def prepare_slides(preparation: Preparation, specs: list[SlideSpec], split: Spli
     """
     settings, by_area = preparation.slide_settings, split.held_out == AREA
     specs = sorted(specs, key=lambda spec: -_size_of(spec))
-    jobs = [SlideJob(spec=spec, settings=settings, root=preparation.root, by_area=by_area) for spec in specs]
+    jobs = [SlideJob.of(spec, settings, preparation.root, by_area=by_area) for spec in specs]
     if not jobs:
         return
     in_a_row = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from data_prep.preparation import Preparation
+    from data_prep.slides.table import SlideSpec
+    from data_prep.tissue.mask import TissueSettings
     from zoomldm.data.manifest import Manifest
 
 
@@ -65,6 +68,7 @@ def preparation_of(cfg: DictConfig) -> Preparation:
     slide_settings, pack_settings = from_config(cfg)
     slides = cfg.slides or demo_slides(cfg)
     specs, faults = find_slides(str(slides), suffixes_of(slide_settings.readers), slide_settings.mpp)
+    specs = with_presets(specs, slide_settings.tissue)
     config = {name: value for name, value in plain(cfg.data).items() if name not in ("root", "slides")}
     return Preparation(
         root=Path(cfg.data.root),
@@ -74,6 +78,30 @@ def preparation_of(cfg: DictConfig) -> Preparation:
         pack_settings=pack_settings,
         config=config | {"tissue": slide_settings.tissue.to_dict()},
     )
+
+
+def with_presets(specs: list[SlideSpec], tissue: TissueSettings) -> list[SlideSpec]:
+    """Return slides with the whole section of the tissue preset that their lines of the table name.
+
+    Raises:
+        ConfigError: no such preset, or values that its class refuses.
+    """
+    from argparse import ArgumentParser
+
+    from data_prep.settings import plain
+    from data_prep.tissue.mask import segmenter_of
+    from zoomldm.composing import compose_jobs
+    from zoomldm.config import Option
+
+    parser = ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config-dir", "-cd")
+    folder = parser.parse_known_args()[0].config_dir
+    sections = {}
+    for name in sorted({spec.tissue["name"] for spec in specs if spec.tissue}):
+        words = [f"tissue={name}", *(("--config-dir", folder) if folder else ())]
+        sections[name] = plain(compose_jobs("prepare", words)[0].tissue)
+        segmenter_of(Option("tissue", sections[name], tissue.segmenter.allow))  # which refuses what makes no sense
+    return [replace(spec, tissue=sections[spec.tissue["name"]]) if spec.tissue else spec for spec in specs]
 
 
 def demo_slides(cfg: DictConfig) -> Path:

@@ -109,7 +109,7 @@ def _to_encode(preparation: Preparation, packed: list[str]) -> list[SlideJob]:
         raise DataError(
             f"{preparation.root}: slides that its shards were made of are gone or have changed: {', '.join(missing)}"
         )
-    jobs = [SlideJob(spec=specs[name], settings=settings, root=preparation.root, by_area=False) for name in packed]
+    jobs = [SlideJob.of(specs[name], settings, preparation.root, by_area=False) for name in packed]
     return [job for job, name in zip(jobs, packed, strict=True) if not _is_encoded(job, stores[name].done())]
 
 

@@ -190,6 +190,7 @@ def made_of(contents: Contents) -> dict[str, Any]:
                 "labels": preparation.spec_of[state.slide].labels,
                 "drawn": (state.told or {}).get("regions_sha256"),
                 "by_area": state.by_area,
+                **{name: told for name, told in (state.told or {}).items() if name in ("tissue", "icc")},
             }
             for state in contents.done
         },

@@ -69,7 +69,7 @@ def print_estimate(preparation: Preparation, executor: Executor) -> None:
     """Print patches by magnification (beside the paper's for its data), bytes and hours."""
     specs, settings = preparation.specs, preparation.slide_settings
     by_area = preparation.split(specs, known_splits(preparation)).held_out == AREA
-    jobs = [SlideJob(spec=spec, settings=settings, root=preparation.root, by_area=by_area) for spec in specs]
+    jobs = [SlideJob.of(spec, settings, preparation.root, by_area=by_area) for spec in specs]
     estimates = []
     with progress(total=len(jobs), label="plan", unit="slide") as bar:
         for position, result in executor.map(estimate_slide, jobs):

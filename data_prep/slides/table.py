@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from data_prep.slides.dicom import DicomFolder, dicom_slides, is_dicom
 from data_prep.slides.files import FLAT_SUFFIXES
@@ -14,7 +15,8 @@ from zoomldm.errors import ConfigError, DataError, near_match
 
 TCGA_BARCODE = re.compile(r"(TCGA-[A-Z0-9]{2}-[A-Z0-9]{4})(-\d{2}[A-Z]?-\d{2}-([A-Z]{2}))?", re.IGNORECASE)
 FROZEN = {"TS", "BS", "MS"}
-KNOWN_COLUMNS = ("path", "slide", "patient", "split", "mpp")
+KNOWN_COLUMNS = ("path", "slide", "patient", "split", "mpp", "tissue_preset", "icc", "exclude")
+YES, NO = ("true", "yes", "1"), ("false", "no", "0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +27,9 @@ class SlideSpec:
         split: train or test, None where the seed decides.
         mpp: micrometres a pixel of level 0 by the table, which wins over the file.
         spare_mpp: the same for a file that does not say.
+        tissue: what finds its tissue, a section of conf/tissue, where that is another than the other slides'; as
+            ``find_slides`` has it, its name alone.
+        icc: whether its colour profile is applied, where that is not as with the other slides.
         labels: further columns of the table, by name.
     """
 
@@ -34,6 +39,8 @@ class SlideSpec:
     split: str | None = None
     mpp: float | None = None
     spare_mpp: float | None = None
+    tissue: dict[str, Any] | None = None
+    icc: bool | None = None
     labels: dict[str, str] = field(default_factory=dict)
 
 
@@ -65,8 +72,8 @@ def find_slides(
 
     Args:
         slides: a folder (searched with its subfolders), a glob, one slide, or a CSV with a ``path`` column and
-            optionally slide, patient, split, mpp and further columns, which become labels. A DICOM series is one
-            slide, of whichever of its files ``slides`` names some.
+            optionally slide, patient, split, mpp, tissue_preset, icc, exclude, and further columns, which become
+            labels. A DICOM series is one slide, of whichever of its files ``slides`` names some.
         suffixes: of the files that are slides in a folder: those of the readers but PNG and JPEG, which beside slides
             are thumbnails, masks and screenshots; a glob, a CSV or the file itself names those that are slides.
         mpp: scale of slides that have none of their own.
@@ -136,7 +143,8 @@ def _from_csv(path: Path, mpp: float | None) -> tuple[list[SlideSpec], list[Slid
     specs, faults, folders = [], [], {}
     for number, line in enumerate(lines, 2):
         try:
-            specs.append(_spec_of(path, line, mpp, folders))
+            if not _said(line, "exclude"):
+                specs.append(_spec_of(path, line, mpp, folders))
         except DataError as error:
             faults.append(
                 SlideFault(line["path"], line.get("slide") or f"line {number}", f"{path}, line {number}: {error}")
@@ -164,7 +172,29 @@ def _spec_of(table: Path, line: dict[str, str], mpp: float | None, folders: dict
         raise DataError(f"mpp {line['mpp']!r} is not a number") from error
     labels = {k: v for k, v in line.items() if k not in KNOWN_COLUMNS}
     patient = line.get("patient") or patient_of(own_patient or name)
-    return SlideSpec(path=path, name=name, patient=patient, split=split, mpp=own_mpp, spare_mpp=mpp, labels=labels)
+    return SlideSpec(
+        path=path,
+        name=name,
+        patient=patient,
+        split=split,
+        mpp=own_mpp,
+        spare_mpp=mpp,
+        tissue={"name": line["tissue_preset"]} if line.get("tissue_preset") else None,
+        icc=_said(line, "icc"),
+        labels=labels,
+    )
+
+
+def _said(line: dict[str, str], column: str) -> bool | None:
+    """Return what a line says in a column of yes and no, None where it says nothing.
+
+    Raises:
+        DataError: another word.
+    """
+    word = line.get(column, "").lower()
+    if word not in ("", *YES, *NO):
+        raise DataError(f"{column} {line[column]!r}, expected {' or '.join([YES[0], NO[0]])} (or nothing)")
+    return word in YES if word else None
 
 
 def _dicom_of(path: Path, folders: dict[Path, DicomFolder]) -> tuple[Path, str, str]:

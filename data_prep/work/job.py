@@ -1,12 +1,13 @@
 """One slide to prepare, and what is said of it when that fails."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from data_prep.settings import SlideSettings
 from data_prep.slides.table import SlideSpec
 from data_prep.work.state import FailedSlide, SlideState
 from data_prep.work.store import SlideStore
+from zoomldm.config import Option
 from zoomldm.errors import DataError
 
 
@@ -18,6 +19,16 @@ class SlideJob:
     settings: SlideSettings
     root: Path
     by_area: bool
+
+    @classmethod
+    def of(cls, spec: SlideSpec, settings: SlideSettings, root: Path, *, by_area: bool) -> "SlideJob":
+        """Return the job of a slide, with what its line of the table says over the settings of all."""
+        if spec.tissue is not None:
+            own = Option("tissue", spec.tissue, settings.tissue.segmenter.allow)
+            settings = replace(settings, tissue=replace(settings.tissue, segmenter=own))
+        if spec.icc is not None:
+            settings = replace(settings, icc=spec.icc)
+        return cls(spec=spec, settings=settings, root=root, by_area=by_area)
 
     @property
     def store(self) -> SlideStore:

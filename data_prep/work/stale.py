@@ -10,6 +10,9 @@ from data_prep.work.state import WORK_VERSION, DoneSlide
 from zoomldm.errors import DataError
 from zoomldm.files import sha256_of
 
+TOLD = {"regions_sha256": "annotation", "tissue": "tissue preset", "icc": "use of the colour profile"}
+"""What ``told_of`` tells, in words."""
+
 
 def why_stale(state: DoneSlide, spec: SlideSpec, *, by_area: bool, regions: str | None) -> str:
     """Return what has changed since the work was done, in words; "" where it is good.
@@ -22,8 +25,10 @@ def why_stale(state: DoneSlide, spec: SlideSpec, *, by_area: bool, regions: str 
         return f"its scale was {state.scale.mpp_level0:g}, and the table or slide.mpp says another now"
     if state.told is not None:
         told = {name: value for name, value in state.told.items() if name != "mpp"}  # older versions' scale
-        if told_of(spec, regions=regions) != told:
-            return "its drawn regions are others"
+        now = told_of(spec, regions=regions)
+        if now != told:
+            changed = [words for name, words in TOLD.items() if now.get(name) != told.get(name)]
+            return f"its {' and '.join(changed)} {'is another' if len(changed) == 1 else 'are others'}"
         if by_area != state.by_area:
             return "it was read to serve both splits" if state.by_area else "it is to serve both splits"
     return "" if _is_file_of(state, spec.path) else "its file is another"
@@ -45,7 +50,12 @@ def told_of(spec: SlideSpec, *, regions: str | None) -> dict[str, Any]:
     regions: folder of GeoJSON files by slide name.
     """
     drawn = Path(regions) / f"{spec.name}.geojson" if regions else None
-    return {"regions_sha256": sha256_of(drawn)} if drawn and drawn.is_file() else {}
+    told = {
+        "regions_sha256": sha256_of(drawn) if drawn and drawn.is_file() else None,
+        "tissue": spec.tissue,
+        "icc": spec.icc,
+    }
+    return {name: value for name, value in told.items() if value is not None}
 
 
 def has_scale_of(state: DoneSlide, spec: SlideSpec) -> bool:

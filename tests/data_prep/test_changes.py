@@ -87,7 +87,7 @@ def test_an_edited_annotation_is_read_again_and_changes_its_shards_alone(slides,
     old = hashes(data)
     del read[:]
     draw(drawn / "d.geojson", 220)
-    with pytest.raises(ConfigError, match="slide d: its drawn regions are others, so that it is read again"):
+    with pytest.raises(ConfigError, match="slide d: its annotation is another, so that it is read again"):
         prepare_folder(slides, data, specs=all_of(slides, tmp_path / "new"), **told)
     assert read == []
     manifest = prepare_folder(slides, data, specs=all_of(slides, tmp_path / "new"), repack=True, **told)

@@ -4,6 +4,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from data_prep.prepare import parse_part, prepare
+from data_prep.work.store import SlideStore
 from zoomldm.composing import compose_jobs
 from zoomldm.errors import ConfigError
 
@@ -44,6 +45,30 @@ def test_senseless_settings_are_refused_with_their_key(slides, tmp_path, change,
     with pytest.raises(ConfigError, match=message):
         prepare(cfg)
     assert not (tmp_path / "data").exists() or not list((tmp_path / "data").iterdir())
+
+
+def test_a_slide_may_have_a_tissue_preset_of_its_own(slides, tmp_path):
+    """What its line says decides its work: another preset, and that slide is read again, once that is agreed."""
+    table, data = tmp_path / "t.csv", tmp_path / "data"
+    lines = [f"{slides / name}.tif,{preset}" for name, preset in (("a", "biopsy"), ("b", ""))]
+
+    def prepared(first, **values):
+        table.write_text("\n".join(["path,tissue_preset", first, lines[1]]))
+        prepare(config_of(data, table, **values))
+        return [SlideStore(data, name).done() for name in "ab"]
+
+    a, b = prepared(lines[0])
+    assert a.told["tissue"]["name"] == "biopsy"
+    assert a.told["tissue"]["min_object_um2"] == 5000
+    assert b.told == {}
+    assert prepared(lines[0]) == [a, b]
+    with pytest.raises(ConfigError, match="slide a: its tissue preset is another, so that it is read again"):
+        prepared(f"{slides}/a.tif,fatty")
+    again, same = prepared(f"{slides}/a.tif,fatty", repack=True)
+    assert (again.told["tissue"]["name"], same) == ("fatty", b)
+    assert again.tissue != a.tissue
+    with pytest.raises(ConfigError, match=r"tissue=fat: no such option.*did you mean 'fatty'"):
+        prepared(f"{slides}/a.tif,fat")
 
 
 def test_a_part_is_read_as_number_and_total():

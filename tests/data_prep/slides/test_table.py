@@ -86,6 +86,19 @@ def test_a_csv_brings_patient_split_scale_and_labels(tmp_path):
     assert (first.spare_mpp, second.spare_mpp) == (0.4, 0.4)
 
 
+def test_a_csv_may_say_for_a_slide_what_others_are_told_together(tmp_path):
+    touch(tmp_path, "a.svs", "b.svs", "c.svs", "d.svs")
+    lines = ["path,tissue_preset,icc,exclude", "a.svs,faint,no,", "b.svs,,TRUE,0", "c.svs,,,yes", "d.svs,,maybe,"]
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    specs, (fault,) = find_slides(str(tmp_path / "t.csv"), SUFFIXES)
+    assert [(spec.name, spec.tissue, spec.icc) for spec in specs] == [
+        ("a", {"name": "faint"}, False),
+        ("b", None, True),
+    ]
+    assert "icc 'maybe', expected true or false" in fault.reason
+    assert all(spec.labels == {} for spec in specs)
+
+
 def test_a_csv_without_a_path_column_names_those_it_has(tmp_path):
     (tmp_path / "t.csv").write_text("file,patient\na.svs,P\n")
     with pytest.raises(ConfigError, match=r"no column 'path'.*file, patient"):
