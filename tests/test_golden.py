@@ -21,7 +21,7 @@ from tests.helpers.options import make_conditioner, make_schedule, make_solver
 from zoomldm.diffusion.guidance import guided
 from zoomldm.diffusion.solvers.ddim import DDIM
 from zoomldm.encoder import ctranspath, hipt
-from zoomldm.model.autoencoder import Autoencoder
+from zoomldm.model.autoencoder import VQAutoencoder
 from zoomldm.model.dit import DiT, sin_cos_positions
 from zoomldm.model.unet import build_unet
 from zoomldm.weights.layout_published import DIT, SUMMARIZER, infer_dit, infer_summarizer
@@ -75,7 +75,7 @@ def vq_errors(
     vector: Vector, folder: Path, *, codebook: bool = True, eps: float | None = None, swapped=False
 ) -> Errors:
     dims = infer_vq(shapes(vector))
-    model = Autoencoder(
+    model = VQAutoencoder(
         channels=dims["channels"],
         mult=dims["channel_mult"],
         num_res_blocks=dims["num_res_blocks"],

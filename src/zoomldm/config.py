@@ -62,9 +62,9 @@ class Option:
         """Build the object, which must be a ``base``.
 
         Args:
-            facts: what is known at run time; those that the class doesn't take are left out, and a configured value
-                that is not null goes before a fact of the same name. An argument that is an option itself (a section
-                with ``_target_``) is given to the class as an ``Option``.
+            facts: what is known at run time; those that the class doesn't take are left out, as are configured nulls
+                that it doesn't take, and a configured value that is not null goes before a fact of the same name. An
+                argument that is an option itself (a section with ``_target_``) is given to the class as an ``Option``.
 
         Raises:
             ConfigError: no such class, one that is not allowed or no ``base``, an argument that it doesn't take (with
@@ -76,7 +76,7 @@ class Option:
         configured = {
             key: self._nested(key, value)
             for key, value in self.arguments.items()
-            if value is not None or key not in facts
+            if value is not None or (key in known and key not in facts)
         }
         self._refuse_unknown(made, configured)
         if "name" in known and "name" in self.section:

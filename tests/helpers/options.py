@@ -9,7 +9,9 @@ from zoomldm.config import CONF, option_of
 from zoomldm.curriculum.base import Curriculum
 from zoomldm.diffusion.schedules.base import NoiseSchedule
 from zoomldm.diffusion.solvers.base import Solver
-from zoomldm.model.autoencoder import Autoencoder
+from zoomldm.model.autoencoder import VQAutoencoder
+from zoomldm.model.kl import KLAutoencoder
+from zoomldm.model.kl_training import KLTraining
 from zoomldm.model.vq_training import VQTraining
 
 
@@ -30,10 +32,22 @@ def make_curriculum(name: str, counts: Any, **values: Any) -> Curriculum:
     return option_of("curriculum", name, **values).make(Curriculum, counts=counts)
 
 
-def make_vq_training(autoencoder: Autoencoder, **changed: Any) -> VQTraining:
-    """Train as model=autoencoder does, with steps of the codebook for a test of a few."""
-    told = model_section("autoencoder")["model"]["loss"] | {"revive_every": 50} | changed
-    return VQTraining(autoencoder, **{key: value for key, value in told.items() if key != "_target_"})
+def make_vq_training(autoencoder: VQAutoencoder, **changed: Any) -> VQTraining:
+    """Train as model=autoencoder does, without further networks, with steps of the codebook for a test of a few."""
+    return VQTraining(autoencoder, **_loss("autoencoder") | {"revive_every": 50} | changed)
+
+
+def make_kl_training(autoencoder: KLAutoencoder, **changed: Any) -> KLTraining:
+    """Train as model=autoencoder_kl does, without further networks."""
+    of_kl = model_section("autoencoder_kl")["model"]["loss"]
+    terms = {key: value for key, value in (_loss("autoencoder") | of_kl).items() if value is not None}
+    terms |= {"perceptual": None, "adversarial": None}
+    return KLTraining(autoencoder, **{key: value for key, value in terms.items() if key != "_target_"} | changed)
+
+
+def _loss(name: str) -> dict[str, Any]:
+    told = model_section(name)["model"]["loss"] | {"perceptual": None, "adversarial": None}
+    return {key: value for key, value in told.items() if key != "_target_"}
 
 
 def model_section(name: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from tests.golden.analytic import weight
-from zoomldm.model.autoencoder import Autoencoder
+from zoomldm.model.autoencoder import VQAutoencoder
 from zoomldm.model.unet import build_unet
 from zoomldm.weights.layout import Dims, Row
 from zoomldm.weights.layout_published import dit_rows, summarizer_rows
@@ -53,12 +53,12 @@ def small_unet(*, sample_size: int = 8, **change):
     return build_unet(sample_size=sample_size, **({"num_heads": 1, "norm_groups": 32} | UNET_DIMS | change))
 
 
-def small_vq(**change) -> Autoencoder:
+def small_vq(**change) -> VQAutoencoder:
     """Build the autoencoder of `VQ_DIMS`, some of them changed."""
     dims = VQ_DIMS | change
     names = {"mult": "channel_mult", "attention": "middle_attention"}
     same = ("channels", "num_res_blocks", "latent_channels", "num_codes")
-    return Autoencoder(norm_groups=32, **{name: dims[names.get(name, name)] for name in (*names, *same)})
+    return VQAutoencoder(norm_groups=32, **{name: dims[names.get(name, name)] for name in (*names, *same)})
 
 
 def unet_file(dims: Dims = UNET_DIMS, prefix: str = "model.diffusion_model.") -> dict[str, Tensor]:

@@ -1,17 +1,30 @@
-"""A tiny autoencoder and patches that it can learn."""
+"""A tiny autoencoder, the steps of its training, and patches that it can learn."""
 
 import torch
 
 from zoomldm.data.batch import Batch
-from zoomldm.model.autoencoder import Autoencoder
+from zoomldm.model.autoencoder import VQAutoencoder
+from zoomldm.model.kl import KLAutoencoder, LinearStartKL
 
 SIZES = {"channels": 4, "mult": (1, 2, 4), "num_res_blocks": 1, "latent_channels": 3, "num_codes": 32}
 SIZES |= {"attention": False, "norm_groups": 2}
 
 
-def build(cls=Autoencoder):
+def build(cls=VQAutoencoder):
     torch.manual_seed(0)
     return cls(**SIZES)
+
+
+def build_kl(cls=KLAutoencoder, **change):
+    torch.manual_seed(0)
+    sizes = {key: value for key, value in SIZES.items() if key != "num_codes"} | {"mult": (1, 2, 2)}
+    return cls(**sizes | {"latent_channels": 3} | ({"noise": 0.1} if cls is LinearStartKL else {}) | change)
+
+
+def stepped(trainable, step, *batches):
+    """Make the forward passes of one step, a micro-batch each; the last one's output."""
+    trainable.before_step(step)
+    return [trainable(batch, seed=0) for batch in batches][-1]
 
 
 def smooth_images(count, seed=0):

@@ -14,7 +14,7 @@ from zoomldm.commands.job import plain
 from zoomldm.runs.checkpoint import CheckpointInfo, Checkpoints
 from zoomldm.runs.run import Run
 
-PLAIN_NETWORK = "model.network._target_=zoomldm.model.autoencoder.Autoencoder"
+PLAIN_NETWORK = "model.network._target_=zoomldm.model.autoencoder.VQAutoencoder"
 
 
 def compose(name: str, root: Path, *words: str) -> DictConfig:

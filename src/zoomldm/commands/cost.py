@@ -77,7 +77,7 @@ def autoencoder_costs() -> list[Cost]:
         images, latents = torch.empty(1, 3, 256, 256), torch.empty(1, 3, 64, 64)
         return [
             measure("VQ-f4", "encode 256 px", model, lambda: model.encode(images)),
-            measure("VQ-f4", "decode to 256 px", model, lambda: model.decode_quantised(latents)),
+            measure("VQ-f4", "decode to 256 px", model, lambda: model.decode_as_given(latents)),
         ]
 
 

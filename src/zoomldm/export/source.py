@@ -12,7 +12,7 @@ from zoomldm.data.manifest import Manifest
 from zoomldm.evaluation.result import Evaluation
 from zoomldm.evaluation.stored import stored_evaluations
 from zoomldm.files import sha256_of
-from zoomldm.model.autoencoder import Autoencoder
+from zoomldm.model.autoencoder import VQAutoencoder
 from zoomldm.model.zoomldm import ZoomLDM
 from zoomldm.runs.run import Run
 from zoomldm.weights.read import weight_file
@@ -46,7 +46,7 @@ class Source:
     @property
     def is_plain_vq(self) -> bool:
         """Whether diffusers' VQModel holds the autoencoder."""
-        return type(self.autoencoder.module) is Autoencoder
+        return type(self.autoencoder.module) is VQAutoencoder
 
     def evaluations(self) -> list[Evaluation]:
         """Return the run's evaluations of the exported checkpoint."""

@@ -1,4 +1,4 @@
-"""The VQ-f4 autoencoder of latent diffusion.
+"""Autoencoders of patches: what diffusion needs of them, and the VQ-f4 of latent diffusion.
 
 Diffusion runs on the latents before quantisation; decoding quantises first.
 Legend: b batch, p patch side (px), c latent channels, h w latent = p / downsampling, k codes; of f x f patches, f =
@@ -18,7 +18,46 @@ from torch.nn import functional
 
 
 class Autoencoder(nn.Module):
-    """Wrap diffusers' VQModel, which loads the original weights, in the two functions that diffusion needs.
+    """What diffusion and its own training need of an autoencoder.
+
+    Args:
+        latent_channels: c.
+        downsampling: patch side over latent side, a power of two.
+    """
+
+    def __init__(self, *, latent_channels: int, downsampling: int) -> None:
+        super().__init__()
+        self.latent_channels = latent_channels
+        self.downsampling = downsampling
+
+    @property
+    def last_layers(self) -> tuple[nn.Conv2d, nn.Conv2d]:
+        """The last layers of the encoder and of the decoder."""
+        raise NotImplementedError
+
+    def latent_shape(self, patch_px: int) -> tuple[int, int, int]:
+        """Give (c, h, w) for a patch side."""
+        side = patch_px // self.downsampling
+        return self.latent_channels, side, side
+
+    def start_from(self, images: Tensor) -> None:
+        """Set weights that begin at statistics of the first batch of training: none here."""
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Encode images `b 3 p p` in [-1, 1] to latents `b c h w`, before quantisation and unscaled."""
+        raise NotImplementedError
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Decode latents `b c h w`, quantised first where there is a codebook, to images `b 3 p p`, about [-1, 1]."""
+        return self.decode_as_given(latents)
+
+    def decode_as_given(self, latents: Tensor) -> Tensor:
+        """Decode latents as they are: of a codebook, codes already."""
+        raise NotImplementedError
+
+
+class VQAutoencoder(Autoencoder):
+    """Wrap diffusers' VQModel, which loads the original weights.
 
     Args:
         channels: of the finest level; level i has channels * mult[i], and each level but the last halves the image.
@@ -38,9 +77,7 @@ class Autoencoder(nn.Module):
         attention: bool,
         norm_groups: int,
     ) -> None:
-        super().__init__()
-        self.latent_channels = latent_channels
-        self.downsampling = 2 ** (len(mult) - 1)
+        super().__init__(latent_channels=latent_channels, downsampling=2 ** (len(mult) - 1))
         self.vq = VQModel(
             block_out_channels=[channels * m for m in mult],
             down_block_types=["DownEncoderBlock2D"] * len(mult),
@@ -59,24 +96,17 @@ class Autoencoder(nn.Module):
         """The code vectors `k c`."""
         return self.vq.quantize.embedding.weight
 
-    def latent_shape(self, patch_px: int) -> tuple[int, int, int]:
-        """Give (c, h, w) for a patch side."""
-        side = patch_px // self.downsampling
-        return self.latent_channels, side, side
-
-    def start_from(self, images: Tensor) -> None:
-        """Set weights that begin at statistics of the first batch of training: none here."""
+    @property
+    def last_layers(self) -> tuple[nn.Conv2d, nn.Conv2d]:
+        return self.vq.quant_conv, self.vq.decoder.conv_out
 
     def encode(self, images: Tensor) -> Tensor:
-        """Encode images `b 3 p p` in [-1, 1] to latents `b c h w`, before quantisation and unscaled."""
         return self.vq.quant_conv(self.vq.encoder(images))
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Quantise latents `b c h w` and decode them to images `b 3 p p`, about [-1, 1]."""
-        return self.decode_quantised(self.quantise(latents))
+        return self.decode_as_given(self.quantise(latents))
 
-    def decode_quantised(self, latents: Tensor) -> Tensor:
-        """Decode latents that are codes already."""
+    def decode_as_given(self, latents: Tensor) -> Tensor:
         return self.vq.decoder(self.vq.post_quant_conv(latents))
 
     def codes(self, latents: Tensor) -> Tensor:
@@ -92,27 +122,27 @@ class Autoencoder(nn.Module):
         return rearrange(functional.embedding(self.codes(latents), self.codebook), "b h w c -> b c h w")
 
 
-class LinearStartAutoencoder(Autoencoder):
+class LinearStart(Autoencoder):
     """Let the networks correct a linear autoencoder of f x f patches, which starts as their principal components.
 
     For a training of minutes: it begins where the plain autoencoder arrives after hundreds of steps. The linear
     encoder is a convolution with kernel and stride f = downsampling; the linear decoder is its transpose at the start;
-    both train on. The networks' last layers start at zero.
+    both train on. The networks' last layers start at zero. A mixin, before the class whose networks they are.
     """
 
     def __init__(self, **sizes: Any) -> None:
         super().__init__(**sizes)
         self.linear_encoder = nn.Conv2d(3, self.latent_channels, self.downsampling, self.downsampling)
         self.linear_decoder = nn.ConvTranspose2d(self.latent_channels, 3, self.downsampling, self.downsampling)
-        for layer in (self.vq.quant_conv, self.vq.decoder.conv_out):
+        for layer in self.last_layers:
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
     def encode(self, images: Tensor) -> Tensor:
         return super().encode(images) + self.linear_encoder(images)
 
-    def decode_quantised(self, latents: Tensor) -> Tensor:
-        return super().decode_quantised(latents) + self.linear_decoder(latents)
+    def decode_as_given(self, latents: Tensor) -> Tensor:
+        return super().decode_as_given(latents) + self.linear_decoder(latents)
 
     @torch.no_grad()
     def start_from(self, images: Tensor) -> None:
@@ -128,3 +158,7 @@ class LinearStartAutoencoder(Autoencoder):
         self.linear_encoder.bias.copy_(-(basis @ mean) / scale)
         self.linear_decoder.weight.copy_(kernels * scale)
         self.linear_decoder.bias.copy_(rearrange(mean, "(rgb y x) -> rgb y x", rgb=3, y=f).mean((1, 2)))
+
+
+class LinearStartAutoencoder(LinearStart, VQAutoencoder):
+    """A VQ autoencoder for trainings of minutes."""

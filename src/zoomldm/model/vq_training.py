@@ -1,11 +1,10 @@
-"""The training of an autoencoder: reconstruction and codebook losses, and a codebook that stays alive.
+"""The training of an autoencoder with a codebook that stays alive.
 
-Legend: b batch, p patch side (px), c latent channels, h w latent, k codes.
+Legend: b batch, c latent channels, h w latent, k codes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -14,93 +13,61 @@ from torch import Tensor, distributed
 from torch.nn import functional
 
 from zoomldm.data.batch import Batch
-from zoomldm.data.pixels import to_float
 from zoomldm.diffusion.losses import squared_error
 from zoomldm.diffusion.noise import keyed_uniform
-from zoomldm.model.autoencoder import Autoencoder
-from zoomldm.model.trainable import Trainable
+from zoomldm.model.autoencoder import VQAutoencoder
+from zoomldm.model.autoencoder_training import AutoencoderTraining, Encoded, is_distributed, take_from_first_rank
 
 
-class VQTraining(Trainable):
-    """Train an autoencoder on patches: reconstruction and codebook losses.
+class VQTraining(AutoencoderTraining):
+    """Train an autoencoder with a codebook: reconstruction and codebook losses.
 
     The codebook starts from data: for start_steps steps latents pass unquantised, then every code is set to a latent of
     the batch. For revive_steps more, every revive_every of them, codes that went unused move to latents of the batch,
     so that no part of the codebook dies.
 
     Args:
-        mse_weight: of the squared error beside the absolute error, both in units of [-1, 1].
-        edge_weight: of the absolute error of the differences between neighbouring pixels, which resists blur.
-        contrast_weight: of the absolute error of the local standard deviation (4 x 4 px). Pixel errors alone are least
-            where detail that the latent cannot hold is left out; this asks for as much of it as there was.
         codebook_weight: of the vector-quantisation loss.
         commitment: weight of the encoder's part of it, beside 1 for the codebook's part.
         start_steps, revive_every, revive_steps: in optimiser steps, however many micro-batches and processes share one.
             None for start_steps keeps the weights as they are, codebook included, to go on from a trained autoencoder.
+        terms: of AutoencoderTraining.
     """
 
-    kind = "autoencoder"
-    columns = ("image",)
+    autoencoder: VQAutoencoder
 
     def __init__(
         self,
-        autoencoder: Autoencoder,
+        autoencoder: VQAutoencoder,
         *,
-        mse_weight: float,
-        edge_weight: float,
-        contrast_weight: float,
         codebook_weight: float,
         commitment: float,
         start_steps: int | None,
         revive_every: int,
         revive_steps: int,
+        **terms: Any,
     ) -> None:
-        super().__init__()
-        self.autoencoder = autoencoder
-        self.mse_weight = mse_weight
-        self.edge_weight = edge_weight
-        self.contrast_weight = contrast_weight
+        super().__init__(autoencoder, **terms)
+        self.from_start = start_steps is not None
         self.codebook_weight = codebook_weight
         self.commitment = commitment
         self.start_steps = start_steps
         self.revive_every = revive_every
         self.revive_steps = revive_steps
-        self.steps_begun = 0
-        self._tending = False  # whether the next forward is the first of its step
         self.register_buffer("num_forwards", torch.zeros((), dtype=torch.int64))  # steps_begun, by its name of format 1
         self.register_buffer("code_uses", torch.zeros(len(autoencoder.codebook), dtype=torch.int64))
 
     def before_step(self, step: int) -> None:
-        self.steps_begun, self._tending = step + 1, self.start_steps is not None
+        super().before_step(step)
         self.num_forwards.fill_(self.steps_begun)
 
-    def forward(self, batch: Batch, seed: int) -> dict[str, Tensor]:
-        images = to_float(batch.image)
-        tending = self.training and self._tending
-        if tending and self.steps_begun == 1:
-            self.autoencoder.start_from(images)
-            _take_from_first_rank(self.autoencoder.parameters())
+    def encoded(self, images: Tensor, batch: Batch, seed: int, *, tending: bool) -> Encoded:
         latents = self.autoencoder.encode(images).float()
         if tending:
-            self._tending = False
             self._tend_codebook(latents.detach(), batch.sample_number, seed)
         passed, quantisation, commitment = self._quantised(latents)
-        reconstruction = self.autoencoder.decode_quantised(passed).float()
-        difference = reconstruction - images
-        absolute, squared = difference.abs().flatten(1).mean(1), difference.square().flatten(1).mean(1)
-        loss = absolute + self.mse_weight * squared
-        loss = loss + self.codebook_weight * (quantisation + self.commitment * commitment)
-        if self.edge_weight:
-            loss = loss + self.edge_weight * sum(difference.diff(dim=axis).abs().flatten(1).mean(1) for axis in (2, 3))
-        if self.contrast_weight:
-            contrast_error = _contrast(reconstruction) - _contrast(images)
-            loss = loss + self.contrast_weight * contrast_error.abs().flatten(1).mean(1)
-        return {
-            "loss_per_sample": loss,
-            "absolute_error": absolute.mean().detach(),
-            "psnr": (-10 * torch.log10(squared.detach() / 4)).mean(),
-            "quantisation_error": quantisation.mean().detach(),
-        }
+        cost = self.codebook_weight * (quantisation + self.commitment * commitment)
+        return Encoded(passed, cost, {"quantisation_error": quantisation.mean().detach()})
 
     def _quantised(self, latents: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Give what the decoder is shown `b c h w`, and the loss of the codebook and of the encoder, (b,) each."""
@@ -110,18 +77,12 @@ class VQTraining(Trainable):
         codes = self.autoencoder.codes(latents.detach())
         if self.training:
             uses = torch.bincount(codes.flatten(), minlength=len(self.code_uses))
-            if _is_distributed():  # summed here, so that every process holds the same counts: DDP spreads the first's
+            if is_distributed():  # summed here, so that every process holds the same counts: DDP spreads the first's
                 distributed.all_reduce(uses)
             self.code_uses += uses
         nearest = rearrange(functional.embedding(codes, self.autoencoder.codebook), "b h w c -> b c h w")
         quantisation = squared_error(nearest, latents.detach())
         return latents + (nearest - latents).detach(), quantisation, squared_error(latents, nearest.detach())
-
-    def sampling_model(self) -> Autoencoder:
-        return self.autoencoder
-
-    def extra_state(self) -> dict[str, Any]:
-        return {"downsampling": self.autoencoder.downsampling, "latent_channels": self.autoencoder.latent_channels}
 
     @torch.no_grad()
     def _tend_codebook(self, latents: Tensor, sample_numbers: Tensor, seed: int) -> None:
@@ -140,23 +101,4 @@ class VQTraining(Trainable):
         chosen = chosen.repeat(-(-len(replaced) // len(chosen)), 1)[: len(replaced)]
         codebook = self.autoencoder.codebook
         codebook.copy_(torch.where(replaced[:, None], chosen.to(codebook.dtype), codebook))
-        _take_from_first_rank([codebook])
-
-
-def _contrast(images: Tensor) -> Tensor:
-    """Give the standard deviation of each channel in overlapping windows of 4 x 4 px."""
-    mean = functional.avg_pool2d(images, 4, 2)
-    variance = functional.avg_pool2d(images.square(), 4, 2) - mean.square()
-    return (variance.clamp(min=0) + 1e-4).sqrt()
-
-
-@torch.no_grad()
-def _take_from_first_rank(tensors: Iterable[Tensor]) -> None:
-    """Overwrite tensors by those of rank 0, where there are several ranks."""
-    if _is_distributed():
-        for tensor in tensors:
-            distributed.broadcast(tensor.data, src=0)
-
-
-def _is_distributed() -> bool:
-    return distributed.is_available() and distributed.is_initialized()
+        take_from_first_rank([codebook])

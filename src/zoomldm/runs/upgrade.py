@@ -32,6 +32,7 @@ def upgraded(config: Mapping[str, Any]) -> dict[str, Any]:
             config[group] = option_of_today(group, section)
     _upgrade_diffusion(config)
     _upgrade_model(config)
+    _upgrade_autoencoder(config)
     return config
 
 
@@ -104,6 +105,18 @@ def _upgrade_model(config: dict[str, Any]) -> None:
     if "loss" in model:
         model["loss"] = {**today["loss"], **model["loss"]}
     config["model"] = model
+
+
+def _upgrade_autoencoder(config: dict[str, Any]) -> None:
+    """The class with a codebook had the name of what is now its base, and there were no further terms of the loss."""
+    model = config.get("model") or {}
+    if "loss" not in model:
+        return
+    network = model["network"]
+    if network["_target_"] == "zoomldm.model.autoencoder.Autoencoder":
+        network = {**network, "_target_": _model_of_today("autoencoder")["network"]["_target_"]}
+    loss = {"perceptual": None, "adversarial": None, **model["loss"]}
+    config["model"] = {**model, "network": network, "loss": loss}
 
 
 def _model_of_today(name: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoomldm.config import Option
+from zoomldm.ladder import Ladder
 from zoomldm.stages.base import Stage, WeightSource, file_fault
 
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ class AutoencoderStage(Stage):
     """An autoencoder of patches.
 
     Attributes:
-        network: its class; channels … norm_groups: sizes of zoomldm.model.autoencoder.Autoencoder.
+        network: its class; channels … norm_groups: sizes of zoomldm.model.autoencoder.VQAutoencoder.
+        num_codes: of the codebook; None for a network that has none.
         loss: the class that trains it, and its weights.
         autoencoder: published weights to start from.
     """
@@ -35,13 +37,24 @@ class AutoencoderStage(Stage):
     channel_mult: Sequence[int]
     num_res_blocks: int
     middle_attention: bool
-    num_codes: int
+    num_codes: int | None
     norm_groups: int
     loss: Option
     autoencoder: WeightSource
 
+    def contradictions(self, ladder: Ladder) -> Iterator[str]:
+        yield from super().contradictions(ladder)
+        if self.autoencoder.weights and not self.num_codes:
+            yield (
+                f"autoencoder.weights={self.autoencoder.weights}: a published VQ-f4 has a codebook, model={self.name} "
+                "has none; leave it out, or take model=autoencoder"
+            )
+
     def lacking(self, manifest: Manifest | None) -> Iterator[str]:
         yield from file_fault("autoencoder.weights", self.autoencoder.weights, "a published VQ-f4")
+        if self._perceptual:
+            weights = self._perceptual["weights"]
+            yield from file_fault("model.loss.perceptual.weights", weights, "torchvision's VGG16 of ImageNet")
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -59,7 +72,13 @@ class AutoencoderStage(Stage):
         if self.autoencoder.weights:
             print(load_vq(module.vq, Path(self.autoencoder.weights).expanduser()))
             loss = replace(loss, section={**loss.section, "start_steps": None})  # the published codebook is the start
+        if self._perceptual and not self._perceptual["weights"]:
+            print("model.loss.perceptual.weights is null: the perceptual term is left out")
         return loss.make(Trainable, autoencoder=module)
+
+    @property
+    def _perceptual(self) -> Mapping[str, Any] | None:
+        return self.loss.section.get("perceptual")
 
     def pictures(
         self, trainable: Trainable, manifest: Manifest, *, folder: Path, seed: int, compute: Compute

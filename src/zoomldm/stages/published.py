@@ -16,7 +16,7 @@ from zoomldm.cond.vit import ViTConditioner
 from zoomldm.config import option_of
 from zoomldm.diffusion.schedules.base import NoiseSchedule
 from zoomldm.errors import ConfigError, WeightsError
-from zoomldm.model.autoencoder import Autoencoder
+from zoomldm.model.autoencoder import VQAutoencoder
 from zoomldm.model.dit import DiT
 from zoomldm.model.unet import build_unet
 from zoomldm.model.zoomldm import ZoomLDM
@@ -53,7 +53,7 @@ class Published:
     """
 
     model: ZoomLDM
-    autoencoder: Autoencoder
+    autoencoder: VQAutoencoder
     edm: DiT | None
     reports: list[LoadReport]
     encoder: str = "uni"
@@ -203,7 +203,7 @@ def load_published(path: str | Path, *, edm_path: str | Path | None = None, late
     return Published(model.eval(), autoencoder.eval(), edm, reports)
 
 
-def autoencoder_of_file(path: str | Path, *, tensors: Tensors | None = None) -> tuple[Autoencoder, LoadReport]:
+def autoencoder_of_file(path: str | Path, *, tensors: Tensors | None = None) -> tuple[VQAutoencoder, LoadReport]:
     """Build the autoencoder that a file holds, of the sizes found in it.
 
     Raises:
@@ -211,7 +211,7 @@ def autoencoder_of_file(path: str | Path, *, tensors: Tensors | None = None) -> 
     """
     tensors = read_part(path, "vqvae") if tensors is None else tensors
     dims = dims_in_file(path, (VQ, DIFFUSERS_VQ), tensors)
-    module = Autoencoder(
+    module = VQAutoencoder(
         channels=dims["channels"],
         mult=dims["channel_mult"],
         num_res_blocks=dims["num_res_blocks"],

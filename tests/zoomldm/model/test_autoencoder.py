@@ -1,4 +1,4 @@
-"""Autoencoder: latents before quantisation, a linear start."""
+"""VQAutoencoder: latents before quantisation, a linear start."""
 
 import pytest
 import torch
@@ -25,7 +25,7 @@ def test_encode_gives_latents_before_quantisation_and_decode_quantises():
     latents = autoencoder.encode(torch.randn(2, 3, 16, 16))
     quantised = autoencoder.quantise(latents)
     assert not torch.allclose(latents, quantised)
-    assert torch.equal(autoencoder.decode(latents), autoencoder.decode_quantised(quantised))
+    assert torch.equal(autoencoder.decode(latents), autoencoder.decode_as_given(quantised))
     assert torch.equal(autoencoder.quantise(quantised), quantised)
 
 
@@ -59,4 +59,4 @@ def test_linear_start_is_exact_where_components_suffice():
     autoencoder.start_from(images)
     latents = autoencoder.encode(images)
     assert latents.std().item() == pytest.approx(1, abs=0.01)
-    assert torch.allclose(autoencoder.decode_quantised(latents), images, atol=1e-4)
+    assert torch.allclose(autoencoder.decode_as_given(latents), images, atol=1e-4)

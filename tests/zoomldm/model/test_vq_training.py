@@ -8,17 +8,9 @@ from torch import distributed, multiprocessing
 from torch.nn.parallel import DistributedDataParallel
 
 from tests.helpers.options import make_vq_training
-from tests.helpers.tiny_autoencoder import build, make_batch
-from zoomldm.data.batch import Batch
+from tests.helpers.tiny_autoencoder import build, make_batch, stepped
 from zoomldm.data.pixels import to_float
 from zoomldm.model.autoencoder import LinearStartAutoencoder
-from zoomldm.model.vq_training import VQTraining
-
-
-def stepped(trainable: VQTraining, step: int, *batches: Batch) -> dict[str, torch.Tensor]:
-    """Make the forward passes of one step, a micro-batch each; the last one's output."""
-    trainable.before_step(step)
-    return [trainable(batch, seed=0) for batch in batches][-1]
 
 
 def test_latents_pass_unquantised_then_the_codebook_starts_at_latents():
@@ -60,7 +52,7 @@ def test_the_clock_and_the_counts_are_those_of_steps_however_many_micro_batches_
         with torch.no_grad():
             parts.autoencoder.codebook.copy_(whole.autoencoder.codebook)
         parts.before_step(step)
-        parts._tending = False  # the codes start from the batch at hand, which is not the same one
+        parts._is_first_of_step = False  # the codes start from the batch at hand, which is not the same one
         for first in range(0, 16, 4):
             parts(batch.select(torch.arange(first, first + 4)), seed=0)
         assert parts.num_forwards == whole.num_forwards == step + 1
@@ -156,9 +148,9 @@ def test_contrast_loss_asks_for_missing_detail():
     extra = asking(batch, seed=0)["loss_per_sample"] - plain(batch, seed=0)["loss_per_sample"]
     assert (extra > 0).all()
     flat = batch.image.float().mean((2, 3), keepdim=True).expand_as(batch.image).to(torch.uint8)
-    asking.autoencoder.decode_quantised = lambda latents: to_float(batch.image)
+    asking.autoencoder.decode_as_given = lambda latents: to_float(batch.image)
     assert asking(batch, seed=0)["loss_per_sample"].max() < extra.min()
-    asking.autoencoder.decode_quantised = lambda latents: to_float(flat)
-    plain.autoencoder.decode_quantised = lambda latents: to_float(flat)
+    asking.autoencoder.decode_as_given = lambda latents: to_float(flat)
+    plain.autoencoder.decode_as_given = lambda latents: to_float(flat)
     missing = asking(batch, seed=0)["loss_per_sample"] - plain(batch, seed=0)["loss_per_sample"]
     assert (missing > 0.05).all()
