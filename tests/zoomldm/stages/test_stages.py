@@ -19,8 +19,10 @@ from zoomldm.runs.checkpoint import Checkpoints, newest_model
 from zoomldm.runs.run import Run
 from zoomldm.stages.loaded import load_autoencoder, load_edm, load_zoomldm
 
+ADVERSARY = "_target_: zoomldm.model.adversarial.Adversary, weight: 0.5, start_steps: 1, channels: 8, num_layers: 1"
 SIZES = {
     "ae": ["model=autoencoder_tiny", "model.num_codes=64", "model.loss.start_steps=1", "optim.batch_size=8"],
+    "kl": ["model=autoencoder_kl_tiny", f"model.loss.adversarial={{{ADVERSARY}}}", "optim.batch_size=8"],
     "zoom": ["model=zoomldm_tiny", "autoencoder.run=ae", "unet.model_channels=16", "optim.batch_size=8"],
     "edm": ["model=edm_tiny", "zoomldm.run=zoom", "model.width=16", "model.depth=1", "optim.batch_size=8"],
 }
@@ -48,6 +50,7 @@ def root(tmp_path_factory):
         patched.setenv("PROJECT_ROOT", str(cli.PROJECT_ROOT))
         make_toy_data(root / "data" / "demo", train=(40, 24), test=(8, 8), patch_px=32, dim=24, latent_px=8)
         train(job(root, "ae"), [], [])
+        train(job(root, "kl"), [], [])
         set_latents(root, autoencoder_sha256=newest_model(root / "runs" / "ae").model_sha256)
         train(job(root, "zoom"), [], [])
         train(job(root, "edm"), [], [])
@@ -90,7 +93,7 @@ def test_inputs_are_left_as_they_are():
 
 def test_pictures_are_drawn_of_autoencoders_and_zoomldms(root):
     drawn = {path.parent.parent.name for path in (root / "runs").glob("*/samples/step-00000004.png")}
-    assert drawn == {"ae", "zoom"}
+    assert drawn == {"ae", "kl", "zoom"}
 
 
 def test_checkpoints_name_their_parents(root):
@@ -105,6 +108,8 @@ def test_trained_models_are_loaded_with_what_identifies_them(root):
     runs = root / "runs"
     zoom = load_zoomldm(runs, "zoom", num_rungs=2, grid_dim=24)
     edm, autoencoder = load_edm(runs, "edm"), load_autoencoder(runs, run="ae", weights=None)
+    kl = load_autoencoder(runs, run="kl", weights=None)
+    assert kl.module.latent_shape(32) == (8, 8, 8)
     assert (zoom.step, zoom.run_name, zoom.config["cond"]["name"]) == (4, "zoom", "film")
     assert edm.parents["zoomldm"] == zoom.as_parent.sha256
     assert zoom.parents["autoencoder"] == autoencoder.sha256
