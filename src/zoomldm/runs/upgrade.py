@@ -17,6 +17,9 @@ from zoomldm.config import CONF, section_of
 GROUPS = ("cond", "curriculum", "encoder", "features", "tracking", "schedule", "solver")
 """Groups of options; the first five were once a name and arguments, without the class."""
 
+FEWER_TERMS = {"perceptual": None, "adversarial": None}
+"""Terms of an autoencoder's loss that there were not."""
+
 
 def upgraded(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return a configuration as today's code reads it; one that is of today comes back equal.
@@ -103,7 +106,7 @@ def _upgrade_model(config: dict[str, Any]) -> None:
     if start == "linear":
         model["network"] = _model_of_today("autoencoder_tiny")["network"]
     if "loss" in model:
-        model["loss"] = {**today["loss"], **model["loss"]}
+        model["loss"] = {**today["loss"], **FEWER_TERMS, **model["loss"]}
     config["model"] = model
 
 
@@ -115,7 +118,7 @@ def _upgrade_autoencoder(config: dict[str, Any]) -> None:
     network = model["network"]
     if network["_target_"] == "zoomldm.model.autoencoder.Autoencoder":
         network = {**network, "_target_": _model_of_today("autoencoder")["network"]["_target_"]}
-    loss = {"perceptual": None, "adversarial": None, **model["loss"]}
+    loss = {**FEWER_TERMS, **model["loss"]}
     config["model"] = {**model, "network": network, "loss": loss}
 
 
