@@ -1,21 +1,25 @@
-"""What a preparation would make, said beforehand from thumbnails: patches, bytes and hours (``plan=true``)."""
+"""What a preparation would make, said beforehand from thumbnails: masks, patches, bytes and hours (``plan=true``)."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from data_prep.execution.executor import Died, Executor
 from data_prep.fold.quadtree import union_of
 from data_prep.pack.shard_plan import known_splits
 from data_prep.pack.splits import AREA
 from data_prep.preparation import Preparation
+from data_prep.report.qc import template
 from data_prep.settings import SlideSettings
 from data_prep.slides.readers.base import UnreadableError
 from data_prep.slides.slide import Slide
 from data_prep.work.job import SlideJob, reason_of
+from data_prep.work.picture import picture_of
 from data_prep.work.prepare_slide import lay_out
 from zoomldm.config import Option
+from zoomldm.data.schema import slide_key
 from zoomldm.encoder.base import Encoder
 from zoomldm.errors import DataError
-from zoomldm.files import progress
+from zoomldm.files import progress, write_atomically
 from zoomldm.ladder import Rung
 
 # Patches of TCGA-BRCA in the paper (Table 1), 20x to 0.15625x.
@@ -26,18 +30,23 @@ BYTES_PER_PX = {"png": 1.35, "jpeg": 0.68}  # 256 px of a real H&E slide at 20x:
 READ_PX_S, FOLD_PX_S = 1.7e8, 7.5e7
 CORE_PX_S, GPU_PX_S = 8.0e7, 2.5e7  # encoded: by an encoder without weights on a core, by a network (a guess)
 BYTES_A_SAMPLE, BYTES_A_CHANNEL = 3000, 2  # metadata and tar; float16
+FOLDER = "plan"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """What one slide would give.
+    """What one slide would give; its picture, with the mask, lies beside the plan's page.
 
     Attributes:
+        tissue, pen: parts of the slide.
         counts, grid_cells: patches, and entries of their grids that hold tissue, by rung.
         num_tiles: tiles to encode.
         num_base_px, num_read_px: base pixels to make, and the file's pixels that they are made of.
     """
 
+    slide: str
+    tissue: float
+    pen: float
     counts: tuple[int, ...]
     grid_cells: tuple[int, ...]
     num_tiles: int
@@ -51,12 +60,17 @@ def estimate_slide(job: SlideJob) -> Estimate | str:
         slide = Slide(job.spec, job.settings.ladder.base_mpp, job.settings.readers, use_icc=job.settings.icc)
         try:
             layout = lay_out(slide, job)
+            picture = picture_of(layout.mask, layout.encode, layout.regions)
         finally:
             slide.close()
     except (DataError, UnreadableError, OSError, ValueError) as error:
         return reason_of(job.spec, error)
+    write_atomically(picture_path(job.root, job.spec.name), picture)
     num_base_px = int(union_of(layout.regions, layout.encode.shape).sum()) * job.settings.ladder.patch_px**2
     return Estimate(
+        slide=job.spec.name,
+        tissue=float(layout.mask.fraction.mean()),
+        pen=layout.mask.pen,
         counts=tuple(len(chosen) for chosen in layout.regions),
         grid_cells=tuple(int(chosen.tissue.sum() * chosen.rung.grid_side**2) for chosen in layout.regions),
         num_tiles=int(layout.encode.sum()),
@@ -66,17 +80,19 @@ def estimate_slide(job: SlideJob) -> Estimate | str:
 
 
 def print_estimate(preparation: Preparation, executor: Executor) -> None:
-    """Print patches by magnification (beside the paper's for its data), bytes and hours."""
+    """Print patches by magnification (beside the paper's for its data), bytes and hours; write the page of masks."""
     specs, settings = preparation.specs, preparation.slide_settings
     by_area = preparation.split(specs, known_splits(preparation)).held_out == AREA
     jobs = [SlideJob.of(spec, settings, preparation.root, by_area=by_area) for spec in specs]
-    estimates = []
+    estimates: list[Estimate] = []
+    reasons = {fault.name: fault.reason for fault in preparation.faults}
     with progress(total=len(jobs), label="plan", unit="slide") as bar:
         for position, result in executor.map(estimate_slide, jobs):
             if isinstance(result, Estimate):
                 estimates.append(result)
             else:
                 reason = result.reason if isinstance(result, Died) else result
+                reasons[specs[position].name] = reason
                 bar.write(f"failed: {specs[position].name}: {reason}")
             bar.update()
     for fault in preparation.faults:
@@ -84,6 +100,28 @@ def print_estimate(preparation: Preparation, executor: Executor) -> None:
     sizes = [bytes_of(rung, estimates, settings) for rung in settings.ladder.rungs]
     print("\n".join(patch_lines(estimates, sizes, preparation)))
     print(cost_line(estimates, sum(sizes), settings))
+    print(
+        f"look at {write_plan(preparation, estimates, reasons)} before you go on: every slide with its mask and regions"
+    )
+
+
+def write_plan(preparation: Preparation, estimates: list[Estimate], reasons: dict[str, str]) -> Path:
+    """Write the page of what would be taken of every slide; ``reasons`` why some cannot be read, by slide."""
+    page = preparation.root / FOLDER / "index.html"
+    content = template("plan.html").render(
+        title=f"{preparation.pack_settings.name}: plan",
+        estimates=sorted(estimates, key=lambda estimate: (sum(estimate.counts) > 0, estimate.tissue, estimate.slide)),
+        reasons=reasons,
+        labels=preparation.slide_settings.ladder.labels,
+        picture_of=lambda slide: picture_path(preparation.root, slide).name,
+    )
+    write_atomically(page, content)
+    return page
+
+
+def picture_path(root: Path, slide: str) -> Path:
+    """Return the picture of a slide beside the plan's page."""
+    return root / FOLDER / f"{slide_key(slide)}.jpg"
 
 
 def bytes_of(rung: Rung, estimates: list[Estimate], settings: SlideSettings) -> float:

@@ -39,7 +39,7 @@ def write_page(
         if isinstance(state, DoneSlide) and picture.is_file():
             write_atomically(folder / picture_name(state), picture.read_bytes())
     labels = sorted({label for split in counts.values() for label in split}, key=lambda v: -float(v[:-1]))
-    page = _template().render(
+    page = template("qc.html").render(
         title=title,
         slides=sorted(states, key=lambda state: (ORDER.index(kind_of(state)), state.slide)),
         numbers={kind: sum(kind_of(state) == kind for state in states) for kind in ORDER},
@@ -79,9 +79,10 @@ def oddities_of(state: DoneSlide) -> list[str]:
     return [words for words, is_so in found.items() if is_so]
 
 
-def _template() -> Template:
+def template(name: str) -> Template:
+    """Return a page's template, a file beside this one."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.globals |= {"kind_of": kind_of, "picture_name": picture_name, "oddities_of": oddities_of}
-    return environment.get_template("qc.html")
+    return environment.get_template(name)
