@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoomldm.commands.job import allowed, plain
+from zoomldm.commands.job import allowed, check_seed, plain
 from zoomldm.data.manifest import MANIFEST_NAME, Manifest
 from zoomldm.errors import ConfigError, UserError
 from zoomldm.ladder import Ladder
 from zoomldm.launch.settings import FabricSettings
+from zoomldm.runs.identity import check_run_name
 from zoomldm.stages.base import Stage, stage_of
 from zoomldm.training.settings import LoopSettings, OptimSettings
 
@@ -62,10 +64,11 @@ def _magnification_faults(cfg: DictConfig, ladder: Ladder) -> Iterator[str]:
 
 
 def _settings_faults(cfg: DictConfig) -> Iterator[str]:
+    checks = [partial(check_seed, cfg.seed), *([partial(check_run_name, str(cfg.run_name))] if cfg.run_name else [])]
     kinds: dict[str, Callable[..., object]] = {"fabric": FabricSettings, "optim": OptimSettings, "train": LoopSettings}
-    for section, kind in kinds.items():
+    for check in [*checks, *(partial(kind, **plain(cfg[section])) for section, kind in kinds.items())]:
         try:
-            kind(**plain(cfg[section]))
+            check()
         except ConfigError as error:
             yield from str(error).splitlines()
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from zoomldm.config import Option
+from zoomldm.errors import ConfigError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -16,6 +17,16 @@ def plain(section: object) -> Any:
     from omegaconf import OmegaConf
 
     return OmegaConf.to_container(section, resolve=True) if OmegaConf.is_config(section) else section
+
+
+def check_seed(seed: int) -> None:
+    """Refuse a seed that not every generator of random numbers takes.
+
+    Raises:
+        ConfigError: it is below 0 or has more than 32 bits.
+    """
+    if not 0 <= seed < 1 << 32:
+        raise ConfigError(f"seed={seed}: expected a whole number from 0 to {(1 << 32) - 1}")
 
 
 def allowed(cfg: DictConfig) -> tuple[str, ...]:

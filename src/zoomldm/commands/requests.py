@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from zoomldm.commands.job import allowed, option, plain
+from zoomldm.commands.job import allowed, check_seed, option, plain
 from zoomldm.config import Option, options_of
 from zoomldm.errors import ConfigError
 from zoomldm.ladder import Ladder
@@ -74,6 +74,7 @@ def check_sampling(cfg: DictConfig, least: Mapping[str, int]) -> None:
     Args:
         least: by key the smallest whole number that makes sense.
     """
+    check_seed(cfg.seed)
     for key, minimum in least.items():
         value = cfg[key]
         if value is not None and not (isinstance(value, int) and value >= minimum):

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 
 from zoomldm.errors import ConfigError
+from zoomldm.launch.processes import is_worker
 
 PRECISIONS = ("auto", "32", "bf16-mixed")
 REFUSED_PRECISIONS = {
@@ -65,9 +66,15 @@ class FabricSettings:
         """Processes on this machine.
 
         Raises:
-            ConfigError: GPUs are asked for that are not there.
+            ConfigError: GPUs are asked for that are not there, or more processes than this machine has cores.
         """
         gpus = _num_gpus() if self.on_gpu else 0
+        cores = len(os.sched_getaffinity(0))
+        if not self.on_gpu and self.devices != "auto" and self.devices > max(2, cores) and not is_worker():
+            raise ConfigError(
+                f"fabric.devices={self.devices}: that many processes wanted, this machine has {cores} CPU cores; give "
+                f"at most {cores}"
+            )
         if self.on_gpu and (gpus == 0 or (self.devices != "auto" and self.devices > gpus)):
             raise ConfigError(
                 f"fabric={self.name}: {self.devices} CUDA device(s) wanted, {gpus} found; "

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from zoomldm.errors import ConfigError
+
 NOT_IDENTITY = (
     "train.steps", "train.log_every", "train.validate_every", "train.checkpoint_every", "train.keep_last",
     "train.keep_every", "train.sample_every", "train.preempt_every", "optim.max_micro_batch", "fabric", "tracking",
@@ -46,6 +48,19 @@ def default_run_name(stem: Iterable[str], overrides: Iterable[str]) -> str:
         if key not in ALWAYS_NAMED and not unnamed and not is_path and word not in DEFAULTS:
             further.append(word.lstrip("+"))
     return re.sub(r"[^A-Za-z0-9._=+-]+", "_", "-".join([*stem, *sorted(further)]))
+
+
+def check_run_name(name: str) -> None:
+    """Refuse a name that is not that of a folder among the runs.
+
+    Raises:
+        ConfigError: it leads elsewhere.
+    """
+    if not re.fullmatch(r"[^./\\\x00-\x1f][^/\\\x00-\x1f]*", name):
+        raise ConfigError(
+            f"run_name={name}: expected the name of a folder in paths.runs, without / and not beginning with a dot; "
+            "paths.runs= says where runs lie"
+        )
 
 
 def name_in_use(runs: Path, name: str) -> str:

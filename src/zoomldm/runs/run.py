@@ -19,7 +19,7 @@ from zoomldm.errors import ConfigError, UserError, near_match
 from zoomldm.files import write_atomically, write_json
 from zoomldm.runs.upgrade import upgraded
 from zoomldm.launch.processes import is_first_process
-from zoomldm.runs.identity import differing_keys
+from zoomldm.runs.identity import check_run_name, differing_keys
 from zoomldm.runs.provenance import provenance
 from zoomldm.runs.records import MetricsLog
 
@@ -60,8 +60,10 @@ class Run:
         versions knew the same data. origin: the checkpoint that a new run begins at, for run.json (see origin).
 
         Raises:
-            ConfigError: a run of this name has another configuration or data set; the message shows what differs.
+            ConfigError: a run of this name has another configuration or data set (the message shows what differs), or the
+            name is that of no folder under ``root``.
         """
+        check_run_name(name)
         run = cls(Path(root) / name)
         if not is_first_process():
             return run

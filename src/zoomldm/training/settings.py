@@ -62,6 +62,9 @@ class OptimSettings:
         faults = []
         if not self.lr > 0:
             faults.append(f"optim.lr={self.lr}: expected a number above 0")
+        for name, least in (("batch_size", 1), ("max_micro_batch", 1), ("warmup_steps", 0)):
+            if not getattr(self, name) >= least:
+                faults.append(f"optim.{name}={getattr(self, name)}: expected {least} or more")
         if self.schedule not in SCHEDULES:
             faults.append(f"optim.schedule={self.schedule}: expected one of {', '.join(SCHEDULES)}")
         if self.lr_scale not in LR_SCALES:

@@ -27,6 +27,9 @@ print([name for name in ("torch", "lightning_fabric", "mlflow", "diffusers", "ti
     [
         (["model=zoomldm", "data=brca_8mag"], "4 things are missing or wrong"),
         (["model=zoomldm_tiny", "optim.lr=-1", "train.log_every=0"], "2 things are missing or wrong"),
+        (["optim.batch_size=0"], "optim.batch_size=0: expected 1 or more"),
+        (["seed=-1"], "seed=-1: expected a whole number from 0"),
+        (["run_name=../../x"], "run_name=../../x: expected the name of a folder"),
         (["model=edm", "data=demo"], "patches of 256 px"),
         (["model=zoomldm_tiny", "fabric.precision=bf16"], "fabric.precision=bf16: is not offered"),
     ],

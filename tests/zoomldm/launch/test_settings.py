@@ -15,6 +15,16 @@ def test_gpus_that_are_not_there_are_missed_with_advice(monkeypatch):
         _ = fabric_settings(accelerator="cuda", devices=2).num_devices
 
 
+def test_more_processes_than_cores_are_refused_unless_something_else_started_them(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    many = fabric_settings(accelerator="cpu", devices=99)
+    with pytest.raises(ConfigError, match=r"fabric\.devices=99: .* has 2 CPU cores"):
+        _ = many.num_devices
+    assert fabric_settings(accelerator="cpu", devices=2).num_devices == 2
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "99")  # each of them sees a part of the cores
+    assert many.num_devices == 99
+
+
 def test_auto_decides_by_the_device(monkeypatch):
     monkeypatch.setattr("zoomldm.launch.settings._num_gpus", lambda: 8)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))

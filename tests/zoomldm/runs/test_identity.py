@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from zoomldm.runs.identity import default_run_name, differing_keys, name_in_use
+from zoomldm.errors import ConfigError
+from zoomldm.runs.identity import check_run_name, default_run_name, differing_keys, name_in_use
+from zoomldm.runs.run import Run
 
 DOCS = Path(__file__).parents[3] / "docs" / "training.md"
 STEM = ["zoomldm_tiny", "demo", "film"]
@@ -61,3 +63,15 @@ def test_what_the_docs_say_may_change_may_change():
         return {first: nested(rest, value) if rest else value}
 
     assert [key for key in keys if differing_keys(nested(key, 1), nested(key, 2))] == []
+
+
+@pytest.mark.parametrize("name", ["../../x", "..", ".hidden", "a/b", "a\\b", "/x", ""])
+def test_a_name_that_leads_elsewhere_is_refused(name, tmp_path):
+    with pytest.raises(ConfigError, match="the name of a folder"):
+        Run.open(tmp_path / "runs", name, {}, kind="edm", fresh=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_names_of_every_kind_are_kept():
+    for name in (default_run_name(STEM, ["optim.lr=2e-4", "cond=film"]), "mine, the 2nd", "a..b"):
+        check_run_name(name)
