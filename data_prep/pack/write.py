@@ -57,9 +57,15 @@ class SlideWork:
         if statistics is None:
             return self.rows
         if self._standardised is None or self._standardised[0] != statistics:
-            rows = standardise(np.asarray(self.rows), statistics["mean"], statistics["std"])
-            self._standardised = statistics, rows.astype(np.float16)
+            self._standardised = statistics, final_rows(self.rows, statistics)
         return self._standardised[1]
+
+
+def final_rows(rows: np.ndarray, statistics: dict[str, Any] | None) -> np.ndarray:
+    """Return rows (n, D) as they go into grids, float16: standardised where they are made to be."""
+    if statistics is not None:
+        rows = standardise(np.asarray(rows), statistics["mean"], statistics["std"])
+    return rows.astype(np.float16)
 
 
 def write_shard(job: ShardJob, damaged: Collection[str] = ()) -> dict[str, Any]:

@@ -2,52 +2,26 @@
 
 import time
 import traceback
-from dataclasses import dataclass
-
-import numpy as np
 
 from data_prep.execution.encoding.own import get_encoder
-from data_prep.execution.encoding.queue import TileQueue
-from data_prep.fold.area import Area, find_area
-from data_prep.fold.quadtree import Fold, FoldResult, union_of
-from data_prep.fold.regions import RungRegions, find_regions
-from data_prep.settings import SlideSettings
+from data_prep.fold.area import find_area
+from data_prep.fold.regions import find_regions
 from data_prep.slides.files import quick_hash
 from data_prep.slides.readers.base import UnreadableError
 from data_prep.slides.slide import Slide
-from data_prep.tissue.mask import TissueMask, find_tissue
 from data_prep.work.images import ImageWriter
 from data_prep.work.job import SlideJob, failed, reason_of
 from data_prep.work.picture import picture_of
+from data_prep.work.read_slide import Encoded, Layout, find_mask, open_slide, read_slide, tiles_to_encode
 from data_prep.work.stale import told_of
 from data_prep.work.state import WORK_VERSION, DoneSlide, FailedSlide, FileFacts, ScaleFacts, SlideState
 from data_prep.work.storage import is_storage_fault
 from data_prep.work.store import SlideStore
 from zoomldm.encoder.base import Encoder
-from zoomldm.errors import DataError, UserError
+from zoomldm.errors import DataError
 from zoomldm.files import raise_if_disk_fault
 
 MAX_LISTED = 50
-
-
-@dataclass(frozen=True, kw_only=True)
-class Layout:
-    """What is to be read of a slide: its mask, its regions by rung, and the tiles to encode (tiles_y, tiles_x)."""
-
-    mask: TissueMask
-    area: Area
-    regions: list[RungRegions]
-    encode: np.ndarray
-
-
-@dataclass(frozen=True, kw_only=True)
-class Encoded:
-    """The tiles' rows (1 + n, D), the map of row numbers (tiles_y, tiles_x), what failed, and the encoder's seconds."""
-
-    rows: np.ndarray
-    cells: np.ndarray
-    fold: FoldResult
-    elapsed_s: float
 
 
 def prepare_slide(job: SlideJob) -> SlideState:
@@ -93,11 +67,12 @@ def _attempt(job: SlideJob, encoder: Encoder, aside: SlideStore) -> SlideState:
 
 def _prepare(job: SlideJob, encoder: Encoder, aside: SlideStore) -> DoneSlide:
     began, cpu = time.perf_counter(), time.process_time()
-    slide = _open(job)
+    slide = open_slide(job.spec, job.settings)
     try:
         layout = lay_out(slide, job)
         images = ImageWriter(aside.images_path, slide, job.settings, layout.regions)
-        encoded = _read(slide, job.settings, layout, encoder, images)
+        with images:
+            encoded = read_slide(slide, job.settings, layout, encoder, images.emit)
         slide.check_unchanged()
         samples = [images.samples(k) for k in range(len(layout.regions))]
         aside.save_rows(encoded.rows, encoder)
@@ -111,24 +86,10 @@ def _prepare(job: SlideJob, encoder: Encoder, aside: SlideStore) -> DoneSlide:
         slide.close()
 
 
-def _open(job: SlideJob) -> Slide:
-    """Open the slide; whatever its file makes a library raise is the file's fault, not ours."""
-    try:
-        return Slide(job.spec, job.settings.ladder.base_mpp, job.settings.readers, use_icc=job.settings.icc)
-    except (DataError, OSError):
-        raise
-    except Exception as error:
-        if isinstance(error, UserError) and not isinstance(error.__cause__, ValueError):
-            raise  # no such reader
-        reason = f"cannot be opened ({type(error).__name__}: {error}); check the file or copy it again"
-        raise DataError(f"{job.spec.path}: {reason}") from error
-
-
 def lay_out(slide: Slide, job: SlideJob) -> Layout:
     """Find tissue and regions on the thumbnail, and tell the slide its glass."""
     settings, ladder = job.settings, job.settings.ladder
-    mask = find_tissue(slide, ladder.patch_px, ladder.base_mpp, settings.tissue)
-    slide.glass = mask.glass
+    mask = find_mask(slide, settings)
     area = find_area(mask.fraction, ladder, settings.area_test_fraction)
     regions = find_regions(
         mask.fraction,
@@ -138,34 +99,7 @@ def lay_out(slide: Slide, job: SlideJob) -> Layout:
         seed=settings.seed,
         area=area if job.by_area else None,
     )
-    encode = union_of(regions, mask.fraction.shape)
-    if not settings.encode_background:
-        encode &= mask.fraction >= settings.tissue.min_tile
-    return Layout(mask=mask, area=area, regions=regions, encode=encode)
-
-
-def _read(slide: Slide, settings: SlideSettings, layout: Layout, encoder: Encoder, images: ImageWriter) -> Encoded:
-    """Read the slide once, writing its patches and encoding its tiles; row 0 is glass."""
-    p, shape = settings.ladder.patch_px, layout.encode.shape
-    queue = TileQueue(encoder)
-    queue.add(np.broadcast_to(layout.mask.glass, (1, p, p, 3)))
-    cells = np.zeros(shape, np.int32)
-    num_rows = 1
-
-    def on_tiles(corners: np.ndarray, tiles: np.ndarray) -> None:
-        nonlocal num_rows
-        cells[corners[:, 0], corners[:, 1]] = np.arange(num_rows, num_rows + len(tiles))
-        num_rows += len(tiles)
-        queue.add(tiles)
-
-    with images:
-        fold = Fold(slide.read_boxes, settings.ladder, shape, layout.regions, layout.encode).run(
-            images.emit, on_tiles, layout.mask.glass
-        )
-    rows = queue.finish()
-    if not np.isfinite(rows).all():
-        raise DataError(f"{slide.path}: encoder {encoder.name} gave numbers that are not finite; check its weights")
-    return Encoded(rows=rows, cells=cells, fold=fold, elapsed_s=queue.elapsed_s)
+    return Layout(mask=mask, area=area, regions=regions, encode=tiles_to_encode(mask, regions, settings))
 
 
 def _state(

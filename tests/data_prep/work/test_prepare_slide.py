@@ -12,6 +12,7 @@ import tifffile
 
 from data_prep.slides.files import readable_stamp
 from data_prep.work import prepare_slide as work
+from data_prep.work import read_slide as reading
 from tests.helpers.prepare import prepare_folder, samples_of
 from tests.helpers.tiny_slides import GLASS, write_slide
 from zoomldm.data.schema import decode_image
@@ -95,14 +96,14 @@ def test_an_unreadable_file_is_reported(slides, tmp_path):
 
 
 def test_a_slide_that_changes_while_it_is_read_fails_alone(slides, tmp_path, monkeypatch):
-    original = work.find_tissue
+    original = reading.find_tissue
 
     def touched(slide, *arguments):
         if slide.spec.name == "b":
             os.utime(slide.path, ns=(1, 1))
         return original(slide, *arguments)
 
-    monkeypatch.setattr(work, "find_tissue", touched)
+    monkeypatch.setattr(reading, "find_tissue", touched)
     manifest = prepare_folder(slides, tmp_path / "data")
     assert [s["slide"] for s in manifest.slides if "changed while it was read" in s["reason"]] == ["b"]
 
@@ -153,14 +154,14 @@ def test_a_damaged_native_tile_is_skipped_counted_and_listed(tiny_slide, tmp_pat
 
 
 def test_what_a_library_makes_of_a_damaged_file_is_the_slides_fault_alone(slides, tmp_path, monkeypatch):
-    original = work.Slide
+    original = reading.Slide
 
     def damaged(spec, *arguments, **options):
         if spec.name == "b":
             raise struct.error("unpack requires a buffer of 4 bytes")
         return original(spec, *arguments, **options)
 
-    monkeypatch.setattr(work, "Slide", damaged)
+    monkeypatch.setattr(reading, "Slide", damaged)
     manifest = prepare_folder(slides, tmp_path / "data")
     reasons = [line["reason"] for line in manifest.slides if line["status"] == "failed"]
     assert reasons == [
