@@ -21,8 +21,8 @@ from zoomldm.diffusion.guidance import ConditionalPredict, Predict, guide
 from zoomldm.evaluation.distances import frechet
 from zoomldm.features.texture import TextureDescriptor
 from zoomldm.sampling.compute import Compute
-from zoomldm.sampling.conditions import RealConditions
 from zoomldm.sampling.generator import sample_number
+from zoomldm.sampling.sources.oracle import OracleSource
 from zoomldm.stages.trained import HowToSample, TrainedModels, load_trained
 
 PLAIN = Compute(channels_last=True)
@@ -70,13 +70,12 @@ def main() -> None:
 def drawn(trained: TrainedModels, compute: Compute, seed: int, num: int) -> np.ndarray:
     """Draw patches of every magnification from the conditions of real ones."""
     generator = trained.generator(HowToSample(compute=compute, seed=seed))
-    conditions = RealConditions(trained.manifest, split="train", seed=0)
+    source = OracleSource(name="oracle", split="train", manifest=trained.manifest, seed=0)
     patches = []
     for rung in trained.manifest.ladder.rungs:
-        count = conditions.count(rung, num)
-        batch = conditions.read(generator, rung, 0, count)
-        numbers = [sample_number(rung, place) for place in range(count)]
-        patches.append(conditions.synthesise(generator, rung, numbers, batch))
+        count = min(num, source.count(rung))
+        batch = source.read(rung, 0, count, with_grids=generator.uses_grid)
+        patches.append(generator.from_batch(batch, [sample_number(rung, place) for place in range(count)]))
     return np.concatenate(patches)
 
 

@@ -95,7 +95,7 @@ def from_config(cfg: DictConfig) -> tuple[SlideSettings, PackSettings]:
         ),
         readers=readers_of(cfg),
         tissue=tissue_of(cfg),
-        regions=_regions(data, ladder),
+        regions=regions_of(data, ladder),
         image_format=_one_of(data["image_format"], "data.image_format", ("png", "jpeg")),
         reference=numbers_by_label(data["reference"], ladder, "data.reference", 0, 1),
         area_test_fraction=split["area_test_fraction"],
@@ -190,7 +190,12 @@ def _one_of(value: Any, key: str, known: tuple[str, ...]) -> str:
     return value
 
 
-def _regions(data: Mapping[str, Any], ladder: Ladder) -> RegionSettings:
+def regions_of(data: Mapping[str, Any], ladder: Ladder) -> RegionSettings:
+    """Return which regions are kept, by a data set's configuration.
+
+    Raises:
+        ConfigError: a value that makes no sense, with its key.
+    """
     regions = RegionSettings(
         min_tissue=numbers_by_label(data["min_tissue"], ladder, "data.min_tissue", 0, 1),
         stride=numbers_by_label(data["stride"], ladder, "data.stride", 0.001, 1),

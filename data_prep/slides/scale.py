@@ -42,6 +42,14 @@ class Scale:
         return "resampled" if self.box is None else "as it is" if self.box == 1 else f"box of {self.box}"
 
 
+class ScaleError(DataError):
+    """Report a slide without a usable scale; ``found`` is what it has instead, in words."""
+
+    def __init__(self, path: Path, found: str) -> None:
+        super().__init__(f"{path}: {found}; give one with slide.mpp=0.5 or an mpp column in the slide table")
+        self.found = found
+
+
 def is_sane(mpp: float | None) -> bool:
     """Say whether micrometres a pixel are those of a microscope's scan."""
     return mpp is not None and MPP_RANGE[0] <= mpp <= MPP_RANGE[1]
@@ -64,7 +72,7 @@ def mpp_of(properties: Mapping[str, str], path: Path, *, given: float | None, sp
         spare: for files that do not say theirs.
 
     Raises:
-        DataError: none in the file and none given, or nonsense.
+        ScaleError: none in the file and none given, or nonsense.
     """
     of_file, source, seen = _mpp_of_file(properties)
     if given is not None and is_sane(given):
@@ -77,7 +85,7 @@ def mpp_of(properties: Mapping[str, str], path: Path, *, given: float | None, sp
             return Mpp(value=float(spare), source=SPARE)
         seen.append(f"slide.mpp {spare:g}")
     found = f"has {' and '.join(seen)}, expected {MPP_RANGE[0]:g} to {MPP_RANGE[1]:g} mpp" if seen else "has no scale"
-    raise DataError(f"{path}: {found}; give one with slide.mpp=0.5 or an mpp column in the slide table")
+    raise ScaleError(path, found)
 
 
 def _mpp_of_file(properties: Mapping[str, str]) -> tuple[float | None, str, list[str]]:

@@ -99,6 +99,11 @@ class Slide:
         ratio, downsample = self.scale.ratio, self.scale.downsample
         return round((self.x_level + x_px * ratio) * downsample), round((self.y_level + y_px * ratio) * downsample)
 
+    def to_px(self, x_px0: float, y_px0: float) -> tuple[float, float]:
+        """Return where in base pixels a level-0 pixel lies."""
+        ratio, downsample = self.scale.ratio, self.scale.downsample
+        return (x_px0 / downsample - self.x_level) / ratio, (y_px0 / downsample - self.y_level) / ratio
+
     def read_level(self, level: int, x: int, y: int, width: int, height: int) -> np.ndarray:
         """Read a rectangle of a level (in its pixels, inside it) with the ICC profile applied; (h, w, 3) uint8."""
         pixels = self.reader.read(level, x, y, width, height)

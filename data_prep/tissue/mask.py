@@ -4,6 +4,7 @@ Legend: h w tiles, c mask pixels along a tile.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,18 @@ class TissueSettings:
         named = {} if target == FIRST_SEGMENTER else {"segmenter": target}
         own = {"cells_per_tile": self.cells_per_tile, "min_tile": self.min_tile, "regions": self.regions}
         return self.segmenter.arguments | named | own
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], allow: tuple[str, ...] = ()) -> "TissueSettings":
+        """Return the settings that ``to_dict`` gave.
+
+        Args:
+            allow: packages besides our own whose segmenter may be named.
+        """
+        own = {name: values[name] for name in ("cells_per_tile", "min_tile", "regions")}
+        target = values.get("segmenter", FIRST_SEGMENTER)
+        arguments = {name: value for name, value in values.items() if name not in (*own, "segmenter")}
+        return cls(segmenter=Option("tissue", {"_target_": target, **arguments}, allow), **own)
 
 
 @dataclass(frozen=True, kw_only=True)

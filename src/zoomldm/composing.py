@@ -168,7 +168,8 @@ def _check_keys(base: DictConfig, composer: Composer, overrides: Sequence[Overri
     values = dict(_flat(OmegaConf.to_container(base, resolve=False)))
     for override in overrides:
         key = override.key_or_group
-        if key in RENAMED:
+        elsewhere = "" if key in values else taken_elsewhere(key, composer.config_name)
+        if key in RENAMED and key not in values and (not elsewhere or RENAMED[key].partition(" ")[0] in values):
             raise ConfigError(f"{key}: renamed; it is {RENAMED[key]} now")
         if key.startswith("hydra.") or override.is_delete() or composer.options(key.split("@")[0]):
             continue
@@ -176,7 +177,7 @@ def _check_keys(base: DictConfig, composer: Composer, overrides: Sequence[Overri
             continue  # an argument that the option's file leaves to its class, which knows what it takes
         if key not in values:
             visible = [k for k in values if not k.startswith("hydra")]
-            if elsewhere := taken_elsewhere(key, composer.config_name):
+            if elsewhere:
                 raise ConfigError(f"{override.input_line}: {elsewhere}")
             raise ConfigError(f"{key}: no such key or group;{nearest(key, [*visible, *composer.groups()])}")
         if not override.is_sweep_override():

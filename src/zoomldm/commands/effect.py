@@ -102,7 +102,7 @@ def check_options(entry: str, cfg: DictConfig) -> None:
     if issubclass(ENTRIES[entry], DataSet):
         return
     for path, section in _sections(OmegaConf.to_container(cfg, resolve=False)):
-        if path not in PREPARATIONS:
+        if path.partition(".")[0] not in PREPARATIONS:
             Option(path, section, allowed(cfg)).check()
 
 

@@ -17,6 +17,8 @@ RENAMED: dict[str, str] = {
     "evaluation.rows": "rows",
     "device": "fabric (fabric=cpu, gpu, ddp)",
     "precision": "fabric.precision (32, bf16-mixed)",
+    "conditions": "source (source=oracle, source=generated)",
+    "split": "source.split (with source=oracle)",
     "data.tissue.preset": "tissue",
     "data.tissue.chroma_floor": "tissue.chroma_floor",
     "data.tissue.chroma_ceiling": "tissue.chroma_ceiling",

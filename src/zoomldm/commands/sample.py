@@ -2,163 +2,181 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from zoomldm.commands.devices import on_devices
-from zoomldm.commands.job import allowed
+from zoomldm.commands.job import allowed, option
 from zoomldm.commands.requests import (
     check_magnifications,
     check_sampling,
     data_root,
     hardware_of,
     how_to_sample,
+    options_named,
+    section,
 )
-from zoomldm.config import option_of
-from zoomldm.data.manifest import Manifest
-from zoomldm.errors import ConfigError, near_match
+from zoomldm.commands.sampled_model import manifest_of, model_of
+from zoomldm.config import Option, parameters_of
+from zoomldm.errors import ConfigError, DataError
 from zoomldm.ladder import PAPER_LADDER, Ladder, Rung
 from zoomldm.launch.processes import is_first_process
 from zoomldm.launch.settings import FabricSettings
 from zoomldm.runs.belonging import find_edm
 from zoomldm.runs.run import find_run
+from zoomldm.sampling.sources.base import Source
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
     from omegaconf import DictConfig
 
-    from zoomldm.sampling.conditions import Conditions
-    from zoomldm.sampling.generator import PatchGenerator
-    from zoomldm.stages.trained import HowToSample
-
-CONDITIONS = ("oracle", "generated")
-SPLITS = ("train", "test")
+    from zoomldm.sampling.arrangement import Arrangement
 
 
 def check(cfg: DictConfig) -> None:
     """Refuse what cannot be sampled.
 
     Raises:
-        UserError: no such run, conditions or magnification; senseless numbers.
+        UserError: no such run, source or magnification; senseless numbers.
     """
-    for key, known in (("conditions", CONDITIONS), ("split", SPLITS)):
-        if cfg[key] not in known:
-            raise ConfigError(f"{key}={cfg[key]}:{near_match(str(cfg[key]), known)} expected {' or '.join(known)}")
-    check_sampling(cfg, {"n": 1, "batch_size": 1})
-    if cfg.weights:
-        ladder = _check_published(cfg)
-    else:
-        run = find_run(cfg.paths.runs, "zoomldm", cfg.run)
-        if cfg.conditions == "generated":
-            find_edm(cfg.paths.runs, run.name, cfg.edm)
-        ladder = Manifest.load(data_root(cfg) or run.config["data"]["root"]).ladder
-    check_magnifications(ladder, [] if cfg.magnification is None else [cfg.magnification])
-
-
-def _check_published(cfg: DictConfig) -> Ladder:
-    if cfg.run or cfg.edm:
+    check_sampling(cfg, {"n": 1, "batch_size": 1, "variations": 1, "interpolate": 2})
+    if cfg.variations and cfg.interpolate:
+        raise ConfigError(f"variations={cfg.variations} interpolate={cfg.interpolate}: give one of them")
+    if cfg.weights and (cfg.run or cfg.edm):
         raise ConfigError("weights= samples from a published file, run= and edm= from runs of yours: give one of them")
-    if cfg.conditions == "generated" and not cfg.edm_weights:
-        raise ConfigError("conditions=generated with weights= needs edm_weights=, the file of the condition model")
-    if cfg.conditions == "oracle" and not data_root(cfg):
+    trained = _stored_config(cfg)
+    ladder = _ladder(cfg, trained)
+    check_magnifications(ladder, [] if cfg.magnification is None else [cfg.magnification])
+    kind = option(cfg, "source").target(Source)
+    if cfg.weights:
+        _check_published(cfg, kind)
+    elif kind.needs_edm:
+        find_edm(cfg.paths.runs, find_run(cfg.paths.runs, "zoomldm", cfg.run).name, cfg.edm)
+
+
+def _stored_config(cfg: DictConfig) -> dict[str, Any] | None:
+    """Return the run's configuration; None for a published model."""
+    return None if cfg.weights else find_run(cfg.paths.runs, "zoomldm", cfg.run).config
+
+
+def _ladder(cfg: DictConfig, trained: Mapping[str, Any] | None) -> Ladder:
+    manifest = manifest_of(cfg, trained)
+    return manifest.ladder if manifest else PAPER_LADDER
+
+
+def _check_published(cfg: DictConfig, kind: type[Source]) -> None:
+    name = option(cfg, "source").name
+    if kind.needs_edm and not cfg.edm_weights:
+        raise ConfigError(f"source={name} with weights= needs edm_weights=, the file of the condition model")
+    if parameters_of(kind).get("manifest") and not data_root(cfg):
         raise ConfigError(
-            "conditions=oracle with weights= needs data=, a data set prepared with encoder=uni; or choose "
-            "conditions=generated and give edm_weights="
+            f"source={name} with weights= needs data=, a data set prepared with encoder=uni; or choose "
+            "source=generated and give edm_weights="
         )
     for key in ("weights", "edm_weights"):
         if cfg[key] and not Path(cfg[key]).expanduser().exists():
             raise ConfigError(f"{key}={cfg[key]}: no such file; docs/weights.md says where it is published")
-    return Manifest.load(data_root(cfg)).ladder if cfg.conditions == "oracle" else PAPER_LADDER
 
 
 def run(cfg: DictConfig, command: Sequence[str] = ()) -> list[Path] | None:
-    """Write synthetic patches as PNGs and contact sheets; return the paths of the sheets.
+    """Write synthetic patches and contact sheets; return the paths of the sheets.
 
     Args:
         command: the command line that runs this job alone, for the processes of several devices.
     """
-    trained = None if cfg.weights else find_run(cfg.paths.runs, "zoomldm", cfg.run).config
-    hardware = hardware_of(cfg, trained)
+    hardware = hardware_of(cfg, _stored_config(cfg))
     return on_devices(hardware, partial(_run, cfg, hardware), command=command, cache=cfg.paths.cache)
 
 
 def _run(cfg: DictConfig, hardware: FabricSettings, fabric: Fabric) -> list[Path]:
-    from zoomldm.sampling.conditions import GeneratedConditions, RealConditions
+    from zoomldm.sampling.outputs.base import Output
+    from zoomldm.sampling.writer import Sampler
 
-    how = how_to_sample(cfg, hardware, fabric)
-    generator, manifest, name = _published(cfg, how) if cfg.weights else _of_run(cfg, how)
-    wants_edm = cfg.conditions == "generated"
-    conditions = GeneratedConditions() if wants_edm else RealConditions(manifest, split=cfg.split, seed=cfg.seed)
-    return _write(cfg, generator, conditions, manifest.ladder if manifest else PAPER_LADDER, name, fabric)
-
-
-def _of_run(cfg: DictConfig, how: HowToSample) -> tuple[PatchGenerator, Manifest, str]:
-    from zoomldm.stages.trained import load_trained
-
-    trained = load_trained(
-        cfg.paths.runs,
-        cfg.run,
-        data_root=data_root(cfg),
-        edm=cfg.edm,
-        wants_edm=cfg.conditions == "generated",
-        allow=allowed(cfg),
-    )
-    if is_first_process():
-        print(f"sampling from run {trained.run.name}, checkpoint of step {trained.model.step}")
-    return trained.generator(how), trained.manifest, trained.run.name
-
-
-def _published(cfg: DictConfig, how: HowToSample) -> tuple[PatchGenerator, Manifest | None, str]:
-    """Load an official ZoomLDM. Its condition model knows no dropped magnification, so there is no guidance for it.
-
-    Raises:
-        WeightsError: the files are not an official ZoomLDM's. DataError: the data set's grids were not made with UNI.
-    """
-    from zoomldm.diffusion.solvers.base import Solver
-    from zoomldm.sampling.generator import PatchGenerator, Sampling
-    from zoomldm.stages.published import load_published
-
-    wants_edm = cfg.conditions == "generated"
-    published = load_published(cfg.weights, edm_path=cfg.edm_weights if wants_edm else None)
-    for report in published.reports:
-        print(report)
-    manifest = None
-    if not wants_edm:
-        manifest = Manifest.load(data_root(cfg))
-        manifest.check_encoder(published.encoder)
-    ddim, ddim_even = (option_of("solver", name).make(Solver) for name in ("ddim", "ddim_even"))
-    generator = PatchGenerator(
-        published.model,
-        published.autoencoder,
-        edm=published.edm,
-        sampling=how.over(Sampling(solver=ddim, steps=50, guidance_scale=1.75)),
-        edm_sampling=Sampling(solver=ddim_even, steps=200, guidance_scale=1.0),
-        seed=how.seed,
-        compute=how.compute,
-    )
-    return generator, manifest, f"published-{Path(cfg.weights).stem}"
-
-
-def _write(
-    cfg: DictConfig, generator: PatchGenerator, conditions: Conditions, ladder: Ladder, name: str, fabric: Fabric
-) -> list[Path]:
-    from zoomldm.sampling.writer import write_samples
+    trained = _stored_config(cfg)
+    ladder = _ladder(cfg, trained)
+    source, rungs = _in_scene(cfg, _source(cfg, trained), ladder)
+    rungs = _with_conditions(cfg, source, rungs)
+    arrangement = _arrangement(cfg, source, rungs)
+    generator, name, facts = model_of(cfg, how_to_sample(cfg, hardware, fabric), source)
+    label = "-".join(word for word in (source.name, "scene" * cfg.scene, arrangement.label) if word)
+    folder = Path(cfg.folder or Path(cfg.paths.runs) / name / "samples")
 
     def folder_of(rung: Rung) -> Path:
-        if cfg.folder:
-            return Path(cfg.folder) / rung.label
-        return Path(cfg.paths.runs) / name / "samples" / f"{cfg.conditions}-{rung.label}-seed{cfg.seed}"
+        return folder / (rung.label if cfg.folder else f"{label}-{rung.label}-seed{cfg.seed}")
 
-    rungs = ladder.rungs if cfg.magnification is None else [ladder.rung_of(cfg.magnification)]
-    return write_samples(
-        generator,
-        conditions,
-        rungs,
-        num=cfg.n,
-        batch_size=cfg.batch_size,
+    sampler = Sampler(
+        generator=generator,
+        source=source,
+        output=option(cfg, "to").make(Output),
         name=name,
         folder_of=folder_of,
-        fabric=fabric,
+        arrangement=arrangement,
+        facts=facts,
     )
+    sheets = sampler.write(rungs, num=cfg.n, batch_size=cfg.batch_size, fabric=fabric)
+    if cfg.scene and sheets:
+        sampler.write_scenes(rungs, folder / ("scenes.png" if cfg.folder else f"{label}-seed{cfg.seed}.png"), num=cfg.n)
+    return sheets
+
+
+def _source(cfg: DictConfig, trained: Mapping[str, Any] | None) -> Source:
+    """Make the source, by what is known of the data set."""
+    chosen, manifest = option(cfg, "source"), manifest_of(cfg, trained)
+    known = {"seed": cfg.seed, "allow": allowed(cfg)} | ({"manifest": manifest} if manifest else {})
+    wanted = parameters_of(chosen.target(Source))
+    if "encoder" in wanted:
+        encoder = section(cfg, "encoder") or (trained and trained["encoder"])
+        if not encoder:
+            raise ConfigError(f"source={chosen.name} with weights= needs encoder=, what its tiles are embedded by")
+        known["encoder"] = Option("encoder", encoder, allowed(cfg))
+    if "readers" in wanted:
+        known["readers"] = options_named(cfg, "reader")
+    return chosen.make(Source, **known)
+
+
+def _in_scene(cfg: DictConfig, source: Source, ladder: Ladder) -> tuple[Source, Sequence[Rung]]:
+    """Return the source and magnifications that were asked for: with ``scene=true`` one and all higher ones."""
+    named = None if cfg.magnification is None else ladder.rung_of(cfg.magnification)
+    if not cfg.scene:
+        return source, [named] if named else ladder.rungs
+    coarsest = named or next((rung for rung in reversed(ladder.rungs) if not source.why_not(rung)), ladder[0])
+    return source.scene(coarsest), ladder.rungs[: coarsest.index + 1]
+
+
+def _with_conditions(cfg: DictConfig, source: Source, rungs: Sequence[Rung]) -> list[Rung]:
+    """Return the magnifications that have conditions.
+
+    Raises:
+        DataError: none has, or not the one that was asked for.
+    """
+    reasons = {rung: source.why_not(rung) for rung in rungs}
+    kept = [rung for rung, reason in reasons.items() if not reason]
+    refused = [reason for reason in reasons.values() if reason]
+    if refused and (not kept or cfg.magnification is not None):
+        raise DataError(refused[0])
+    for reason in refused if is_first_process() else ():
+        print(f"left out: {reason}")
+    return kept
+
+
+def _arrangement(cfg: DictConfig, source: Source, rungs: Sequence[Rung]) -> Arrangement:
+    """Return how conditions are shared out: ``n`` patches of chosen places, where nothing else was asked for.
+
+    Raises:
+        ConfigError: a strip needs two conditions.
+    """
+    from zoomldm.sampling.arrangement import OneEach, Strips, Variations
+
+    num_conditions = min((count for rung in rungs if (count := source.count(rung)) is not None), default=None)
+    if cfg.interpolate:
+        if num_conditions is not None and num_conditions < 2:
+            raise ConfigError(
+                f"interpolate={cfg.interpolate}: leads from one condition to another, and there is one; give two "
+                "(source.path=[a.png,b.png], source.x=[…,…] source.y=[…,…])"
+            )
+        return Strips(cfg.interpolate)
+    if cfg.variations:
+        return Variations(cfg.variations)
+    return Variations(-(-cfg.n // num_conditions)) if source.is_chosen and num_conditions else OneEach()

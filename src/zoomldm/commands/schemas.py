@@ -239,15 +239,19 @@ class Sample(Entry):
     tissue: Section = None
     encoder: Section = None
     features: Section = None
+    reader: Section
     solver: Section = None
+    source: Section
+    to: Section
     run: str | None
     edm: str | None
     weights: str | None
     edm_weights: str | None
     magnification: float | None
     n: int
-    conditions: str
-    split: str
+    variations: int | None
+    interpolate: int | None
+    scene: bool
     sampling: Sampling
     seed: int
     batch_size: int

@@ -79,18 +79,22 @@ def _unread_by_training(cfg: DictConfig, is_sweep: bool) -> Iterator[tuple[str, 
 
 
 def _unread_by_sampling(cfg: DictConfig, is_sweep: bool) -> Iterator[tuple[str, str]]:
-    yield "encoder", "conditions are read from the data set, so it has no effect"
+    from zoomldm.sampling.sources.base import Source
+
     yield "features", "sampling judges nothing, so it has no effect (src/evaluate.py does)"
     yield from BESIDE_TRAINING.items()
-    if cfg.conditions == "generated":
-        yield "split", "conditions=generated are of no split, so it has no effect"
-        if cfg.weights:
-            yield "data", "generated conditions of a published model need no data set, so it has no effect"
-        else:
-            yield "edm_weights", "it belongs to weights=, so it has no effect (edm= names a run)"
-    else:
-        reason = "conditions=oracle are those of real patches, so it has no effect (conditions=generated)"
+    source = option(cfg, "source")
+    kind, chosen = source.target(Source), f"source={source.name}"
+    takes = parameters_of(kind)
+    for key in (key for key, fact in (("encoder", "encoder"), ("reader", "readers")) if fact not in takes):
+        yield key, f"{chosen} embeds nothing, so it has no effect (source=image and slide do)"
+    if cfg.weights and "manifest" not in takes:
+        yield "data", f"{chosen} of a published model needs no data set, so it has no effect"
+    if not kind.needs_edm:
+        reason = f"{chosen} draws no conditions, so it has no effect (source=generated does)"
         yield from dict.fromkeys(("edm", "edm_weights"), reason).items()
+    elif not cfg.weights:
+        yield "edm_weights", "it belongs to weights=, so it has no effect (edm= names a run)"
 
 
 def _unread_by_conditioner(cfg: DictConfig) -> Iterator[tuple[str, str]]:

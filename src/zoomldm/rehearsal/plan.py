@@ -128,7 +128,7 @@ STAGES = (
         needs=(TOKENS,),
     ),
     _stage(
-        "sample", SAMPLE, "data=brca_8mag magnification=5 n=16 conditions=generated",
+        "sample", SAMPLE, "data=brca_8mag magnification=5 n=16 source=generated",
         {"n": "1", "sampling.steps": "1"}, needs=(TOKENS,),
     ),
     _stage("export", EXPORT, "run=zoomldm-brca_8mag-film", needs=(TOKENS,)),

@@ -22,7 +22,7 @@ def find_edm(runs: str | Path, zoomldm_run: str, name: str | None) -> Run:
     if belonging is None:
         raise UserError(
             f"no embedding diffusion model learnt the tokens of run {zoomldm_run}; train one: `python src/train.py "
-            f"model=edm zoomldm.run={zoomldm_run}` (demo: model=edm_tiny), or choose conditions=oracle"
+            f"model=edm zoomldm.run={zoomldm_run}` (demo: model=edm_tiny), or choose source=oracle"
         )
     return belonging
 

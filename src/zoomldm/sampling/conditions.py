@@ -1,13 +1,9 @@
-"""Where conditions come from: those of real patches out of the shards, or an embedding diffusion model's.
-
-Legend: b batch, p patch side (px).
-"""
+"""Real patches of a data set in a random order: those that give conditions, and those to compare with."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from typing import Protocol
 
 import numpy as np
 
@@ -16,88 +12,7 @@ from zoomldm.data.manifest import Manifest
 from zoomldm.data.order.sequence import permuted
 from zoomldm.data.reader import SampleSource
 from zoomldm.ladder import Rung, label
-from zoomldm.sampling.generator import PatchGenerator, images_of
 from zoomldm.sampling.lossless import LosslessReader, lossless_indices, num_lossless, without_image
-
-
-class Conditions(Protocol):
-    """Conditions of a magnification, in a fixed order; ``source``: what they are taken from."""
-
-    name: str
-    source: str
-
-    def count(self, rung: Rung, num: int) -> int:
-        """Return how many of ``num`` wanted conditions there are."""
-
-    def read(self, generator: PatchGenerator, rung: Rung, start: int, stop: int) -> Batch | None:
-        """Fetch some conditions; None where there is nothing to fetch."""
-
-    def synthesise(
-        self, generator: PatchGenerator, rung: Rung, numbers: Sequence[int], conditions: Batch | None
-    ) -> np.ndarray:
-        """Make the patches of what ``read`` fetched, uint8 (b, p, p, 3), of the noise of these sample numbers."""
-
-    def references(self, rung: Rung, num: int) -> np.ndarray | None:
-        """Return the real patches uint8 (num, p, p, 3) whose conditions come first, where there are such patches."""
-
-
-class GeneratedConditions:
-    """Conditions that the generator's embedding diffusion model draws: novel patches."""
-
-    name = "generated"
-    source = "embedding diffusion model"
-
-    def count(self, rung: Rung, num: int) -> int:
-        return num
-
-    def read(self, generator: PatchGenerator, rung: Rung, start: int, stop: int) -> None:
-        return None
-
-    def synthesise(
-        self, generator: PatchGenerator, rung: Rung, numbers: Sequence[int], conditions: Batch | None
-    ) -> np.ndarray:
-        return generator.from_edm(rung.index, numbers)
-
-    def references(self, rung: Rung, num: int) -> None:
-        return None
-
-
-class RealConditions:
-    """Conditions of real patches, drawn without repetition (``oracle``)."""
-
-    name = "oracle"
-
-    def __init__(self, manifest: Manifest, *, split: str, seed: int) -> None:
-        self.source = f"{split} patches"
-        self._patches, self._split, self._seed = ShardPatches(manifest), split, seed
-
-    def count(self, rung: Rung, num: int) -> int:
-        return min(num, self._patches.count(self._split, rung.magnification))
-
-    def read(self, generator: PatchGenerator, rung: Rung, start: int, stop: int) -> Batch:
-        return self._batch(rung, start, stop, "grid" if generator.uses_grid else "meta")
-
-    def synthesise(
-        self, generator: PatchGenerator, rung: Rung, numbers: Sequence[int], conditions: Batch | None
-    ) -> np.ndarray:
-        if conditions is None:
-            raise TypeError("conditions of real patches must be read first")
-        return generator.from_batch(conditions, numbers)
-
-    def references(self, rung: Rung, num: int) -> np.ndarray:
-        return images_of(self._batch(rung, 0, num, "image"))
-
-    def _batch(self, rung: Rung, start: int, stop: int, column: str) -> Batch:
-        (batch,) = self._patches.batches(
-            split=self._split,
-            magnification=rung.magnification,
-            num=stop - start,
-            skip=start,
-            seed=self._seed,
-            columns=(column,),
-            batch_size=stop - start,
-        )
-        return batch
 
 
 class ShardPatches:

@@ -137,9 +137,7 @@ class PatchGenerator:
 
     def from_batch(self, batch: Batch, sample_numbers: Sequence[int]) -> np.ndarray:
         """Synthesise a patch for each condition of a batch, uint8 (b, p, p, 3)."""
-        with self._inference():
-            batch = batch.to(self.device)
-            return self._from_tokens(self.model.tokens(batch.grids, batch.rung), self._numbers(sample_numbers))
+        return self.from_tokens(self.tokens(batch), sample_numbers)
 
     def from_edm(self, rung: int, sample_numbers: Sequence[int]) -> np.ndarray:
         """Draw conditions for a rung from the embedding diffusion model and synthesise them, uint8 (b, p, p, 3).
@@ -147,31 +145,41 @@ class PatchGenerator:
         Raises:
             UserError: there is no embedding diffusion model.
         """
+        return self.from_tokens(self.edm_tokens(rung, sample_numbers), sample_numbers)
+
+    def tokens(self, batch: Batch) -> Tensor:
+        """Summarise the conditions of a batch to tokens `b n d`."""
+        with self._inference():
+            batch = batch.to(self.device)
+            return self.model.tokens(batch.grids, batch.rung)
+
+    def edm_tokens(self, rung: int, sample_numbers: Sequence[int]) -> Tensor:
+        """Draw tokens `b n d` for a rung from the embedding diffusion model.
+
+        Raises:
+            UserError: there is no embedding diffusion model.
+        """
         if self.edm is None:
             raise UserError(
                 "generated conditions need a trained embedding diffusion model: run `python src/train.py model=edm` "
-                "(demo: model=edm_tiny) on this ZoomLDM run, or choose conditions=oracle"
+                "(demo: model=edm_tiny) on this ZoomLDM run, or choose source=oracle"
             )
         with self._inference():
             numbers = self._numbers(sample_numbers)
-            rungs = torch.full_like(numbers, rung)
-            return self._from_tokens(self.edm.sample(rungs, numbers, **self._options(self.edm_sampling)), numbers)
+            return self.edm.sample(torch.full_like(numbers, rung), numbers, **self._options(self.edm_sampling))
 
     def from_tokens(self, tokens: Tensor, sample_numbers: Sequence[int]) -> np.ndarray:
         """Synthesise a patch for each row of tokens `b n d`, uint8 (b, p, p, 3)."""
         with self._inference():
-            return self._from_tokens(tokens, self._numbers(sample_numbers))
+            num, tokens, numbers = len(tokens), *self._padded(tokens, self._numbers(sample_numbers))
+            latents = self.model.sample(tokens, numbers, **self._options(self.sampling))
+            return to_images(self.autoencoder.decode(latents)[:num])
 
     def reconstruct(self, images: np.ndarray) -> np.ndarray:
         """Encode and decode uint8 patches (b, p, p, 3) without diffusion."""
         with self._inference():
             pixels = torch.from_numpy(images).to(self.device)
             return reconstruct(self.autoencoder, rearrange(pixels, "b h w c -> b c h w"))
-
-    def _from_tokens(self, tokens: Tensor, sample_numbers: Tensor) -> np.ndarray:
-        num, tokens, sample_numbers = len(tokens), *self._padded(tokens, sample_numbers)
-        latents = self.model.sample(tokens, sample_numbers, **self._options(self.sampling))
-        return to_images(self.autoencoder.decode(latents)[:num])
 
     def _padded(self, tokens: Tensor, sample_numbers: Tensor) -> tuple[Tensor, Tensor]:
         """Fill a smaller batch than one before by repeating its last sample: a compiled network has one shape."""

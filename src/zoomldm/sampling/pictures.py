@@ -5,11 +5,12 @@ Legend: k patches, p patch side (px). Small patches are enlarged by repeating pi
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
 INK, FAINT, PAPER = (38, 34, 41), (120, 112, 124), (255, 255, 255)
 GAP_PX, TEXT_PX = 6, 15
@@ -48,6 +49,8 @@ def panel(columns: Sequence[Column], *, side_px: int = 96, title: str = "") -> I
             x += 2 * GAP_PX
         lefts.append(x)
         x += cell + GAP_PX // 2
+    if title:
+        x = max(x, 2 * GAP_PX + math.ceil(_font(TEXT_PX + 2).getlength(title)))
     canvas = Image.new("RGB", (x + 2 * GAP_PX, top + num_rows * (cell + GAP_PX // 2) + GAP_PX), PAPER)
     draw = ImageDraw.Draw(canvas)
     if title:
@@ -70,10 +73,19 @@ def panel(columns: Sequence[Column], *, side_px: int = 96, title: str = "") -> I
 
 
 def contact_sheet(
-    patches: np.ndarray, *, title: str = "", references: np.ndarray | None = None, side_px: int = 128
+    patches: np.ndarray,
+    *,
+    title: str = "",
+    references: np.ndarray | None = None,
+    side_px: int = 128,
+    num_columns: int | None = None,
 ) -> Image.Image:
-    """Lay patches (k, p, p, 3) out in a square; with references, each stands at the right of its own reference."""
-    num_columns = max(1, math.ceil(math.sqrt(len(patches))))
+    """Lay patches (k, p, p, 3) out in a square; with references, each stands at the right of its own reference.
+
+    Args:
+        num_columns: in rows of so many instead.
+    """
+    num_columns = num_columns or max(1, math.ceil(math.sqrt(len(patches))))
     columns = []
     for start in range(num_columns):
         chosen = list(patches[start::num_columns])
@@ -85,16 +97,18 @@ def contact_sheet(
     return panel(columns, side_px=side_px, title=title)
 
 
-def png_bytes(image: Image.Image) -> bytes:
-    """Return a picture as PNG bytes."""
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG", optimize=True)
+def png_bytes(image: Image.Image, text: Mapping[str, str] = {}) -> bytes:
+    """Return a picture as PNG bytes, with texts in its metadata by keyword."""
+    buffer, metadata = io.BytesIO(), PngInfo()
+    for keyword, words in text.items():
+        metadata.add_text(keyword, words)
+    image.save(buffer, format="PNG", optimize=True, pnginfo=metadata)
     return buffer.getvalue()
 
 
-def patch_png(patch: np.ndarray) -> bytes:
-    """Return a patch (p, p, 3) as PNG bytes, pixel by pixel."""
-    return png_bytes(Image.fromarray(patch))
+def patch_png(patch: np.ndarray, text: Mapping[str, str]) -> bytes:
+    """Return a patch (p, p, 3) as PNG bytes, pixel by pixel, with texts in its metadata by keyword."""
+    return png_bytes(Image.fromarray(patch), text)
 
 
 def _font(size_px: int):

@@ -11,31 +11,31 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-import numpy as np
 from lightning_fabric import Fabric
 
 from zoomldm.files import progress
 
 T = TypeVar("T")
 C = TypeVar("C")
+M = TypeVar("M")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Production(Generic[T, C]):
+class Production(Generic[T, C, M]):
     """How a batch is made; a task T names it, and is the same in all processes.
 
     Attributes:
         size: how many patches a task has.
         read: fetches the conditions, while the batch before is being made.
-        make: makes the patches, uint8 (b, p, p, 3).
+        make: makes the patches.
         keep: puts them on disk, while the next batch is being made.
         passes: of the network, for a patch.
     """
 
     size: Callable[[T], int]
     read: Callable[[T], C]
-    make: Callable[[T, C], np.ndarray]
-    keep: Callable[[T, np.ndarray], None]
+    make: Callable[[T, C], M]
+    keep: Callable[[T, M], None]
     passes: int
 
     def run(self, tasks: Sequence[T], fabric: Fabric) -> None:
@@ -61,12 +61,12 @@ class Production(Generic[T, C]):
                 conditions = ahead.pop().result()
                 ahead = [reader.submit(self.read, following) for following in mine[place + 1 : place + 2]]
                 began = time.monotonic()
-                images = self.make(task, conditions)
+                made = self.make(task, conditions)
                 if is_first and place == min(1, len(mine) - 2):  # the first one also compiles and warms up
                     bar.write(_estimate(rounds[place], sum(rounds[place + 1 :]), time.monotonic() - began))
                 if kept is not None:
                     kept.result()
-                kept = keeper.submit(self.keep, task, images)
+                kept = keeper.submit(self.keep, task, made)
                 bar.update(rounds[place])
             if kept is not None:
                 kept.result()

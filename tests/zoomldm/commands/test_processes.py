@@ -39,11 +39,11 @@ def run_script(name: str, *words: str) -> None:
 
 
 def test_two_processes_write_the_same_patches(root, tmp_path, one_thread):
-    words = ["run=zoom", "n=5", "batch_size=2", "sampling.steps=2", "fabric.accelerator=cpu"]
+    words = ["run=zoom", "n=5", "batch_size=2", "sampling.steps=2", "fabric.accelerator=cpu", "to=jsonl"]
     sample.run(compose("sample", root, *words, f"folder={tmp_path / 'one'}"))
     run_script("sample.py", f"paths.root={root}", *words, "fabric=ddp", f"folder={tmp_path / 'two'}")
-    names = sorted(path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*.png"))
-    assert len(names) == 2 * (5 + 1)
+    names = sorted(path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*.*"))
+    assert len(names) == 2 * (5 + 2)
     for name in names:
         assert (tmp_path / "two" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
 

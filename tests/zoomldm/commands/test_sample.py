@@ -1,16 +1,22 @@
-"""sample.py with a published checkpoint instead of a run."""
+"""sample.py with a published checkpoint instead of a run, and with every source and arrangement of a run's."""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from tests.helpers import toy_runs
 from tests.helpers.originals import dit_file, official_file
 from tests.helpers.toy_data import make_toy_data
+from tests.helpers.toy_runs import make_toy_runs
 from zoomldm import composing
 from zoomldm.commands import sample
-from zoomldm.errors import ConfigError, DataError
+from zoomldm.errors import ConfigError, DataError, UserError
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +36,7 @@ def compose(files, *words):
 
 
 def test_generated_conditions(files, capsys) -> None:
-    cfg = compose(files, "conditions=generated", f"edm_weights={files}/cdm.pt")
+    cfg = compose(files, "source=generated", f"edm_weights={files}/cdm.pt")
     sample.check(cfg)
     (sheet,) = sample.run(cfg)
     assert sheet.parent == files / "runs" / "published-weights" / "samples" / "generated-10x-seed0"
@@ -51,12 +57,82 @@ def test_conditions_of_real_patches_need_grids_of_uni(files) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["conditions=generated"], "needs edm_weights="),
-        (["conditions=oracle"], "needs data="),
-        (["conditions=oracle", "run=x"], "give one of them"),
-        (["conditions=generated", "edm_weights=/nowhere/cdm.pt"], "edm_weights=/nowhere/cdm.pt: no such file"),
+        (["source=generated"], "needs edm_weights="),
+        (["source=oracle"], "needs data="),
+        (["source=oracle", "run=x"], "give one of them"),
+        (["source=generated", "edm_weights=/nowhere/cdm.pt"], "edm_weights=/nowhere/cdm.pt: no such file"),
     ],
 )
 def test_what_is_missing_is_said_first(files, words: list[str], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         sample.check(compose(files, *words))
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """Make a data set and untrained runs: autoencoder, ZoomLDM, embedding diffusion model."""
+    return make_toy_runs(tmp_path_factory.mktemp("sample"))
+
+
+def sampled(root: Path, folder: Path, *words: str) -> np.ndarray:
+    """Return the patches that sample.py writes at 10x."""
+    words = ("run=zoom", "magnification=10", "sampling.steps=2", f"folder={folder}", *words)
+    cfg = toy_runs.compose("sample", root, *words)
+    sample.check(cfg)
+    sample.run(cfg)
+    return np.stack([np.asarray(Image.open(path)) for path in sorted((folder / "10x").glob("0*.png"))])
+
+
+@pytest.mark.parametrize("words", [["source=oracle"], ["source=generated"], ["interpolate=3"], ["variations=2"]])
+def test_a_patch_does_not_depend_on_the_size_of_batches(root, tmp_path, words):
+    whole = sampled(root, tmp_path / "whole", "n=6", *words)
+    for size in (1, 4):
+        found = sampled(root, tmp_path / str(size), "n=6", f"batch_size={size}", *words)
+        assert np.abs(found.astype(int) - whole).max() <= 1
+    assert len({patch.tobytes() for patch in whole}) > 4
+
+
+def test_variations_share_a_condition_and_a_strip_its_noise(root, tmp_path):
+    sampled(root, tmp_path / "a", "n=4", "variations=2", "to=jsonl")
+    facts = [json.loads(line) for line in (tmp_path / "a" / "10x" / "samples.jsonl").read_text().splitlines()]
+    assert [one["conditions"][0]["number"] for one in facts] == [0, 0, 1, 1]
+    assert [one["noise"] for one in facts] == [0, 1, 2, 3]
+    assert facts[0]["conditions"][0]["key"] == facts[1]["conditions"][0]["key"]
+    sampled(root, tmp_path / "b", "n=3", "interpolate=3", "to=jsonl")
+    facts = [json.loads(line) for line in (tmp_path / "b" / "10x" / "samples.jsonl").read_text().splitlines()]
+    assert [[part["part"] for part in one["conditions"]] for one in facts] == [[1.0], [0.5, 0.5], [1.0]]
+    assert {one["noise"] for one in facts} == {0}
+
+
+def test_a_scene_is_shown_from_its_magnification_upwards(root, tmp_path):
+    sampled(root, tmp_path, "n=2", "scene=true")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["10x", "20x", "scenes.png"]
+    with pytest.raises(ConfigError, match="scene=true: conditions of source=generated have no place"):
+        sampled(root, tmp_path / "none", "scene=true", "source=generated")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["source.split=val"], "expected train or test"),
+        (["variations=0"], "variations=0: expected a whole number of 1 or more"),
+        (["interpolate=1"], "2 or more"),
+        (["interpolate=3", "variations=2"], "give one of them"),
+        (["source=image"], r"needs source\.path="),
+        (["source=slide"], r"needs source\.slide="),
+        (["source=image", "source.path=none.png"], "No such file"),
+        (["source=slide", "magnification=7"], "not on this ladder"),
+    ],
+)
+def test_what_cannot_be_sampled_is_refused_and_nothing_written(root, tmp_path, words, said):
+    with pytest.raises(UserError, match=said):
+        sampled(root, tmp_path / "none", *words)
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(
+    ("word", "said"), [("conditions=oracle", "it is source"), ("split=test", r"it is source\.split")]
+)
+def test_former_keys_are_refused_with_their_names_of_today(root, word, said):
+    with pytest.raises(ConfigError, match=said):
+        toy_runs.compose("sample", root, word)

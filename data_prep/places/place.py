@@ -1,0 +1,136 @@
+"""Places on a slide, each embedded as preparation embeds its regions: the same reads, fold, encoder and numbers."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from data_prep.fold.quadtree import crop_cells, union_of
+from data_prep.fold.regions import RungRegions, corners, stride_tiles, window_mean
+from data_prep.pack.write import final_rows
+from data_prep.settings import SlideSettings
+from data_prep.slides.table import SlideSpec
+from data_prep.work.read_slide import Layout, find_mask, open_slide, read_slide, tiles_to_encode
+from zoomldm.data.manifest import EncoderInfo
+from zoomldm.data.schema import SampleMeta, make_key
+from zoomldm.encoder.base import Encoder
+from zoomldm.errors import DataError
+from zoomldm.ladder import Rung
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """A region of a slide.
+
+    Attributes:
+        y, x: its corner, in tiles.
+        tissue: part of it that is tissue.
+    """
+
+    rung: Rung
+    y: int
+    x: int
+    tissue: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embedded:
+    """A region's grid, float16 (S, S, D), its patch, uint8 (p, p, 3), and what a shard would say of it."""
+
+    grid: np.ndarray
+    patch: np.ndarray
+    meta: SampleMeta
+
+
+class SlidePlaces:
+    """An open slide, whose regions are embedded one by one.
+
+    Args:
+        info: what the data set says of its encoder, with the statistics that its rows are standardised with.
+        encode_all: encode tiles without tissue too.
+
+    Raises:
+        DataError: cannot be opened or read, has no usable scale, is coarser than the ladder's base.
+    """
+
+    def __init__(
+        self, spec: SlideSpec, settings: SlideSettings, encoder: Encoder, info: EncoderInfo, *, encode_all: bool = False
+    ) -> None:
+        self.spec, self.settings, self.encoder, self.info = spec, settings, encoder, info
+        self.encode_all = encode_all
+        self.slide = open_slide(spec, settings)
+        self.mask = find_mask(self.slide, settings)
+
+    def holds(self, x_px0: float, y_px0: float) -> bool:
+        """Say whether a level-0 pixel lies on the slide's scanned area."""
+        x_px, y_px = self.slide.to_px(x_px0, y_px0)
+        return 0 <= x_px < self.slide.width_px and 0 <= y_px < self.slide.height_px
+
+    def around(self, rung: Rung, x_px0: float, y_px0: float, *, inside: bool = False) -> Place:
+        """Return the region whose middle lies next to a level-0 pixel, of those that preparation could make.
+
+        Args:
+            inside: of those without anything beyond the slide's edge.
+        """
+        p, shape = self.settings.ladder.patch_px, self.mask.fraction.shape
+        grain = stride_tiles(rung, 0.0, p)
+        corner = []
+        for middle_px, num_tiles, size_px in zip(
+            self.slide.to_px(x_px0, y_px0), shape[::-1], (self.slide.width_px, self.slide.height_px), strict=True
+        ):
+            last = int(corners(num_tiles, rung.grid_side, grain)[-1])
+            if inside:
+                last = (size_px - rung.region_px) // (p * grain) * grain
+            nearest = round((middle_px - rung.region_px / 2) / (p * grain)) * grain
+            corner.append(min(max(0, nearest), last))
+        x, y = corner
+        tissue = window_mean(self.mask.fraction, np.array([y]), np.array([x]), rung.grid_side)
+        return Place(rung=rung, y=y, x=x, tissue=float(tissue[0]))
+
+    def embed(self, place: Place) -> Embedded:
+        """Read a region and encode its tiles.
+
+        Raises:
+            DataError: a part of it cannot be decoded.
+        """
+        regions, patches = self._regions(place), []
+        encode = union_of(regions, self.mask.fraction.shape)
+        if not self.encode_all:
+            encode = tiles_to_encode(self.mask, regions, self.settings)
+        layout = Layout(mask=self.mask, regions=regions, encode=encode)
+        encoded = read_slide(
+            self.slide, self.settings, layout, self.encoder, lambda rung, row, patch: patches.append(patch.copy())
+        )
+        self.slide.check_unchanged()
+        if not patches:
+            raise DataError(f"{self.spec.path}: a part of the region cannot be decoded; choose another place")
+        rows = final_rows(encoded.rows, self.info.statistics)
+        grid = rows[crop_cells(encoded.cells, place.y, place.x, place.rung.grid_side)]
+        return Embedded(grid=grid, patch=patches[0], meta=self._meta(place))
+
+    def _regions(self, place: Place) -> list[RungRegions]:
+        """Return the region among all rungs, the others without any."""
+
+        def at(rung: Rung) -> RungRegions:
+            num = int(rung == place.rung)
+            y, x, tissue = (np.full(num, value) for value in (place.y, place.x, place.tissue))
+            return RungRegions(rung=rung, stride=1, y=y, x=x, tissue=tissue)
+
+        return [at(rung) for rung in self.settings.ladder.rungs]
+
+    def _meta(self, place: Place) -> SampleMeta:
+        rung, p = place.rung, self.settings.ladder.patch_px
+        x_px0, y_px0 = self.slide.to_px0(place.x * p, place.y * p)
+        return SampleMeta(
+            key=make_key(self.spec.name, rung.grid_side, x_px0, y_px0),
+            magnification=rung.magnification,
+            slide=self.spec.name,
+            patient=self.spec.patient,
+            split=self.spec.split or "",
+            x_px0=x_px0,
+            y_px0=y_px0,
+            region_px0=round(rung.region_px * self.slide.pitch_px0),
+            mpp_nominal=rung.mpp,
+            mpp_true=rung.mpp * self.slide.scale.mpp_true / self.settings.ladder.base_mpp,
+            tissue=round(place.tissue, 6),
+            labels=self.spec.labels,
+        )

@@ -1,0 +1,106 @@
+"""What places on slides and in pictures share as sources of conditions."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from data_prep.places.place import Embedded, Place, SlidePlaces
+from data_prep.places.settings import encoder_of, settings_of
+from data_prep.slides.scale import ScaleError
+from data_prep.slides.table import SlideSpec
+from zoomldm.config import Option
+from zoomldm.data.batch import Batch, GridGroup
+from zoomldm.data.manifest import Manifest
+from zoomldm.errors import ConfigError, DataError
+from zoomldm.ladder import Rung
+from zoomldm.sampling.sources.base import Source
+
+Spot = tuple[SlidePlaces, float | None, float | None]
+"""An open slide or picture, and a pixel of its level 0: the middle of a region; None for its own middle."""
+
+
+def check_number(key: str, value: object) -> None:
+    """Refuse what is neither a number nor None.
+
+    Raises:
+        ConfigError: names the key.
+    """
+    if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
+        raise ConfigError(f"source.{key}={value}: expected a number")
+
+
+class PlaceSource(Source):
+    """Conditions of regions that the user named: on slides, in pictures."""
+
+    is_chosen = True
+    encode_all = False
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        manifest: Manifest,
+        encoder: Option,
+        readers: Sequence[Option],
+        allow: Sequence[str] = (),
+    ) -> None:
+        super().__init__(name=name)
+        self._manifest = manifest
+        self.settings = settings_of(manifest, encoder=encoder, readers=readers, allow=allow)
+        self._encoder = encoder_of(manifest, self.settings.encoder)
+        self.spots: list[Spot] = []
+        self._embedded: dict[tuple[SlidePlaces, Place], Embedded] = {}
+
+    def opened(self, spec: SlideSpec) -> SlidePlaces:
+        """Open a slide or picture.
+
+        Raises:
+            DataError: cannot be read, or has no scale.
+        """
+        try:
+            return SlidePlaces(spec, self.settings, self._encoder, self._manifest.encoder, encode_all=self.encode_all)
+        except ScaleError as error:
+            raise DataError(f"{spec.path}: {error.found}; give its scale with source.mpp=0.5") from error
+
+    @abstractmethod
+    def place(self, spot: Spot, rung: Rung) -> Place:
+        """Return the region of a magnification at a spot."""
+
+    @abstractmethod
+    def refusal(self, spot: Spot, rung: Rung) -> str | None:
+        """Say why a spot has no condition at a magnification; None where it has one."""
+
+    def why_not(self, rung: Rung) -> str | None:
+        return next((reason for spot in self.spots if (reason := self.refusal(spot, rung))), None)
+
+    def count(self, rung: Rung) -> int:
+        return len(self.spots)
+
+    def read(self, rung: Rung, start: int, stop: int, *, with_grids: bool) -> Batch:
+        found = [self._at(spot, rung) for spot in self.spots[start:stop]]
+        index = torch.arange(len(found))
+        grids = torch.from_numpy(np.stack([one.grid for one in found]))
+        return Batch(
+            sample_number=index,
+            rung=torch.full_like(index, rung.index),
+            keys=[one.meta.key for one in found],
+            grids=[GridGroup(index, grids)],
+            meta=[one.meta for one in found],
+        )
+
+    def references(self, rung: Rung, num: int) -> np.ndarray:
+        return np.stack([self._at(spot, rung).patch for spot in self.spots[:num]])
+
+    def scene(self, coarsest: Rung) -> Source:
+        return self
+
+    def _at(self, spot: Spot, rung: Rung) -> Embedded:
+        """Return what is at a spot, read once."""
+        key = spot[0], self.place(spot, rung)
+        if key not in self._embedded:
+            self._embedded[key] = key[0].embed(key[1])
+        return self._embedded[key]

@@ -1,0 +1,79 @@
+"""What conditions are taken from. A new source is a class and a YAML in conf/source; nothing here imports torch."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from zoomldm.errors import ConfigError
+from zoomldm.ladder import Rung
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from zoomldm.data.batch import Batch
+    from zoomldm.sampling.generator import PatchGenerator
+
+
+class Source(ABC):
+    """Conditions of each magnification, in a fixed order.
+
+    Made with its YAML's arguments and, by name: ``manifest`` (the data set), ``encoder`` (the option that made its
+    grids), ``readers`` (options that open slides), ``seed``, ``allow`` (packages that the command line allows). One
+    that takes ``manifest`` without a default needs a data set.
+
+    Attributes:
+        origin: what the conditions are taken from, in the plural, for messages.
+        needs_edm: they are drawn by the embedding diffusion model.
+        is_chosen: the user named each of them; patches are shared out over them.
+    """
+
+    origin: str = "conditions"
+    needs_edm: bool = False
+    is_chosen: bool = False
+
+    def __init__(self, *, name: str) -> None:
+        self.name = name
+
+    def why_not(self, rung: Rung) -> str | None:
+        """Say why there is no condition at a magnification, and what to do; None where there is one."""
+        return None
+
+    @abstractmethod
+    def count(self, rung: Rung) -> int | None:
+        """Return how many conditions a magnification has; None for any number."""
+
+    @abstractmethod
+    def read(self, rung: Rung, start: int, stop: int, *, with_grids: bool) -> Batch | None:
+        """Fetch conditions ``start`` up to ``stop``; None where there is nothing to fetch.
+
+        Args:
+            with_grids: the model looks at grids, and not at the magnification alone.
+        """
+
+    def tokens(self, generator: PatchGenerator, rung: Rung, numbers: Sequence[int], conditions: Batch | None) -> Tensor:
+        """Return tokens `b n d` of what ``read`` fetched.
+
+        Args:
+            numbers: sample numbers of the conditions, for those that draw random numbers.
+        """
+        if conditions is None:
+            raise TypeError(f"{type(self).__name__}: conditions must be read before there are tokens of them")
+        return generator.tokens(conditions)
+
+    def references(self, rung: Rung, num: int) -> np.ndarray | None:
+        """Return the real patches uint8 (num, p, p, 3) whose conditions come first, where there are such patches."""
+        return None
+
+    def scene(self, coarsest: Rung) -> Source:
+        """Return the same places at a magnification and at all higher ones.
+
+        Raises:
+            ConfigError: these conditions have no place.
+        """
+        raise ConfigError(
+            f"scene=true: conditions of source={self.name} have no place that other magnifications could show; choose "
+            "source=oracle, image or slide"
+        )
