@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tests.golden.analytic import Vector, find_vectors
-from tests.helpers.options import make_conditioner, make_schedule, make_solver
+from tests.helpers.options import make_conditioner, make_prediction, make_schedule, make_solver
 from zoomldm.diffusion.guidance import guided
 from zoomldm.diffusion.solvers.ddim import DDIM
 from zoomldm.encoder import ctranspath, hipt
@@ -171,7 +171,7 @@ def ddim_errors(
     assert about["guidance_scale"] == 1.75
     eps = guided(predict, condition, torch.full_like(condition, about["uncond"]), scale)
     solver = _MovedDDIM(moved, eta=0.0, spacing="leading", last_alpha_bar=last)
-    out = solver.solve(eps, vector.inputs["xT"], noise, num_steps=about["steps"])
+    out = solver.solve(eps, vector.inputs["xT"], noise, num_steps=about["steps"], prediction=make_prediction())
     timesteps = solver.timesteps(about["steps"], noise.num_timesteps)
     visited = vector.outputs["timesteps"].flatten().sort().values
     return {

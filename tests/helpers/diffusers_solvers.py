@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from tests.helpers.options import make_schedule
+from tests.helpers.options import make_prediction, make_schedule
 from zoomldm.diffusion.schedules.base import NoiseSchedule
 from zoomldm.diffusion.solvers.base import Solver
 
@@ -25,7 +25,7 @@ def fresh(step: int) -> Tensor:
 def follow(solver: Solver, scheduler, schedule: NoiseSchedule, *, num_steps: int, **options) -> tuple[Tensor, Tensor]:
     """Return what the solver and the scheduler make of the same start, the same network and the same noise."""
     x_T = fresh(99)
-    ours = solver.solve(drift, x_T, schedule, num_steps=num_steps, noise=fresh)
+    ours = solver.solve(drift, x_T, schedule, num_steps=num_steps, prediction=make_prediction(), noise=fresh)
     scheduler.set_timesteps(num_steps)
     assert scheduler.timesteps.tolist() == solver.timesteps(num_steps, schedule.num_timesteps).flip(0).tolist()
     x = x_T

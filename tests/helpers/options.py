@@ -7,6 +7,7 @@ import yaml
 from zoomldm.cond.base import Conditioner
 from zoomldm.config import CONF, option_of
 from zoomldm.curriculum.base import Curriculum
+from zoomldm.diffusion.prediction.base import Prediction
 from zoomldm.diffusion.schedules.base import NoiseSchedule
 from zoomldm.diffusion.solvers.base import Solver
 from zoomldm.model.autoencoder import VQAutoencoder
@@ -17,6 +18,10 @@ from zoomldm.model.vq_training import VQTraining
 
 def make_schedule(name: str = "scaled_linear", **changed: Any) -> NoiseSchedule:
     return option_of("schedule", name, **changed).make(NoiseSchedule)
+
+
+def make_prediction(name: str = "eps", **changed: Any) -> Prediction:
+    return option_of("prediction", name, **changed).make(Prediction)
 
 
 def make_solver(name: str = "ddim", **changed: Any) -> Solver:

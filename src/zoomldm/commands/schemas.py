@@ -199,6 +199,7 @@ class Train(Entry):
     unet: Section = None
     diffusion: Section = None
     schedule: Section = None
+    prediction: Section = None
     solver: Section = None
     sampling: Sampling | None = None
     run_name: str | None

@@ -148,6 +148,7 @@ def _unread_by_demo(cfg: DictConfig, is_sweep: bool) -> Iterator[tuple[str, str]
 TAKEN = (
     ("cond", ("cond", "encoder"), "has no condition"),
     ("drop_probability", ("schedule", "solver", "sampling", "diffusion"), "diffuses nothing"),
+    ("prediction", ("prediction",), "leaves no choice of what is predicted"),
     ("unet", ("unet",), "has no U-Net"),
     ("autoencoder", ("autoencoder",), "reads no latents"),
     ("zoomldm_run", ("zoomldm",), "learns no tokens of a ZoomLDM"),

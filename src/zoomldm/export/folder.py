@@ -10,6 +10,7 @@ from typing import Any
 from diffusers import DDIMScheduler
 
 from zoomldm.data.manifest import Manifest
+from zoomldm.diffusion.prediction.base import Prediction
 from zoomldm.diffusion.schedules.base import NoiseSchedule
 from zoomldm.export.anonymous import names_of, require_anonymous
 from zoomldm.export.model_card import card
@@ -37,7 +38,7 @@ def write_folder(source: Source, target: Path, *, title: str, places: Iterable[s
     shutil.rmtree(aside, ignore_errors=True)
     try:
         make_pipeline(source).save_pretrained(aside, safe_serialization=True)
-        scheduler_of(source.model.schedule).save_pretrained(aside / "scheduler")
+        scheduler_of(source.model.schedule, source.model.prediction).save_pretrained(aside / "scheduler")
         write_atomically(aside / "README.md", card(source, title=title, parts=parts_of(aside)))
         require_anonymous(aside, names_of(source.manifest, [*places, source.run.folder]))
         shutil.rmtree(target, ignore_errors=True)
@@ -63,7 +64,7 @@ def make_pipeline(source: Source) -> ZoomLDMPipeline:
         edm=_edm(source),
         ladder=manifest.ladder.to_dict(),
         encoder=_encoder_facts(manifest),
-        sampling={**config["sampling"], "schedule": config["schedule"], "solver": config["solver"]},
+        sampling={**config["sampling"], **{part: config[part] for part in ("schedule", "prediction", "solver")}},
     )
     for part in (pipeline.unet, pipeline.vqvae, pipeline.summarizer, pipeline.edm):
         if part is not None:
@@ -71,10 +72,11 @@ def make_pipeline(source: Source) -> ZoomLDMPipeline:
     return pipeline
 
 
-def scheduler_of(schedule: NoiseSchedule) -> DDIMScheduler:
-    """Tell diffusers the noise schedule: as its DDIM, by latent-diffusion's conventions."""
+def scheduler_of(schedule: NoiseSchedule, prediction: Prediction) -> DDIMScheduler:
+    """Tell diffusers the noise schedule and what is predicted: as its DDIM, by latent-diffusion's conventions."""
     return DDIMScheduler(
         **schedule.diffusers_arguments(),
+        prediction_type=prediction.diffusers_name,
         steps_offset=1,
         set_alpha_to_one=False,
         clip_sample=False,

@@ -8,6 +8,7 @@ Legend: n images, k tokens, d token width, S grid side, D embedding width, p pat
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +20,9 @@ from diffusers.utils.torch_utils import randn_tensor
 from einops import rearrange
 from torch import Tensor
 
-from zoomldm.config import Option
+from zoomldm.config import Option, option_of
 from zoomldm.data.pixels import to_uint8
+from zoomldm.diffusion.prediction.base import Prediction
 from zoomldm.diffusion.schedules.base import NoiseSchedule
 from zoomldm.diffusion.solvers.base import Solver
 from zoomldm.errors import UserError
@@ -43,7 +45,8 @@ class ZoomLDMPipeline(DiffusionPipeline):
 
     Attributes of the configuration: `ladder` (patch side and magnifications), `encoder` (name, width, hash of the
     weights, input side and mpp of the network that must make the embeddings, and for ``stats`` its statistics),
-    `sampling` (schedule and solver by their classes, which must be ours; steps and guidance scale when none are given).
+    `sampling` (schedule, prediction and solver by their classes, which must be ours; steps and guidance scale when none
+    are given).
     """
 
     model_cpu_offload_seq = "summarizer->edm->unet->vqvae"
@@ -147,6 +150,7 @@ class ZoomLDMPipeline(DiffusionPipeline):
             latent_shape=(config.in_channels, config.sample_size, config.sample_size),
             latent_scale=self.vqvae.config.scaling_factor,
             schedule=Option("schedule", sampling["schedule"]).make(NoiseSchedule).to(tokens.device),
+            prediction=_prediction(sampling),
         )
 
         def noise(step: int) -> Tensor:
@@ -175,8 +179,14 @@ class ZoomLDMPipeline(DiffusionPipeline):
 class _AnyPrecision(ZoomLDM):
     """A ZoomLDM whose U-Net may have been brought to half precision (``pipeline.to(torch.float16)``)."""
 
-    def predict_eps(self, x: Tensor, t: Tensor, tokens: Tensor) -> Tensor:
-        return super().predict_eps(x.to(self.unet.dtype), t, tokens.to(self.unet.dtype))
+    def predict(self, x: Tensor, t: Tensor, tokens: Tensor) -> Tensor:
+        return super().predict(x.to(self.unet.dtype), t, tokens.to(self.unet.dtype))
+
+
+def _prediction(sampling: Mapping[str, Any]) -> Prediction:
+    """Make what the network predicts: the noise in exports that don't say it."""
+    said = sampling.get("prediction")
+    return (Option("prediction", said) if said else option_of("prediction", "eps")).make(Prediction)
 
 
 def _to_pil(images: np.ndarray) -> list[Any]:

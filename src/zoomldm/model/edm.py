@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from zoomldm.cond.base import Conditioner
 from zoomldm.data.batch import Batch
 from zoomldm.diffusion.guidance import drop_condition
-from zoomldm.diffusion.losses import x0_loss
+from zoomldm.diffusion.losses import squared_error
 from zoomldm.diffusion.noise import keyed_dropout, keyed_normal, keyed_timesteps
 from zoomldm.diffusion.schedules.base import NoiseSchedule
 from zoomldm.errors import ConfigError
@@ -140,7 +140,7 @@ class EDMTrainable(Trainable):
             dropped = keyed_dropout(seed, batch.sample_number, self.drop_probability)
             rung = drop_condition(rung, torch.full_like(rung, self.edm.null_rung), dropped)
         predicted = self.edm.predict_x0(self.edm.schedule.add_noise(x0, noise, t), t, rung)
-        return {"loss_per_sample": x0_loss(predicted, x0)}
+        return {"loss_per_sample": squared_error(predicted, x0)}
 
     @torch.no_grad()
     def tokens(self, batch: Batch) -> Tensor:

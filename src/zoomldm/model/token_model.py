@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from zoomldm.diffusion.guidance import guided
 from zoomldm.diffusion.noise import keyed_normal
+from zoomldm.diffusion.prediction.x0 import X0
 from zoomldm.diffusion.schedules.base import NoiseSchedule
 from zoomldm.diffusion.solvers.base import Noise, Solver
 
@@ -94,5 +95,7 @@ class TokenModel(nn.Module, ABC):
             noise: fresh noise for each step of a stochastic solver.
         """
         predict = guided(self.predict_x0, rung, torch.full_like(rung, self.null_rung), guidance_scale)
-        x0 = solver.solve(predict, x_T, self.schedule, num_steps=num_steps, predicts="x0", noise=noise)
+        x0 = solver.solve(
+            predict, x_T, self.schedule, num_steps=num_steps, prediction=X0(min_snr_gamma=None), noise=noise
+        )
         return self.unstandardise(x0)

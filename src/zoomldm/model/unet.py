@@ -31,7 +31,7 @@ def build_unet(
     norm_groups: int,
     dropout: float = 0.0,
 ) -> UNet2DConditionModel:
-    """Build an untrained U-Net; `unet(x, t, encoder_hidden_states=tokens).sample` predicts eps.
+    """Build an untrained U-Net; `unet(x, t, encoder_hidden_states=tokens).sample` has the shape of x.
 
     x is `b c h w`, t is `b` (integers), tokens are `b n d` with d = `context_dim`.
 

@@ -14,15 +14,15 @@ from torch import Tensor, nn
 from zoomldm.cond.base import Conditioner
 from zoomldm.data.batch import Batch, GridGroup
 from zoomldm.diffusion.guidance import drop_condition, guided, num_passes
-from zoomldm.diffusion.losses import eps_loss
 from zoomldm.diffusion.noise import keyed_dropout, keyed_normal, keyed_timesteps
+from zoomldm.diffusion.prediction.base import Prediction
 from zoomldm.diffusion.schedules.base import NoiseSchedule
 from zoomldm.diffusion.solvers.base import Noise, Solver
 from zoomldm.model.trainable import Trainable
 
 
 class ZoomLDM(Trainable):
-    """Predict the noise of scaled latents from tokens that the conditioner makes of grid and magnification.
+    """Predict what makes scaled latents noisy from tokens that the conditioner makes of grid and magnification.
 
     Args:
         conditioner: its token_dim must be the U-Net's context width.
@@ -30,6 +30,7 @@ class ZoomLDM(Trainable):
         latent_shape: (c, h, w).
         latent_scale: factor from the autoencoder's latents to those that are diffused: 1 / std on train, or 1.0 for
             the original autoencoder.
+        prediction: what the network says of a noisy latent: its noise, in the paper.
         drop_probability: chance that a sample trains with the null tokens; validation drops none.
     """
 
@@ -44,12 +45,14 @@ class ZoomLDM(Trainable):
         latent_shape: Sequence[int],
         latent_scale: float,
         schedule: NoiseSchedule,
+        prediction: Prediction,
         drop_probability: float = 0.1,
     ) -> None:
         super().__init__()
         self.conditioner = conditioner
         self.unet = unet
         self.schedule = schedule
+        self.prediction = prediction
         self.latent_shape = tuple(latent_shape)
         self.latent_scale = float(latent_scale)
         self.drop_probability = drop_probability if conditioner.uses_condition else 0.0
@@ -65,7 +68,8 @@ class ZoomLDM(Trainable):
         if self.drop_probability and self.training:
             dropped = keyed_dropout(seed, batch.sample_number, self.drop_probability)
             tokens = drop_condition(tokens, self.conditioner.null_tokens(len(tokens)), dropped)
-        return {"loss_per_sample": eps_loss(self.predict_eps(self.schedule.add_noise(x0, noise, t), t, tokens), noise)}
+        said = self.predict(self.schedule.add_noise(x0, noise, t), t, tokens)
+        return {"loss_per_sample": self.prediction.loss(self.schedule, said, x0, noise, t)}
 
     @property
     def statistics_columns(self) -> tuple[str, ...]:
@@ -78,8 +82,8 @@ class ZoomLDM(Trainable):
         """Give the condition tokens `b n d`."""
         return self.conditioner(grids, rung)
 
-    def predict_eps(self, x: Tensor, t: Tensor, tokens: Tensor) -> Tensor:
-        """Give the noise in x `b c h w` at timesteps t (b,)."""
+    def predict(self, x: Tensor, t: Tensor, tokens: Tensor) -> Tensor:
+        """Give what the network says of x `b c h w` at timesteps t (b,): what `prediction` names."""
         return self.unet(x, t, encoder_hidden_states=tokens).sample
 
     @torch.no_grad()
@@ -130,8 +134,9 @@ class ZoomLDM(Trainable):
             noise: fresh noise for each step of a stochastic solver.
         """
         null = self.conditioner.null_tokens(len(tokens))
-        predict = guided(self.predict_eps, tokens, null.to(tokens.dtype), self._scale(guidance_scale))
-        return solver.solve(predict, x_T, self.schedule, num_steps=num_steps, noise=noise) / self.latent_scale
+        predict = guided(self.predict, tokens, null.to(tokens.dtype), self._scale(guidance_scale))
+        options = {"num_steps": num_steps, "prediction": self.prediction, "noise": noise}
+        return solver.solve(predict, x_T, self.schedule, **options) / self.latent_scale
 
     def passes(self, guidance_scale: float) -> int:
         return num_passes(self._scale(guidance_scale))

@@ -14,7 +14,7 @@ import yaml
 
 from zoomldm.config import CONF, section_of
 
-GROUPS = ("cond", "curriculum", "encoder", "features", "tracking", "schedule", "solver")
+GROUPS = ("cond", "curriculum", "encoder", "features", "tracking", "schedule", "prediction", "solver")
 """Groups of options; the first five were once a name and arguments, without the class."""
 
 FEWER_TERMS = {"perceptual": None, "adversarial": None}
@@ -34,6 +34,8 @@ def upgraded(config: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(section, Mapping) and "name" in section:
             config[group] = option_of_today(group, section)
     _upgrade_diffusion(config)
+    if config.get("unet") and not config.get("prediction"):
+        config["prediction"] = section_of("prediction", "eps")
     _upgrade_model(config)
     _upgrade_autoencoder(config)
     return config

@@ -14,6 +14,7 @@ import torch
 from zoomldm.cond.base import Conditioner
 from zoomldm.cond.vit import ViTConditioner
 from zoomldm.config import option_of
+from zoomldm.diffusion.prediction.base import Prediction
 from zoomldm.diffusion.schedules.base import NoiseSchedule
 from zoomldm.errors import ConfigError, WeightsError
 from zoomldm.model.autoencoder import VQAutoencoder
@@ -184,6 +185,7 @@ def load_published(path: str | Path, *, edm_path: str | Path | None = None, late
         latent_shape=(unet_dims["in_channels"], latent_px, latent_px),
         latent_scale=1.0,
         schedule=option_of("schedule", "scaled_linear").make(NoiseSchedule),
+        prediction=option_of("prediction", "eps").make(Prediction),
     )
     autoencoder, vq_report = autoencoder_of_file(path, tensors=tensors)
     reports = [

@@ -49,6 +49,7 @@ class ZoomLDMStage(Stage):
     autoencoder: WeightSource
     cond: Option
     schedule: Option
+    prediction: Option
     solver: Option
     sampling: Mapping[str, Any]
     drop_probability: float
@@ -108,6 +109,7 @@ class ZoomLDMStage(Stage):
             num_rungs: of the ladder; grid_dim: width D of the encoder's embeddings; latent_scale: see ZoomLDM.
         """
         from zoomldm.cond.base import Conditioner, facts_of_model
+        from zoomldm.diffusion.prediction.base import Prediction
         from zoomldm.diffusion.schedules.base import NoiseSchedule
         from zoomldm.model.zoomldm import ZoomLDM
 
@@ -120,6 +122,7 @@ class ZoomLDMStage(Stage):
             latent_shape=latent_shape,
             latent_scale=latent_scale,
             schedule=self.schedule.make(NoiseSchedule),
+            prediction=self.prediction.make(Prediction),
             drop_probability=self.drop_probability,
         )
 

@@ -147,9 +147,12 @@ def test_given_embeddings_make_the_images_of_the_run(pipeline: ZoomLDMPipeline, 
     images = pipeline(5, grids, 2.0, 6, torch.Generator().manual_seed(3), output_type="np").images
     with torch.no_grad():
         tokens = model.tokens([GridGroup(torch.arange(2), grids)], torch.tensor([2, 2]))
-        predict = guided(model.predict_eps, tokens, model.conditioner.null_tokens(2), 2.0)
+        predict = guided(model.predict, tokens, model.conditioner.null_tokens(2), 2.0)
         noise = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(3))
-        latents = make_solver().solve(predict, noise, model.schedule, num_steps=6) / model.latent_scale
+        latents = (
+            make_solver().solve(predict, noise, model.schedule, num_steps=6, prediction=model.prediction)
+            / model.latent_scale
+        )
         pixels = source.autoencoder.module.decode(latents)
     expected = ((pixels + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).movedim(1, -1).numpy()
     assert images.shape == (2, 32, 32, 3)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.helpers.options import make_conditioner, make_schedule, make_solver
+from tests.helpers.options import make_conditioner, make_prediction, make_schedule, make_solver
 from zoomldm.data.batch import Batch, GridGroup
 from zoomldm.diffusion.solvers.ddpm import DDPM
 from zoomldm.diffusion.solvers.dpmpp import DPMSolverPP
@@ -38,7 +38,15 @@ def build(name, **more):
         "mag": lambda: make_conditioner("mag", num_rungs=3, **SIZES),
         "none": lambda: make_conditioner("none", **SIZES),
     }[name]()
-    return ZoomLDM(cond, TinyUNet(), latent_shape=SHAPE, latent_scale=0.5, schedule=make_schedule(), **more)
+    return ZoomLDM(
+        cond,
+        TinyUNet(),
+        latent_shape=SHAPE,
+        latent_scale=0.5,
+        schedule=make_schedule(),
+        prediction=make_prediction(),
+        **more,
+    )
 
 
 def make_batch(num_samples=6, first=100):
@@ -79,12 +87,12 @@ def test_the_loss_is_the_error_of_the_noise_in_scaled_latents():
     model, batch = build("none"), make_batch()
     seen = {}
 
-    def predict_eps(x, t, tokens):
+    def predict(x, t, tokens):
         x0 = 0.5 * batch.latent.float()
         seen["t"] = t
         return model.schedule.eps_from_x0(x, x0, t)
 
-    model.predict_eps = predict_eps
+    model.predict = predict
     assert model(batch, seed=0)["loss_per_sample"].max() < 1e-4
     assert seen["t"].unique().numel() > 3
 
@@ -92,7 +100,7 @@ def test_the_loss_is_the_error_of_the_noise_in_scaled_latents():
 def test_conditions_are_dropped_to_null_tokens_with_their_probability():
     model, batch = build("mag", drop_probability=0.25), make_batch(4000)
     seen = {}
-    model.predict_eps = lambda x, t, tokens: seen.setdefault("tokens", tokens).mean() * x
+    model.predict = lambda x, t, tokens: seen.setdefault("tokens", tokens).mean() * x
     model(batch, seed=0)
     is_null = (seen["tokens"] == model.conditioner.null).all(-1).all(-1)
     assert is_null.float().mean().item() == pytest.approx(0.25, abs=0.03)

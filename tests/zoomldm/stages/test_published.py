@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.helpers.options import make_conditioner, make_schedule, make_solver
+from tests.helpers.options import make_conditioner, make_prediction, make_schedule, make_solver
 from tests.helpers.originals import (
     SUMMARIZER_DIMS,
     dit_file,
@@ -29,7 +29,14 @@ def saved(content: dict, path: Path) -> Path:
 
 def model_of(conditioner) -> ZoomLDM:
     unet = small_unet(context_dim=conditioner.token_dim)
-    return ZoomLDM(conditioner, unet, latent_shape=(3, 8, 8), latent_scale=1.0, schedule=make_schedule())
+    return ZoomLDM(
+        conditioner,
+        unet,
+        latent_shape=(3, 8, 8),
+        latent_scale=1.0,
+        schedule=make_schedule(),
+        prediction=make_prediction(),
+    )
 
 
 def small_vit(**change) -> ViTConditioner:

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from zoomldm.diffusion.guidance import Predict
+from zoomldm.diffusion.prediction.base import Prediction
 from zoomldm.diffusion.schedules.base import NoiseSchedule
 
-Predicts = Literal["eps", "x0"]
 Denoise = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """(x (b, ...), timestep ()) -> (x0, eps), each (b, ...): what the network sees in x, told both ways."""
 Noise = Callable[[int], Tensor]
@@ -53,27 +52,22 @@ class Solver(ABC):
         schedule: NoiseSchedule,
         *,
         num_steps: int,
-        predicts: Predicts = "eps",
+        prediction: Prediction,
         noise: Noise | None = None,
     ) -> Tensor:
         """Turn standard noise x_T (b, ...) into a sample of the same shape, float32.
 
         Args:
-            predict: (x, timesteps (b,)) to what `predicts` says: the noise in x, or the clean signal.
+            predict: (x, timesteps (b,)) to what `prediction` says of it: the noise in x, for example.
             noise: fresh noise for each step of a stochastic solver; others never call it.
 
         Raises:
             ValueError: a number of steps that this solver cannot take, or no noise for a stochastic one.
         """
-        if predicts not in ("eps", "x0"):
-            raise ValueError(f"predicts must be eps or x0, got {predicts!r}")
 
         def denoise(x: Tensor, timestep: Tensor) -> tuple[Tensor, Tensor]:
             t = timestep.expand(len(x))
-            prediction = predict(x, t).float()
-            if predicts == "eps":
-                return schedule.x0_from_eps(x, prediction, t), prediction
-            return prediction, schedule.eps_from_x0(x, prediction, t)
+            return prediction.told(schedule, x, predict(x, t).float(), t)
 
         timesteps = self.timesteps(num_steps, schedule.num_timesteps).flip(0).to(x_T.device)
         levels = schedule.alphas_cumprod.to(x_T.device)

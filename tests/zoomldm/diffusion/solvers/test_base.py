@@ -4,7 +4,7 @@ import pytest
 import torch
 import yaml
 
-from tests.helpers.options import make_schedule, make_solver
+from tests.helpers.options import make_prediction, make_schedule, make_solver
 from zoomldm.cli import CONF
 from zoomldm.config import Option
 from zoomldm.diffusion.noise import keyed_normal
@@ -21,19 +21,19 @@ def noise_of(numbers):
     return lambda step: keyed_normal(0, numbers, (3, 8, 8), stream=f"step {step}")
 
 
-@pytest.mark.parametrize("predicts", ["eps", "x0"])
+@pytest.mark.parametrize("predicts", ["eps", "x0", "v"])
 @pytest.mark.parametrize("schedule", [make_schedule(), make_schedule("linear")])
 @pytest.mark.parametrize("solver", SOLVERS, ids=repr)
 def test_a_perfect_prediction_recovers_x0(solver, schedule, predicts):
     x0, noise = torch.randn(2, 4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     last = solver.timesteps(50, 1000)[-1]
-    truth = {"eps": lambda x, t: schedule.eps_from_x0(x, x0, t), "x0": lambda x, t: x0}[predicts]
+    prediction = make_prediction(predicts)
     out = solver.solve(
-        truth,
+        lambda x, t: prediction.target(schedule, x0, schedule.eps_from_x0(x, x0, t), t),
         schedule.add_noise(x0, noise, last.expand(4)),
         schedule,
         num_steps=50,
-        predicts=predicts,
+        prediction=prediction,
         noise=noise_of(torch.arange(4)),
     )
     left = (1 - schedule.alphas_cumprod[0]).sqrt() if getattr(solver, "last_alpha_bar", 1.0) is None else 0
@@ -48,7 +48,14 @@ def test_one_prediction_a_step_from_noise_to_signal(solver):
         seen.append(t.tolist())
         return torch.zeros_like(x)
 
-    solver.solve(predict, torch.randn(2, 3, 8, 8), make_schedule(), num_steps=4, noise=noise_of(torch.arange(2)))
+    solver.solve(
+        predict,
+        torch.randn(2, 3, 8, 8),
+        make_schedule(),
+        num_steps=4,
+        prediction=make_prediction(),
+        noise=noise_of(torch.arange(2)),
+    )
     expected = solver.timesteps(4, 1000).flip(0).tolist()
     assert seen == [[t, t] for t in expected]
     assert len(expected) == 4
@@ -58,17 +65,14 @@ def test_one_prediction_a_step_from_noise_to_signal(solver):
 def test_fresh_noise_belongs_to_the_sample(solver):
     def draw(numbers):
         x = keyed_normal(1, numbers, (3, 8, 8))
-        return solver.solve(lambda x, t: 0.3 * x, x, make_schedule(), num_steps=6, noise=noise_of(numbers))
+        return solver.solve(
+            lambda x, t: 0.3 * x, x, make_schedule(), num_steps=6, prediction=make_prediction(), noise=noise_of(numbers)
+        )
 
     whole = draw(torch.tensor([5, 9, 2]))
     assert torch.allclose(draw(torch.tensor([9])), whole[1:2], atol=1e-5)
     with pytest.raises(ValueError, match="fresh noise"):
-        solver.solve(lambda x, t: x, torch.randn(1, 3), make_schedule(), num_steps=4)
-
-
-def test_what_the_network_predicts_is_named():
-    with pytest.raises(ValueError, match="predicts must be eps or x0"):
-        make_solver().solve(lambda x, t: x, torch.randn(1, 3), make_schedule(), num_steps=4, predicts="v")
+        solver.solve(lambda x, t: x, torch.randn(1, 3), make_schedule(), num_steps=4, prediction=make_prediction())
 
 
 @pytest.mark.parametrize("name", [path.stem for path in (CONF / "solver").glob("*.yaml")])

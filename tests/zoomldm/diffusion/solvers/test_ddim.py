@@ -8,7 +8,7 @@ import torch
 from diffusers import DDIMScheduler
 
 from tests.helpers.diffusers_solvers import follow
-from tests.helpers.options import make_schedule, make_solver
+from tests.helpers.options import make_prediction, make_schedule, make_solver
 from zoomldm.diffusion.guidance import guided
 from zoomldm.diffusion.solvers.ddim import DDIM
 
@@ -28,7 +28,7 @@ def test_guided_ddim_gives_what_the_original_code_gives():
     wave = np.sin(i * 12.9898 + 1000) * 43758.5453
     x_T = torch.from_numpy((wave - np.floor(wave) - 0.5) * 12**0.5).float().reshape(2, 3, 16, 16)
     predict_guided = guided(predict, torch.tensor([1, -0.5]), torch.zeros(2), 1.75)
-    out = make_solver().solve(predict_guided, x_T, schedule, num_steps=50)
+    out = make_solver().solve(predict_guided, x_T, schedule, num_steps=50, prediction=make_prediction())
     assert np.abs(out.numpy() - golden["out"]).max() < 2e-5
 
 
@@ -52,14 +52,18 @@ def test_diffusers_gives_the_same(eta, last_alpha_bar):
 def test_the_last_signal_level_is_that_of_timestep_0():
     schedule, x0 = make_schedule(), torch.ones(1, 3)
     x_T = schedule.add_noise(x0, torch.ones(1, 3), torch.tensor([1]))
-    out = make_solver().solve(lambda x, t: torch.ones(1, 3), x_T, schedule, num_steps=1)
+    out = make_solver().solve(lambda x, t: torch.ones(1, 3), x_T, schedule, num_steps=1, prediction=make_prediction())
     assert torch.allclose(out, schedule.add_noise(x0, torch.ones(1, 3), torch.tensor([0])), atol=1e-6)
 
 
 def test_the_official_condition_models_way():
     solver = make_solver("ddim_even")
     out = solver.solve(
-        lambda x, t: x / 2, torch.ones(1, 3), make_schedule("squared_cosine"), num_steps=5, predicts="x0"
+        lambda x, t: x / 2,
+        torch.ones(1, 3),
+        make_schedule("squared_cosine"),
+        num_steps=5,
+        prediction=make_prediction("x0"),
     )
     assert out.isfinite().all()
     assert torch.equal(out, out[:, :1].expand(1, 3))

@@ -5,7 +5,7 @@ import torch
 from diffusers import DPMSolverMultistepScheduler
 
 from tests.helpers.diffusers_solvers import drift, follow, fresh
-from tests.helpers.options import make_schedule
+from tests.helpers.options import make_prediction, make_schedule
 from zoomldm.diffusion.solvers.ddim import DDIM
 from zoomldm.diffusion.solvers.dpmpp import DPMSolverPP
 
@@ -35,15 +35,17 @@ class SameTimesteps(DDIM):
 
 def test_two_steps_are_of_first_order_which_is_ddim():
     x_T, schedule = fresh(99), make_schedule()
-    ddim = SameTimesteps().solve(drift, x_T, schedule, num_steps=2)
-    torch.testing.assert_close(DPMSolverPP().solve(drift, x_T, schedule, num_steps=2), ddim, atol=1e-4, rtol=1e-4)
+    ddim = SameTimesteps().solve(drift, x_T, schedule, num_steps=2, prediction=make_prediction())
+    torch.testing.assert_close(
+        DPMSolverPP().solve(drift, x_T, schedule, num_steps=2, prediction=make_prediction()), ddim, atol=1e-4, rtol=1e-4
+    )
 
 
 def test_it_comes_nearer_than_ddim_in_as_many_steps():
     x_T, schedule = fresh(99), make_schedule()
-    exact = SameTimesteps().solve(drift, x_T, schedule, num_steps=998)
+    exact = SameTimesteps().solve(drift, x_T, schedule, num_steps=998, prediction=make_prediction())
     errors = [
-        (solver.solve(drift, x_T, schedule, num_steps=15) - exact).abs().mean()
+        (solver.solve(drift, x_T, schedule, num_steps=15, prediction=make_prediction()) - exact).abs().mean()
         for solver in (DPMSolverPP(), SameTimesteps())
     ]
     assert errors[0] < 0.5 * errors[1]
