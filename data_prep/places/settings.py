@@ -1,12 +1,17 @@
 """How the slides of a data set were read, by what lies beside its shards: so that a place is read in the same way."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from data_prep.settings import SlideSettings, regions_of
+from data_prep.slides.scale import GIVEN, SPARE
+from data_prep.slides.table import SlideSpec, patient_of
 from data_prep.tissue.mask import TissueSettings
 from data_prep.work.folder import read_settings
+from data_prep.work.stale import is_file_of
+from data_prep.work.store import SlideStore
 from zoomldm.config import Option
 from zoomldm.data.manifest import Manifest
 from zoomldm.encoder.base import Encoder
@@ -45,6 +50,26 @@ def settings_of(
         mpp=None,
         icc=bool(noted.get("icc", True)),
         seed=0,
+    )
+
+
+def spec_of(manifest: Manifest, path: Path, *, mpp: float | None) -> SlideSpec:
+    """Return a slide's line of the table: of one that was prepared what its line said, if the file is the same.
+
+    Args:
+        mpp: its scale, instead of what the file or that line says.
+    """
+    spec = SlideSpec(path=path, name=path.stem, patient=patient_of(path.stem), mpp=mpp)
+    state = SlideStore(Path(manifest.root or ""), spec.name).done()
+    if state is None or not is_file_of(state, path):
+        return spec
+    told, is_given = state.told or {}, state.scale.source in (GIVEN, SPARE)
+    return replace(
+        spec,
+        patient=state.patient,
+        mpp=state.scale.mpp_level0 if mpp is None and is_given else mpp,
+        tissue=told.get("tissue"),
+        icc=told.get("icc"),
     )
 
 

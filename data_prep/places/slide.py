@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.places.place import Place
+from data_prep.places.settings import spec_of
 from data_prep.places.source import PlaceSource, Spot, check_number
-from data_prep.slides.table import SlideSpec, patient_of
 from zoomldm.errors import ConfigError
 from zoomldm.ladder import Rung
 
@@ -49,8 +49,7 @@ class SlideSource(PlaceSource):
                 check_number(key, value)
         super().__init__(**shared)
         path = Path(slide).expanduser()
-        spec = SlideSpec(path=path, name=path.stem, patient=patient_of(path.stem), mpp=mpp)
-        places = self.opened(spec)
+        places = self.opened(spec_of(self.manifest, path, mpp=mpp))
         self.spots = [(places, *point) for point in zip(xs, ys, strict=True)]
         self.min_tissue = min_tissue
 

@@ -12,6 +12,7 @@ from data_prep.places.place import Embedded, Place, SlidePlaces
 from data_prep.places.settings import encoder_of, settings_of
 from data_prep.slides.scale import ScaleError
 from data_prep.slides.table import SlideSpec
+from data_prep.work.job import settings_for
 from zoomldm.config import Option
 from zoomldm.data.batch import Batch, GridGroup
 from zoomldm.data.manifest import Manifest
@@ -49,7 +50,7 @@ class PlaceSource(Source):
         allow: Sequence[str] = (),
     ) -> None:
         super().__init__(name=name)
-        self._manifest = manifest
+        self.manifest = manifest
         self.settings = settings_of(manifest, encoder=encoder, readers=readers, allow=allow)
         self._encoder = encoder_of(manifest, self.settings.encoder)
         self.spots: list[Spot] = []
@@ -62,7 +63,8 @@ class PlaceSource(Source):
             DataError: cannot be read, or has no scale.
         """
         try:
-            return SlidePlaces(spec, self.settings, self._encoder, self._manifest.encoder, encode_all=self.encode_all)
+            settings = settings_for(spec, self.settings)
+            return SlidePlaces(spec, settings, self._encoder, self.manifest.encoder, encode_all=self.encode_all)
         except ScaleError as error:
             raise DataError(f"{spec.path}: {error.found}; give its scale with source.mpp=0.5") from error
 

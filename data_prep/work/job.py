@@ -23,12 +23,7 @@ class SlideJob:
     @classmethod
     def of(cls, spec: SlideSpec, settings: SlideSettings, root: Path, *, by_area: bool) -> "SlideJob":
         """Return the job of a slide, with what its line of the table says over the settings of all."""
-        if spec.tissue is not None:
-            own = Option("tissue", spec.tissue, settings.tissue.segmenter.allow)
-            settings = replace(settings, tissue=replace(settings.tissue, segmenter=own))
-        if spec.icc is not None:
-            settings = replace(settings, icc=spec.icc)
-        return cls(spec=spec, settings=settings, root=root, by_area=by_area)
+        return cls(spec=spec, settings=settings_for(spec, settings), root=root, by_area=by_area)
 
     @property
     def store(self) -> SlideStore:
@@ -38,6 +33,14 @@ class SlideJob:
         """Say whether nothing is left to do, with the images there."""
         is_done = self.store.is_done(self.spec, by_area=self.by_area, regions=self.settings.tissue.regions)
         return is_done and self.store.has_images()
+
+
+def settings_for(spec: SlideSpec, settings: SlideSettings) -> SlideSettings:
+    """Return the settings of all slides with what a slide's line of the table says instead."""
+    if spec.tissue is not None:
+        own = Option("tissue", spec.tissue, settings.tissue.segmenter.allow)
+        settings = replace(settings, tissue=replace(settings.tissue, segmenter=own))
+    return settings if spec.icc is None else replace(settings, icc=spec.icc)
 
 
 def reason_of(spec: SlideSpec, error: Exception) -> str:

@@ -31,10 +31,11 @@ def why_stale(state: DoneSlide, spec: SlideSpec, *, by_area: bool, regions: str 
             return f"its {' and '.join(changed)} {'is another' if len(changed) == 1 else 'are others'}"
         if by_area != state.by_area:
             return "it was read to serve both splits" if state.by_area else "it is to serve both splits"
-    return "" if _is_file_of(state, spec.path) else "its file is another"
+    return "" if is_file_of(state, spec.path) else "its file is another"
 
 
-def _is_file_of(state: DoneSlide, path: Path) -> bool:
+def is_file_of(state: DoneSlide, path: Path) -> bool:
+    """Say whether a file is the one that the work was done of; one that is gone is taken for it."""
     try:
         size, mtime_ns = stamp_of(path)
         if size != state.file.bytes:

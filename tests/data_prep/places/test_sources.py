@@ -10,10 +10,11 @@ import torch
 from PIL import Image
 
 from data_prep.places.image import ImageSource
-from data_prep.places.settings import settings_of
+from data_prep.places.settings import settings_of, spec_of
 from data_prep.places.slide import SlideSource
 from tests.helpers.prepare import prepare_folder
 from tests.helpers.tiny_slides import READERS, tissue_pixels, write_slide
+from tests.helpers.tiny_slides import spec_of as line_of
 from zoomldm.config import Option
 from zoomldm.data.manifest import Manifest
 from zoomldm.errors import ConfigError, DataError, UserError
@@ -142,3 +143,13 @@ def test_a_data_set_of_another_encoder_or_without_its_settings_is_refused(prepar
     bare.root = prepared.root
     with pytest.raises(DataError, match="how its slides were read"):
         settings_of(bare, encoder=ENCODER, readers=READERS)
+
+
+def test_a_slide_of_the_data_set_is_read_as_its_line_of_the_table_said(tiny_slide, tmp_path):
+    path = tiny_slide("a", mpp=None, width=520, height=400)
+    line = line_of(path, mpp=0.25, icc=False, patient="p")
+    manifest = prepare_folder(path.parent, tmp_path / "data", specs=[line], test_fraction=0.0)
+    assert spec_of(manifest, path, mpp=None) == line
+    assert spec_of(manifest, path, mpp=0.5).mpp == 0.5
+    other = tiny_slide("a", mpp=None, width=530, height=400, folder="others")
+    assert spec_of(manifest, other, mpp=None) == line_of(other)
