@@ -15,7 +15,7 @@ from zoomldm.data.manifest import Manifest
 
 DOCS = (PROJECT_ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 KINDS = ("encoder", "tissue", "reader", "cond", "curriculum", "schedule", "solver", "features", "metrics", "rows")
-KINDS += ("tracking",)
+KINDS += ("source", "to", "tracking")
 MINE = ["--config-dir", "my_conf", "allow_code=[mine]"]
 TINY = ["data=demo", "data.name=tiny", "data.ladder.num_rungs=2", "fabric=cpu", "optim.batch_size=4"]
 TINY += ["optim.max_micro_batch=4", "train.steps=2"]
@@ -94,6 +94,13 @@ def test_a_solver_a_descriptor_a_metric_and_a_row(trained):
     page = (trained / "report" / "index.html").read_text()
     for wanted in ("fd_mine", "real, greyed", "Gap of the means"):
         assert wanted in page
+
+
+def test_a_source_and_a_way_to_disk(place, trained):
+    run("src/sample.py", *MINE, "run=mine", "source=mine", "to=mine", "n=4", "variations=4", "sampling.steps=2")
+    (folder,) = (trained / "samples").glob("mine-variations4-20x-*")
+    assert np.load(folder / "00000.npy").shape == (4, 32, 32, 3)
+    assert (folder / "contact_sheet.png").is_file()
 
 
 @pytest.mark.parametrize("target", ["os.system", "zoomldm.files.shutil.rmtree", "mine.cond.Mean"])
