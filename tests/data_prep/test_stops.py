@@ -26,7 +26,8 @@ from tests.data_prep.columns.test_variants import encode as encode_turned
 from tests.helpers.prepare import prepare_folder, tiny_preparation
 from tests.helpers.stops import ForkExecutor, at_each_step, disturbed, kill_both, kill_parent, stop
 from tests.helpers.tiny_slides import SUFFIXES, tissue_pixels, write_slide
-from zoomldm.data.manifest import MANIFEST_NAME, Manifest
+from zoomldm.data.manifest import Manifest
+from zoomldm.data.shards import column_path
 from zoomldm.files import sha256_of
 
 
@@ -138,7 +139,8 @@ class Stage:
         self.reset()
         self.command()
         self.wanted = self.facts()
-        assert self.faults() == []
+        assert self.lost() == []
+        assert [fault for fault in verify(Manifest.load(self.root)) if "not in the manifest" not in fault] == []
 
     def reset(self) -> None:
         shutil.rmtree(self.root, ignore_errors=True)
@@ -147,9 +149,15 @@ class Stage:
     def command(self, **options) -> None:
         self.scene.command(self.folders, self.root, **options)
 
-    def faults(self) -> list[str]:
-        """Return what is wrong, but for latents of which new shards have none yet."""
-        return [fault for fault in verify(Manifest.load(self.root)) if "not in the manifest" not in fault]
+    def lost(self) -> list[str]:
+        """Return the tars that are not what the manifest says."""
+        manifest = Manifest.load(self.root)
+        tars = {
+            column_path(self.root / shard.path, column): facts["sha256"]
+            for shard in manifest.shards
+            for column, facts in shard.columns.items()
+        }
+        return [str(tar) for tar, sha256 in tars.items() if not tar.is_file() or sha256_of(tar) != sha256]
 
     def listing(self) -> frozenset:
         """Return what tells this folder from one in which something has been written, renamed or deleted."""
@@ -168,9 +176,11 @@ class Stage:
 
     def check(self, point: str) -> None:
         """Look at what a stopped command left, then run it again."""
-        if (self.start / MANIFEST_NAME).is_file() and self.scene.is_whole_before:
-            finish_exchange(self.root)
-            assert self.faults() == [], point
+        finish_exchange(self.root)
+        had = {path.parent.name for path in self.start.glob("slides/*/state.json")}
+        assert all(SlideStore(self.root, name).done() for name in had), point
+        if had and self.scene.is_whole_before:
+            assert self.lost() == [], point
         self.command()
         found = self.facts()
         for name, wanted in self.wanted.items():
@@ -203,30 +213,33 @@ def test_stopped_before_any_step(folders, tmp_path, name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SCENES)
 def test_a_process_that_ends_at_any_step(folders, tmp_path, name):
-    stage, number, steps = Stage(folders, tmp_path, name), 0, 1
-    while number < steps:
-        number += 1
-        stage.reset()
-        steps = max(steps, disturbed(stage.command, 0, stop) if number == 1 else steps)
+    stage = Stage(folders, tmp_path, name)
+    for number in range(1, steps_of(stage, stage.command) + 1):
         stage.reset()
         disturbed(stage.command, number, stop)
-        stage.check(f"{number} of {steps}")
+        stage.check(f"step {number}")
 
 
-@pytest.mark.slow
+def steps_of(stage, command, **where):
+    stage.reset()
+    return disturbed(command, 0, stop, **where)
+
+
 @pytest.mark.parametrize("end", [stop, kill_parent, kill_both])
-@pytest.mark.parametrize("name", IN_WORKERS)
-def test_a_worker_its_parent_or_both_end_at_any_step_of_the_worker(folders, tmp_path, name, end):
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [("prepare", 4), *(pytest.param(name, None, marks=pytest.mark.slow) for name in IN_WORKERS)],
+)
+def test_a_worker_its_parent_or_both_end_at_any_step_of_the_worker(folders, tmp_path, name, parts, end):
     """A parent that ends leaves a worker that goes on, beside the run that is started next."""
     stage = Stage(folders, tmp_path, name)
 
     def command():
         stage.command(executor=ForkExecutor())
 
-    stage.reset()
-    steps = disturbed(command, 0, stop, workers=True)
+    steps = steps_of(stage, command, workers=True)
     assert steps
-    for number in range(1, steps + 1):
+    for number in range(1, steps + 1, steps // parts if parts else 1):
         stage.reset()
         disturbed(command, number, end, workers=True)
-        stage.check(f"{number} of {steps}")
+        stage.check(f"step {number} of {steps}")
