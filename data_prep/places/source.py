@@ -16,6 +16,7 @@ from data_prep.work.job import settings_for
 from zoomldm.config import Option
 from zoomldm.data.batch import Batch, GridGroup
 from zoomldm.data.manifest import Manifest
+from zoomldm.data.schema import slide_key
 from zoomldm.errors import ConfigError, DataError
 from zoomldm.ladder import Rung
 from zoomldm.sampling.sources.base import Source
@@ -67,6 +68,13 @@ class PlaceSource(Source):
             return SlidePlaces(spec, settings, self._encoder, self.manifest.encoder, encode_all=self.encode_all)
         except ScaleError as error:
             raise DataError(f"{spec.path}: {error.found}; give its scale with source.mpp=0.5") from error
+
+    @property
+    def label(self) -> str:
+        places, x, y = self.spots[0]
+        at = "" if x is None or y is None else f"-x{x:g}-y{y:g}"
+        more = f"-and-{len(self.spots) - 1}-more" if len(self.spots) > 1 else ""
+        return f"{self.name}-{slide_key(places.spec.name)}{at}{more}"
 
     @abstractmethod
     def place(self, spot: Spot, rung: Rung) -> Place:

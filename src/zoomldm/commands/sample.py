@@ -100,7 +100,7 @@ def _run(cfg: DictConfig, hardware: FabricSettings, fabric: Fabric) -> list[Path
     rungs = _with_conditions(cfg, source, rungs)
     arrangement = _arrangement(cfg, source, rungs)
     generator, name, facts = model_of(cfg, how_to_sample(cfg, hardware, fabric), source)
-    label = "-".join(word for word in (source.name, "scene" * cfg.scene, arrangement.label) if word)
+    label = "-".join(word for word in (source.label, "scene" * cfg.scene, arrangement.label) if word)
     folder = Path(cfg.folder or Path(cfg.paths.runs) / name / "samples")
 
     def folder_of(rung: Rung) -> Path:

@@ -81,6 +81,8 @@ def test_several_places_and_pictures_are_several_conditions(prepared):
     assert len(found) == 2
     assert not torch.equal(found.grids[0].values[0], found.grids[0].values[1])
     assert image(prepared, ["good.png", "good.png"]).count(rung) == 2
+    assert slide(prepared, x=[250, 350], y=[250, 250]).label == "slide-a-x250-y250-and-1-more"
+    assert image(prepared).label == "image-good"
     with pytest.raises(ConfigError, match="give a y for every x"):
         slide(prepared, x=[250, 350], y=250)
 

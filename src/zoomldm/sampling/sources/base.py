@@ -37,6 +37,11 @@ class Source(ABC):
     def __init__(self, *, name: str) -> None:
         self.name = name
 
+    @property
+    def label(self) -> str:
+        """What its conditions are called in folders: others of the same seed have another name."""
+        return self.name
+
     def why_not(self, rung: Rung) -> str | None:
         """Say why there is no condition at a magnification, and what to do; None where there is one."""
         return None

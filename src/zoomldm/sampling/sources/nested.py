@@ -24,6 +24,10 @@ class Nested(Source):
         self.whole, self.coarsest = whole, coarsest
         self.origin, self.is_chosen = whole.origin, whole.is_chosen
 
+    @property
+    def label(self) -> str:
+        return self.whole.label
+
     def why_not(self, rung: Rung) -> str | None:
         return self.whole.why_not(self.coarsest)
 
