@@ -30,8 +30,8 @@ demo: setup  ## slides to report on this machine, CPU only (SLIDES=folder MPP=0.
 rehearse: setup  ## every paper-size command at full architecture, a few steps of each, before a GPU is paid for (SLIDES=folder)
 	$(PY) src/rehearse.py $(if $(SLIDES),slides='$(SLIDES)') $(ARGS)
 
-test: setup  ## the tests (minutes)
-	$(PY) -m pytest
+test: setup  ## the tests, a process a core (minutes)
+	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 
 test-slow: setup  ## the tests that take longer: fuzzing, memory, kill and resume at length
 	$(PY) -m pytest -m slow
