@@ -72,6 +72,16 @@ def panel(columns: Sequence[Column], *, side_px: int = 96, title: str = "") -> I
     return canvas
 
 
+def stacked(pictures: Sequence[Image.Image]) -> Image.Image:
+    """Lay pictures out below each other."""
+    width, height = max(one.width for one in pictures), sum(one.height for one in pictures)
+    canvas, y = Image.new("RGB", (width, height), PAPER), 0
+    for one in pictures:
+        canvas.paste(one, (0, y))
+        y += one.height
+    return canvas
+
+
 def contact_sheet(
     patches: np.ndarray,
     *,

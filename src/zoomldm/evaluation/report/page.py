@@ -12,12 +12,14 @@ body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.55 G
 main { max-width: 1080px; margin: 0 auto; padding: 48px 28px 96px; }
 h1 { font-size: 34px; line-height: 1.15; margin: 0 0 6px; letter-spacing: -0.01em; }
 h2 { font-size: 22px; margin: 52px 0 10px; padding-top: 18px; border-top: 1px solid var(--line); }
-p { max-width: 74ch; margin: 8px 0; } p.lead { font-size: 19px; }
-p.caption, figcaption, .facts { color: var(--soft); font-size: 14px; max-width: 90ch; }
+p { margin: 8px 0; } p.lead { font-size: 19px; }
+p.caption, figcaption, .facts { color: var(--soft); font-size: 14px; }
 .scroll { overflow-x: auto; margin: 14px 0 4px; }
-table { border-collapse: collapse; font: 14px/1.35 system-ui, sans-serif; font-variant-numeric: tabular-nums; }
-th, td { padding: 6px 11px; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; white-space: normal; min-width: 150px; max-width: 300px; }
+table { border-collapse: collapse; width: 100%;
+  font: 14px/1.35 system-ui, sans-serif; font-variant-numeric: tabular-nums; }
+th, td { padding: 6px 8px; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; white-space: normal; min-width: 130px; max-width: 300px; }
+td small { display: block; font-size: 11px; font-weight: 400; color: var(--soft); }
 thead th { border-bottom: 2px solid var(--ink); font-weight: 600; }
 tr.strong td { background: var(--wash); font-weight: 600; } tr.quiet td { color: var(--soft); }
 tr.break td { border-top: 2px solid var(--line); }
@@ -32,6 +34,16 @@ ul.claims > li { padding: 9px 0; border-bottom: 1px solid var(--line); }
 .fails { background: #f7dcdc; color: #8a1f1f; } .unknown { background: #ececef; color: #555; }
 details { margin: 6px 0; font: 14px/1.5 system-ui, sans-serif; } summary { cursor: pointer; color: var(--soft); }
 details ul { margin: 4px 0 4px 4px; padding-left: 20px; color: var(--soft); }
+@media (max-width: 760px) {  /* a row becomes a card, each of its cells under its column's name */
+  main { padding: 20px 14px 60px; } h1 { font-size: 25px; } p.lead { font-size: 17px; }
+  thead { display: none; } tbody tr { display: grid; grid-template-columns: repeat(4, 1fr); padding: 8px 0; }
+  tbody td { border: 0; padding: 3px 4px; white-space: normal; overflow-wrap: anywhere; }
+  tbody td:first-child { grid-column: 1 / -1; max-width: none; font-weight: 600; }
+  tbody td:not(:first-child)::before {
+    content: attr(data-column); display: block; font-size: 11px; color: var(--soft);
+  }
+  tbody tr { border-bottom: 1px solid var(--line); }
+}
 """
 _BADGES = {"holds": "holds", "not separated": "not", "does not hold": "fails"}
 
@@ -176,13 +188,16 @@ def _html_table(table: Table) -> str:
     body = []
     for i, row in enumerate(table.rows):
         style = table.styles[i] if i < len(table.styles) else ""
-        cells = "".join(map(_html_cell, row))
+        cells = "".join(_html_cell(cell, column) for cell, column in zip(row, table.head))
         body.append(f'<tr class="{style}">{cells}</tr>')
     caption = f'<p class="caption">{html.escape(table.caption)}</p>' if table.caption else ""
     table_html = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
     return f'<div class="scroll">{table_html}</div>{caption}'
 
 
-def _html_cell(cell: str) -> str:
+def _html_cell(cell: str, column: str) -> str:
+    """Render a cell: its standard error small below its value, its column's name for narrow pages."""
     style = " class=unjudged" if str(cell).endswith(("†", "‡")) else ""
-    return f"<td{style}>{html.escape(str(cell))}</td>"
+    value, sign, error = str(cell).partition(" ± ")
+    text = html.escape(value) + (f"<small>± {html.escape(error)}</small>" if sign else "")
+    return f'<td{style} data-column="{html.escape(str(column))}">{text}</td>'

@@ -16,7 +16,7 @@ import numpy as np
 from PIL.Image import Image
 
 from zoomldm.evaluation.result import FRECHET, MAIN_ROW, Cell, Evaluation
-from zoomldm.sampling.pictures import Column, panel
+from zoomldm.sampling.pictures import Column, panel, stacked
 
 LINE_COLOURS = ("#9b2c5e", "#2b6a99", "#3b8a5a", "#c27c1f", "#6b4fa0", "#4a4a4a", "#b8433b", "#2f8f8f")
 Curves = dict[str, dict[str, list[tuple[int, float]]]]
@@ -27,13 +27,18 @@ _PER_MAGNIFICATION = re.compile(r"^(?P<series>.+)/(?P<label>[0-9.]+x)$")
 def figure_2(
     references: dict[str, np.ndarray], synthetic: dict[str, np.ndarray], *, num_rows: int = 5, side_px: int = 96
 ) -> Image:
-    """Make the panel of the paper's Figure 2: reference | synthetic for each magnification, highest first."""
+    """Make the panel of the paper's Figure 2: reference | synthetic for each magnification, highest first.
+
+    Four magnifications stand beside each other, so that a page shows patches at full size.
+    """
     columns = []
     for label in references:
         if label in synthetic:
             columns.append(Column("reference", list(references[label][:num_rows]), label.replace("x", "×")))
             columns.append(Column("synthetic", list(synthetic[label][:num_rows]), label.replace("x", "×")))
-    return panel(columns, side_px=side_px)
+    return stacked(
+        [panel(some, side_px=side_px) for some in (columns[start : start + 8] for start in range(0, len(columns), 8))]
+    )
 
 
 def columns_by_magnification(
