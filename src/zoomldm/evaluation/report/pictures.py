@@ -36,9 +36,8 @@ def figure_2(
         if label in synthetic:
             columns.append(Column("reference", list(references[label][:num_rows]), label.replace("x", "×")))
             columns.append(Column("synthetic", list(synthetic[label][:num_rows]), label.replace("x", "×")))
-    return stacked(
-        [panel(some, side_px=side_px) for some in (columns[start : start + 8] for start in range(0, len(columns), 8))]
-    )
+    blocks = [columns[start : start + 8] for start in range(0, len(columns), 8)]
+    return stacked([panel(block, side_px=side_px) for block in blocks])
 
 
 def columns_by_magnification(
