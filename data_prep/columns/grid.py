@@ -130,6 +130,11 @@ def _is_encoded(job: SlideJob, state: DoneSlide) -> bool:
 
 def encode_slide(job: SlideJob) -> str | None:
     """Encode the tiles that a slide's map holds, in the map's order; return what went wrong, if anything."""
+    with job.store.lock():
+        return _encode(job)
+
+
+def _encode(job: SlideJob) -> str | None:
     encoder, ladder, store = get_encoder(job.settings.encoder), job.settings.ladder, job.store
     state, cells = store.done(), store.cells()
     slide = Slide(job.spec, ladder.base_mpp, job.settings.readers, use_icc=job.settings.icc)
