@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def prepare(cfg: DictConfig) -> Manifest | None:
-    """Do what the configuration (conf/prepare.yaml) says; returns the manifest, None for a part or a plan.
+    """Do what the configuration (conf/prepare.yaml) says; returns the manifest, None for a part, a plan or an export.
 
     Raises:
         UserError: whatever the user can mend.
@@ -33,6 +33,13 @@ def prepare(cfg: DictConfig) -> Manifest | None:
     preparation = preparation_of(cfg)
     if cfg.add not in (None, "grid"):
         raise ConfigError(f"add={cfg.add}: expected grid (latents are added by data_prep/latents.py)")
+    if cfg.export not in (None, "h5"):
+        raise ConfigError(f"export={cfg.export}: expected h5 (features and coordinates of every slide)")
+    if cfg.export:
+        from data_prep.export.features import export_features
+
+        export_features(preparation)
+        return None
     part = parse_part(cfg.part)
     executor = make_executor(cfg.executor, workers=cfg.workers, timeout_s=cfg.timeout_s, encoders=cfg.encoders)
     if cfg.plan:

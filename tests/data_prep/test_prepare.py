@@ -35,6 +35,7 @@ def test_the_demos_configuration_prepares_a_folder(slides, tmp_path):
         ({"data.image_format": "gif"}, "expected png or jpeg"),
         ({"part": "17/16"}, "expected a share such as 3/16"),
         ({"executor": "dask"}, "executor=dask"),
+        ({"export": "zarr"}, "export=zarr: expected h5"),
         ({"slides": None}, "which slides"),
     ],
 )

@@ -157,6 +157,7 @@ class Prepare(Slides):
     max_failed: float
     plan: bool
     add: str | None
+    export: str | None
 
 
 @dataclass(kw_only=True)

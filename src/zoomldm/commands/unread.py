@@ -25,7 +25,11 @@ def _unread_by_preparation(cfg: DictConfig, is_sweep: bool) -> Iterator[tuple[st
     if cfg.plan:
         yield "add", "plan=true says what a preparation makes of the slides, so it has no effect"
     packing = ("drop_images", "max_failed")
-    if cfg.add:
+    if cfg.export:
+        reason = "export=h5 writes what is prepared in other files, so it has no effect"
+        others = ("plan", "add", "part", "repack", "executor", "workers", "encoders", "timeout_s", *packing)
+        yield from dict.fromkeys(others, reason).items()
+    elif cfg.add:
         yield from dict.fromkeys(("part", *packing), "add=grid packs nothing, so it has no effect").items()
     elif cfg.part:
         reason = "part= packs nothing, so it has no effect; the command without part= takes it"
