@@ -7,7 +7,7 @@ export PYTHONUNBUFFERED = 1
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo rehearse test test-slow lint format fid bench bench-prep bench-loader bench-grids bench-train \
-	bench-sample doctor clean distclean
+	bench-sample doctor reference clean distclean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -26,6 +26,9 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: setup  ## slides to report on this machine, CPU only (SLIDES=folder MPP=0.5 for real slides)
 	$(PY) src/demo.py $(if $(SLIDES),slides='$(SLIDES)') $(if $(MPP),mpp=$(MPP))
+
+reference: setup  ## train the model that ships, on drawn slides: hours on two cores, goes on where it stopped
+	$(PY) src/reference.py
 
 rehearse: setup  ## every paper-size command at full architecture, a few steps of each, before a GPU is paid for (SLIDES=folder)
 	$(PY) src/rehearse.py $(if $(SLIDES),slides='$(SLIDES)') $(ARGS)

@@ -123,7 +123,7 @@ def test_any_combination_composes_and_is_sensible_or_refused():
         (cfg,) = composing.compose_jobs("train", words)
         faults = combination_faults(cfg)
         assert all("\n" not in fault and len(fault) > 30 for fault in faults)
-        if (model.endswith("tiny")) != (data == "demo"):
+        if model.endswith(("tiny", "reference")) != (data in ("demo", "reference")):
             assert any("px" in fault for fault in faults), words
         if training == "single":
             assert any("training.magnification" in fault for fault in faults), words

@@ -58,6 +58,7 @@ def _run(cfg: DictConfig, hardware: FabricSettings, fabric: Fabric) -> Evaluatio
 
     request = Request(
         run=cfg.run,
+        step=cfg.step,
         edm=cfg.edm,
         data_root=data_root(cfg),
         rows=options_named(cfg, "rows"),

@@ -220,6 +220,7 @@ class Evaluate(Entry):
     tracking: Section
     solver: Section = None
     run: str | None
+    step: int | None
     edm: str | None
     evaluation: Section = None
     rows: Section
@@ -281,6 +282,16 @@ class Demo(Entry):
 
 
 @dataclass(kw_only=True)
+class Reference(Entry):
+    """conf/reference.yaml."""
+
+    patients: int | None
+    growth: int
+    pack: bool
+    folder: str | None
+
+
+@dataclass(kw_only=True)
 class Doctor(Entry):
     """conf/doctor.yaml."""
 
@@ -309,6 +320,7 @@ ENTRIES = {
     "sample": Sample,
     "export": Export,
     "demo": Demo,
+    "reference": Reference,
     "rehearse": Rehearse,
     "doctor": Doctor,
 }

@@ -122,6 +122,8 @@ def _unread_by_evaluation(cfg: DictConfig, is_sweep: bool) -> Iterator[tuple[str
     from zoomldm.evaluation.rows.synthetic import SyntheticRow
 
     yield from BESIDE_TRAINING.items()
+    if cfg.step is not None:
+        yield "tracking", "what is tracked of a run are figures of its newest checkpoint, so it has no effect"
     yield "evaluation.num_in_sweep", "this is no sweep's evaluation, so it has no effect"
     if cfg.num_per_magnification is not None:
         yield "evaluation.num_per_magnification", "num_per_magnification is taken, so it has no effect"
@@ -149,6 +151,14 @@ def _unread_by_demo(cfg: DictConfig, is_sweep: bool) -> Iterator[tuple[str, str]
         yield "mpp", "the demo's own slides say their scale, so it has no effect (slides=FOLDER)"
 
 
+def _unread_by_reference(cfg: DictConfig, is_sweep: bool) -> Iterator[tuple[str, str]]:
+    yield "allow_code", "the reference model is made of our own classes, so it has no effect"
+    if cfg.pack:
+        yield from dict.fromkeys(("patients", "growth"), "pack=true trains nothing, so it has no effect").items()
+    else:
+        yield "folder", "pack=true alone writes there, so it has no effect"
+
+
 TAKEN = (
     ("cond", ("cond", "encoder"), "has no condition"),
     ("drop_probability", ("schedule", "solver", "sampling", "diffusion"), "diffuses nothing"),
@@ -174,6 +184,7 @@ UNREAD: dict[str, Callable[[DictConfig, bool], Iterator[tuple[str, str]]]] = {
     "sample": _unread_by_sampling,
     "evaluate": _unread_by_evaluation,
     "demo": _unread_by_demo,
+    "reference": _unread_by_reference,
     "doctor": lambda cfg, is_sweep: iter([("allow_code", "no class is made, so it has no effect")]),
 }
 """By entry, what gives each key or section that is not looked at, and why."""

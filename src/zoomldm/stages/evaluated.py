@@ -17,6 +17,7 @@ from zoomldm.encoder.base import Encoder
 from zoomldm.errors import UserError
 from zoomldm.evaluation.bench import Bench, Plan
 from zoomldm.evaluation.evaluator import Evaluator
+from zoomldm.evaluation.growth import folder_at
 from zoomldm.evaluation.metrics.base import Metric
 from zoomldm.evaluation.protocols.base import Protocol
 from zoomldm.evaluation.protocols.strict import Strict
@@ -41,7 +42,7 @@ class Request:
     """What to evaluate; None: as the run's configuration says.
 
     Attributes:
-        run, edm, data_root, allow: as in ``stages.trained.load_trained``.
+        run, step, edm, data_root, allow: as in ``stages.trained.load_trained``.
         rows, metrics: by their options.
         features: section of the descriptors: the first one judges.
         encoder: section of the encoder that conditions the model, for conditioning fidelity.
@@ -50,6 +51,7 @@ class Request:
     """
 
     run: str | None
+    step: int | None = None
     edm: str | None = None
     data_root: str | None = None
     rows: Sequence[Option]
@@ -80,6 +82,7 @@ def evaluated(
         runs,
         request.run,
         data_root=request.data_root,
+        step=request.step,
         edm=request.edm,
         wants_edm=any(row.needs_edm for row in rows),
         allow=request.allow,
@@ -88,14 +91,15 @@ def evaluated(
     if fabric.global_rank == 0:
         print(f"evaluating run {run.name} ({chosen}), checkpoint of step {trained.model.step}, data {manifest.root}")
     notes = _data_notes(manifest)
-    with alone(run.folder / FOLDER) if fabric.global_rank == 0 else nullcontext():
+    folder, is_newest = _folder_of(run, request.step), request.step is None
+    with alone(folder / FOLDER) if fabric.global_rank == 0 else nullcontext():
         evaluation, known = computed_or_read(
-            _evaluator(trained, request, rows, notes),
-            run.folder,
+            _evaluator(trained, request, rows, notes, folder),
+            folder,
             run_name=run.name,
             step=trained.model.step,
-            log=lambda metrics: run.log(trained.model.step, metrics),
-            keep=None if keep is None else lambda folder: keep(run, folder),
+            log=(lambda metrics: run.log(trained.model.step, metrics)) if is_newest else None,
+            keep=(lambda report: keep(run, report)) if keep and is_newest else None,
             fresh=request.fresh,
             fabric=fabric,
             labels={group: str(trained.config[group]["name"]) for group in LABELLED if group in trained.config},
@@ -104,16 +108,26 @@ def evaluated(
             date=time.strftime("%Y-%m-%d"),
             notes=notes,
         )
-    if evaluation is None:
-        return None
-    if known:
-        print("this checkpoint was evaluated with these settings before; fresh=true computes it again")
-    print(f"\n{text_table(evaluation)}\n\n{text_claims(evaluation)}\n")
-    print(f"report: {run.folder / 'report' / 'index.html'}")
+    if evaluation is not None:
+        _say(evaluation, known, folder)
     return evaluation
 
 
-def _evaluator(trained: TrainedModels, request: Request, rows: Sequence[Row], notes: list[str]) -> Evaluator:
+def _say(evaluation: Evaluation, known: bool, folder: Path) -> None:
+    if known:
+        print("this checkpoint was evaluated with these settings before; fresh=true computes it again")
+    print(f"\n{text_table(evaluation)}\n\n{text_claims(evaluation)}\n")
+    print(f"report: {folder / 'report' / 'index.html'}")
+
+
+def _folder_of(run: Run, step: int | None) -> Path:
+    """Return where an evaluation is kept: that of a named checkpoint leaves the newest one's as it is."""
+    return run.folder if step is None else folder_at(run.folder, step)
+
+
+def _evaluator(
+    trained: TrainedModels, request: Request, rows: Sequence[Row], notes: list[str], folder: Path
+) -> Evaluator:
     config, manifest, device = trained.config, trained.manifest, str(request.how.compute.device)
     metrics = [option.make(Metric) for option in request.metrics]
     encoder = _encoder(request.encoder or config["encoder"], manifest, device, notes, request.allow)
@@ -136,7 +150,7 @@ def _evaluator(trained: TrainedModels, request: Request, rows: Sequence[Row], no
         make_untrained=trained.maker_of_untrained(request.how.seed),
         conditioned_on=manifest.encoder.name,
         encoder=encoder,
-        folder=trained.run.folder / FOLDER / "patches",
+        folder=folder / FOLDER / "patches",
     )
     return Evaluator(bench, manifest.ladder, rows=rows, metrics=metrics)
 

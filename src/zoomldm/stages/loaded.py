@@ -99,9 +99,15 @@ def load_autoencoder(
 
 
 def load_zoomldm(
-    runs: str | Path, name: str, *, num_rungs: int, grid_dim: int, allow: tuple[str, ...] = ()
+    runs: str | Path,
+    name: str,
+    *,
+    num_rungs: int,
+    grid_dim: int,
+    step: int | None = None,
+    allow: tuple[str, ...] = (),
 ) -> Loaded[ZoomLDM]:
-    """Load the averaged weights of a ZoomLDM run.
+    """Load the averaged weights of a ZoomLDM run, of its newest checkpoint unless ``step`` is given.
 
     Args:
         num_rungs, grid_dim: of the data set (ladder and encoder), which decide sizes that no configuration holds.
@@ -109,7 +115,7 @@ def load_zoomldm(
     Raises:
         WeightsError: no such run, no checkpoint, a checkpoint of another model.
     """
-    found, config, info, tensors = _stored(runs, name, "zoomldm", allow)
+    found, config, info, tensors = _stored(runs, name, "zoomldm", allow, step)
     stage = cast("ZoomLDMStage", found)
     scale = info.extra_state["latent_scale"]
     module = stage.untrained(num_rungs=num_rungs, grid_dim=grid_dim, latent_scale=scale)
@@ -125,11 +131,11 @@ def load_edm(runs: str | Path, name: str, *, allow: tuple[str, ...] = ()) -> Loa
 
 
 def _stored(
-    runs: str | Path, name: str, kind: str, allow: tuple[str, ...]
+    runs: str | Path, name: str, kind: str, allow: tuple[str, ...], step: int | None = None
 ) -> tuple[Stage, dict[str, Any], CheckpointInfo, dict[str, Tensor]]:
     """Return (stage, configuration, checkpoint info, averaged weights) of a run of this kind."""
     run = find_run(runs, name=name, kind=kind)
-    info, tensors = load_model(run.folder)
+    info, tensors = load_model(run.folder, step)
     config = run.config
     stage = stage_of(config, allow)
     if not info.kind == stage.kind == kind:

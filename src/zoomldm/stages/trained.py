@@ -99,6 +99,7 @@ def load_trained(
     name: str | None,
     *,
     data_root: str | Path | None = None,
+    step: int | None = None,
     edm: str | None = None,
     wants_edm: bool,
     allow: tuple[str, ...] = (),
@@ -108,6 +109,7 @@ def load_trained(
     Args:
         name: of the run; None for the newest.
         data_root: of the data set; None for the run's own.
+        step: of the checkpoint; None for the newest.
         edm: run of the embedding diffusion model; None for the newest that belongs to the run, if there is one.
         allow: packages whose classes a stored configuration may name.
 
@@ -119,7 +121,7 @@ def load_trained(
     manifest = Manifest.load(data_root or config["data"]["root"])
     _require_patches(run, manifest)
     manifest.check_encoder(config["encoder"]["name"])
-    model = load_zoomldm(runs, run.name, **_sizes(manifest), allow=allow)
+    model = load_zoomldm(runs, run.name, **_sizes(manifest), step=step, allow=allow)
     named = config["autoencoder"]
     autoencoder = load_autoencoder(runs, run=named["run"], weights=named["weights"], allow=allow)
     if data_root is None:

@@ -1,0 +1,57 @@
+"""reference.py: the model that ships, from drawn slides to its report, and packed. ``check`` imports no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zoomldm.commands.steps import Step, run_steps, runs_of, steps_of
+from zoomldm.errors import ConfigError
+from zoomldm.runs.run import checkpoint_steps, find_run
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+SCALE = NAME = "reference"
+"""What its models' names end with, and its data set."""
+
+
+def check(cfg: DictConfig) -> None:
+    """Refuse senseless numbers, and to pack what is not trained.
+
+    Raises:
+        UserError: no such runs.
+    """
+    for key, least in (("patients", 2), ("growth", 0)):
+        if cfg[key] is not None and cfg[key] < least:
+            raise ConfigError(f"{key}={cfg[key]}: expected a whole number of {least} or more")
+    if cfg.pack:
+        for kind, name in zip(("autoencoder", "zoomldm", "edm"), runs_of(SCALE, NAME)):
+            find_run(cfg.paths.runs, kind, name)
+
+
+def run(cfg: DictConfig) -> None:
+    """Train the reference model, or go on with it, and draw how it grew; with ``pack=true`` write it."""
+    run_steps(steps_of(SCALE, NAME, data=_data(cfg)))
+    run_name = runs_of(SCALE, NAME)[1]
+    if cfg.growth:
+        _grow(cfg, run_name)
+    print(f"the report: {Path(cfg.paths.runs) / run_name / 'report' / 'index.html'}")
+    print("the model that ships is written by: python src/reference.py pack=true")
+
+
+def _data(cfg: DictConfig) -> tuple[str, ...]:
+    own = (f"data.demo_slides.num_patients={cfg.patients}",) if cfg.patients else ()
+    return (f"data={NAME}", *own)
+
+
+def _grow(cfg: DictConfig, run_name: str) -> None:
+    """Evaluate the kept checkpoints of the ZoomLDM run, few patches each, and draw the distances."""
+    from zoomldm.evaluation.growth import draw_growth
+
+    folder = find_run(cfg.paths.runs, "zoomldm", run_name).folder
+    few = ("rows=[oracle]", "metrics=[paired]", f"num_per_magnification={cfg.growth}")
+    words = ("src/evaluate.py", *_data(cfg), f"run={run_name}", *few)
+    steps = checkpoint_steps(folder / "checkpoints")
+    run_steps([Step(f"distances at step {step:,}", (*words, f"step={step}"), "report") for step in steps])
+    print(f"how it grew: {draw_growth(folder)}")
