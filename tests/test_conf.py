@@ -116,8 +116,9 @@ def test_a_model_brings_its_schedule_and_solver_and_the_command_line_may_name_ot
 
 
 def test_any_combination_composes_and_is_sensible_or_refused():
-    wanted = set(product(options("model"), options("data"), ["film"], ["unified"]))
-    wanted |= set(product(options("model"), ["demo"], ["film", "none"], ["unified", "single"]))
+    models = [name for name in options("model") if name != "reference"]  # which is trained already
+    wanted = set(product(models, options("data"), ["film"], ["unified"]))
+    wanted |= set(product(models, ["demo"], ["film", "none"], ["unified", "single"]))
     for model, data, cond, training in sorted(wanted):
         words = [f"model={model}", f"data={data}", f"cond={cond}", f"training={training}"]
         (cfg,) = composing.compose_jobs("train", words)

@@ -17,11 +17,14 @@ from zoomldm.commands.requests import (
     hardware_of,
     how_to_sample,
     options_named,
+    packed_model,
     section,
+    stored_config,
 )
 from zoomldm.data.manifest import Manifest
+from zoomldm.errors import ConfigError
 from zoomldm.launch.settings import FabricSettings
-from zoomldm.runs.run import Run, find_run
+from zoomldm.runs.run import Run
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -37,9 +40,16 @@ def check(cfg: DictConfig) -> None:
     Raises:
         UserError: no such run or magnification; senseless numbers.
     """
-    run = find_run(cfg.paths.runs, "zoomldm", cfg.run)
+    if section(cfg, "model") and (cfg.run or cfg.edm or cfg.step):
+        raise ConfigError(f"model={cfg.model.name} is a whole model: leave out run=, step= and edm=")
+    config = stored_config(cfg)
     check_sampling(cfg, {"num_per_magnification": 8, "batch_size": 1})
-    root = data_root(cfg) or run.config["data"]["root"]
+    root = data_root(cfg) or config["data"].get("root")
+    if not root:
+        raise ConfigError(
+            f"model={cfg.model.name} brings no patches to be compared with: name a data set of them, data=demo (`make "
+            "demo` prepares it) or data=reference (`make reference`)"
+        )
     check_magnifications(Manifest.load(root).ladder, plain(cfg.magnifications) or [])
 
 
@@ -49,7 +59,7 @@ def run(cfg: DictConfig, command: Sequence[str] = ()) -> Evaluation | None:
     Args:
         command: the command line that runs this job alone, for the processes of several devices.
     """
-    hardware = hardware_of(cfg, find_run(cfg.paths.runs, "zoomldm", cfg.run).config)
+    hardware = hardware_of(cfg, stored_config(cfg))
     return on_devices(hardware, partial(_run, cfg, hardware), command=command, cache=cfg.paths.cache)
 
 
@@ -57,6 +67,7 @@ def _run(cfg: DictConfig, hardware: FabricSettings, fabric: Fabric) -> Evaluatio
     from zoomldm.stages.evaluated import Request, evaluated
 
     request = Request(
+        packed=packed_model(cfg),
         run=cfg.run,
         step=cfg.step,
         edm=cfg.edm,
@@ -74,6 +85,7 @@ def _run(cfg: DictConfig, hardware: FabricSettings, fabric: Fabric) -> Evaluatio
         allow=allowed(cfg),
     )
     chosen = f"the {'named' if cfg.run else 'newest'} ZoomLDM run in {cfg.paths.runs}"
+    chosen = "packed" if section(cfg, "model") else chosen
     return evaluated(cfg.paths.runs, request, chosen=chosen, fabric=fabric, keep=_keeper(cfg))
 
 

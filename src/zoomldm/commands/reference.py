@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zoomldm.commands.export import source_of
+from zoomldm.commands.job import plain
 from zoomldm.commands.steps import Step, run_steps, runs_of, steps_of
 from zoomldm.errors import ConfigError
 from zoomldm.runs.run import checkpoint_steps, find_run
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
 
 SCALE = NAME = "reference"
 """What its models' names end with, and its data set."""
+
+KINDS = ("autoencoder", "zoomldm", "edm")
 
 
 def check(cfg: DictConfig) -> None:
@@ -26,12 +30,15 @@ def check(cfg: DictConfig) -> None:
         if cfg[key] is not None and cfg[key] < least:
             raise ConfigError(f"{key}={cfg[key]}: expected a whole number of {least} or more")
     if cfg.pack:
-        for kind, name in zip(("autoencoder", "zoomldm", "edm"), runs_of(SCALE, NAME)):
+        for kind, name in zip(KINDS, runs_of(SCALE, NAME)):
             find_run(cfg.paths.runs, kind, name)
 
 
 def run(cfg: DictConfig) -> None:
     """Train the reference model, or go on with it, and draw how it grew; with ``pack=true`` write it."""
+    if cfg.pack:
+        _pack(cfg)
+        return
     run_steps(steps_of(SCALE, NAME, data=_data(cfg)))
     run_name = runs_of(SCALE, NAME)[1]
     if cfg.growth:
@@ -55,3 +62,23 @@ def _grow(cfg: DictConfig, run_name: str) -> None:
     steps = checkpoint_steps(folder / "checkpoints")
     run_steps([Step(f"distances at step {step:,}", (*words, f"step={step}"), "report") for step in steps])
     print(f"how it grew: {draw_growth(folder)}")
+
+
+def _pack(cfg: DictConfig) -> None:
+    """Write what was trained as the model that ships, or into the folder that was named."""
+    from zoomldm.export.packed import pack
+    from zoomldm.export.packed_card import Training
+    from zoomldm.stages.packed import SHIPPED
+    from zoomldm.stages.trained import load_trained
+
+    autoencoder, zoomldm, edm = runs_of(SCALE, NAME)
+    trained = load_trained(cfg.paths.runs, zoomldm, edm=edm, wants_edm=True)
+    target = Path(cfg.folder) if cfg.folder else SHIPPED
+    runs = [find_run(cfg.paths.runs, *one) for one in zip(KINDS, (autoencoder, zoomldm, edm))]
+    sizes = pack(
+        source_of(trained),
+        target,
+        trainings=[Training.of(run) for run in runs],
+        places=[path for path in plain(cfg.paths).values() if isinstance(path, str)],
+    )
+    print(f"packed into {target}: {sum(sizes.values()) / 1e6:.1f} MB; model=reference of sample.py and evaluate.py")

@@ -11,6 +11,8 @@ from zoomldm.config import Option, options_of
 from zoomldm.errors import ConfigError
 from zoomldm.ladder import Ladder
 from zoomldm.launch.settings import FabricSettings
+from zoomldm.runs.run import find_run
+from zoomldm.stages.packed import PackedModel
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -22,6 +24,21 @@ if TYPE_CHECKING:
 def section(cfg: DictConfig, group: str) -> dict[str, Any] | None:
     """Return the option that was chosen in a group; None where none was."""
     return plain(cfg.get(group)) or None
+
+
+def packed_model(cfg: DictConfig) -> PackedModel | None:
+    """Return the packed model that was named (``model=reference``); None where none was."""
+    return option(cfg, "model").make(PackedModel) if section(cfg, "model") else None
+
+
+def stored_config(cfg: DictConfig) -> dict[str, Any]:
+    """Return the configuration of the ZoomLDM that was named: of a packed model, or of a run.
+
+    Raises:
+        UserError: there is none.
+    """
+    packed = packed_model(cfg)
+    return packed.config if packed else find_run(cfg.paths.runs, "zoomldm", cfg.run).config
 
 
 def data_root(cfg: DictConfig) -> str | None:

@@ -17,9 +17,10 @@ from zoomldm.commands.requests import (
     how_to_sample,
     options_named,
     section,
+    stored_config,
 )
 from zoomldm.commands.sampled_model import manifest_of, model_of
-from zoomldm.config import Option, parameters_of
+from zoomldm.config import Option, option_of, parameters_of
 from zoomldm.errors import ConfigError, DataError
 from zoomldm.ladder import PAPER_LADDER, Ladder, Rung
 from zoomldm.launch.processes import is_first_process
@@ -44,21 +45,30 @@ def check(cfg: DictConfig) -> None:
     check_sampling(cfg, {"n": 1, "batch_size": 1, "variations": 1, "interpolate": 2})
     if cfg.variations and cfg.interpolate:
         raise ConfigError(f"variations={cfg.variations} interpolate={cfg.interpolate}: give one of them")
+    if section(cfg, "model") and (cfg.weights or cfg.run or cfg.edm):
+        raise ConfigError(f"model={cfg.model.name} is a whole model: leave out run=, edm= and weights=")
     if cfg.weights and (cfg.run or cfg.edm):
         raise ConfigError("weights= samples from a published file, run= and edm= from runs of yours: give one of them")
     trained = _stored_config(cfg)
     ladder = _ladder(cfg, trained)
     check_magnifications(ladder, [] if cfg.magnification is None else [cfg.magnification])
-    kind = option(cfg, "source").target(Source)
+    kind = source_option(cfg).target(Source)
     if cfg.weights:
         _check_published(cfg, kind)
-    elif kind.needs_edm:
+    elif kind.needs_edm and not section(cfg, "model"):
         find_edm(cfg.paths.runs, find_run(cfg.paths.runs, "zoomldm", cfg.run).name, cfg.edm)
 
 
 def _stored_config(cfg: DictConfig) -> dict[str, Any] | None:
-    """Return the run's configuration; None for a published model."""
-    return None if cfg.weights else find_run(cfg.paths.runs, "zoomldm", cfg.run).config
+    """Return the run's or packed model's configuration; None for a published model."""
+    return None if cfg.weights else stored_config(cfg)
+
+
+def source_option(cfg: DictConfig) -> Option:
+    """Return the source that was chosen; of a packed model without a data set there are no real patches to take."""
+    chosen = option(cfg, "source")
+    is_without_patches = section(cfg, "model") and not data_root(cfg)
+    return option_of("source", "generated") if is_without_patches and chosen.target(Source).needs_shards else chosen
 
 
 def _ladder(cfg: DictConfig, trained: Mapping[str, Any] | None) -> Ladder:
@@ -123,7 +133,7 @@ def _run(cfg: DictConfig, hardware: FabricSettings, fabric: Fabric) -> list[Path
 
 def _source(cfg: DictConfig, trained: Mapping[str, Any] | None) -> Source:
     """Make the source, by what is known of the data set."""
-    chosen, manifest = option(cfg, "source"), manifest_of(cfg, trained)
+    chosen, manifest = source_option(cfg), manifest_of(cfg, trained)
     known = {"seed": cfg.seed, "allow": allowed(cfg)} | ({"manifest": manifest} if manifest else {})
     wanted = parameters_of(chosen.target(Source))
     if "encoder" in wanted:

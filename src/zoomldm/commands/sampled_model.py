@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoomldm.commands.job import allowed
-from zoomldm.commands.requests import data_root
+from zoomldm.commands.requests import data_root, packed_model
 from zoomldm.config import option_of
 from zoomldm.data.manifest import Manifest
 from zoomldm.launch.processes import is_first_process
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 
 def manifest_of(cfg: DictConfig, trained: Mapping[str, Any] | None) -> Manifest | None:
-    """Return the data set that was named, else the run's; None for a published model without one."""
+    """Return the data set that was named, else the model's own; None for a published model without one."""
+    if not data_root(cfg) and (packed := packed_model(cfg)):
+        return packed.manifest
     root = data_root(cfg) or (trained and trained["data"]["root"])
     return Manifest.load(root) if root else None
 
@@ -46,14 +48,11 @@ def model_of(cfg: DictConfig, how: HowToSample, source: Source) -> tuple[PatchGe
 def _of_run(cfg: DictConfig, how: HowToSample, source: Source) -> tuple[PatchGenerator, str, dict[str, str]]:
     from zoomldm.stages.trained import load_trained
 
-    trained = load_trained(
-        cfg.paths.runs,
-        cfg.run,
-        data_root=data_root(cfg),
-        edm=cfg.edm,
-        wants_edm=source.needs_edm,
-        allow=allowed(cfg),
-    )
+    wanted = {"data_root": data_root(cfg), "wants_edm": source.needs_edm}
+    if packed := packed_model(cfg):
+        trained = packed.load(cfg.paths.runs, **wanted)
+    else:
+        trained = load_trained(cfg.paths.runs, cfg.run, edm=cfg.edm, allow=allowed(cfg), **wanted)
     if is_first_process():
         print(f"sampling from run {trained.run.name}, checkpoint of step {trained.model.step}")
     weights = {part: sha256 for part, sha256 in trained.identity.items() if sha256}

@@ -213,6 +213,7 @@ class Train(Entry):
 class Evaluate(Entry):
     """conf/evaluate.yaml."""
 
+    model: Section = None
     data: Data | None = None
     tissue: Section = None
     encoder: Section = None
@@ -238,6 +239,7 @@ class Evaluate(Entry):
 class Sample(Entry):
     """conf/sample.yaml."""
 
+    model: Section = None
     data: Data | None = None
     tissue: Section = None
     encoder: Section = None

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from zoomldm.commands.check import stage_in
 from zoomldm.commands.job import allowed, option
-from zoomldm.commands.requests import options_named, section
+from zoomldm.commands.requests import options_named, section, stored_config
+from zoomldm.commands.sample import source_option
 from zoomldm.config import Option, parameters_of
-from zoomldm.runs.run import find_run
 from zoomldm.stages.base import Stage
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def _unread_by_sampling(cfg: DictConfig, is_sweep: bool) -> Iterator[tuple[str, 
 
     yield "features", "sampling judges nothing, so it has no effect (src/evaluate.py does)"
     yield from BESIDE_TRAINING.items()
-    source = option(cfg, "source")
+    source = source_option(cfg)
     kind, chosen = source.target(Source), f"source={source.name}"
     takes = parameters_of(kind)
     for key in (key for key, fact in (("encoder", "encoder"), ("reader", "readers")) if fact not in takes):
@@ -122,8 +122,8 @@ def _unread_by_evaluation(cfg: DictConfig, is_sweep: bool) -> Iterator[tuple[str
     from zoomldm.evaluation.rows.synthetic import SyntheticRow
 
     yield from BESIDE_TRAINING.items()
-    if cfg.step is not None:
-        yield "tracking", "what is tracked of a run are figures of its newest checkpoint, so it has no effect"
+    if cfg.step is not None or section(cfg, "model"):
+        yield "tracking", "what is tracked are figures of a run's newest checkpoint, so it has no effect"
     yield "evaluation.num_in_sweep", "this is no sweep's evaluation, so it has no effect"
     if cfg.num_per_magnification is not None:
         yield "evaluation.num_per_magnification", "num_per_magnification is taken, so it has no effect"
@@ -140,7 +140,7 @@ def _judges_by_it(cfg: DictConfig) -> bool:
     """Say whether a descriptor takes the encoder that conditions the model."""
     from zoomldm.features.base import Descriptor
 
-    features = section(cfg, "features") or find_run(cfg.paths.runs, "zoomldm", cfg.run).config["features"]
+    features = section(cfg, "features") or stored_config(cfg)["features"]
     sections = [features, *(features.get("also") or {}).values()]
     return any("encoder" in parameters_of(Option("features", one, allowed(cfg)).target(Descriptor)) for one in sections)
 

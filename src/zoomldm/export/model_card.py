@@ -11,6 +11,12 @@ import zoomldm
 from zoomldm.evaluation.report.tables import text_table
 from zoomldm.export.source import Source
 
+LIMITS = (
+    "## Limits\n\n"
+    "For research. Patches are synthetic: no finding in them is anyone's, and they are no basis for a diagnosis. A "
+    "model can repeat what it was trained on; look at the memorisation figures of an evaluation before sharing it."
+)
+
 
 def card(source: Source, *, title: str, parts: dict[str, str]) -> str:
     """Write the card.
@@ -25,14 +31,17 @@ def card(source: Source, *, title: str, parts: dict[str, str]) -> str:
         "Synthetic histopathology patches at several magnifications: a latent diffusion model conditioned on the "
         "embeddings of a patch's highest-magnification tiles (ZoomLDM, Yellapragada, Graikos et al.).",
         _use(source),
-        _conditions(source),
-        _data(source),
-        _distances(source),
+        *measured(source),
         _licences(source),
-        _limits(),
+        LIMITS,
         _provenance(source, parts),
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def measured(source: Source) -> list[str]:
+    """Return what a card says of conditions, training data and distances, a section each."""
+    return [_conditions(source), _data(source), _distances(source)]
 
 
 def _front_matter() -> str:
@@ -119,14 +128,6 @@ def _licences(source: Source) -> str:
             "",
             "Whoever passes this model on sets its licence within these; check each publisher's page.",
         ]
-    )
-
-
-def _limits() -> str:
-    return (
-        "## Limits\n\n"
-        "For research. Patches are synthetic: no finding in them is anyone's, and they are no basis for a diagnosis. A "
-        "model can repeat what it was trained on; look at the memorisation figures of an evaluation before sharing it."
     )
 
 

@@ -31,6 +31,7 @@ from zoomldm.features.base import Descriptor
 from zoomldm.runs.run import Run
 from zoomldm.sampling.compute import device_name
 from zoomldm.sampling.conditions import ShardPatches
+from zoomldm.stages.packed import PackedModel
 from zoomldm.stages.trained import HowToSample, TrainedModels, load_trained
 
 LABELLED = ("model", "cond", "training", "curriculum", "data")
@@ -42,6 +43,7 @@ class Request:
     """What to evaluate; None: as the run's configuration says.
 
     Attributes:
+        packed: a packed model, instead of a run.
         run, step, edm, data_root, allow: as in ``stages.trained.load_trained``.
         rows, metrics: by their options.
         features: section of the descriptors: the first one judges.
@@ -50,6 +52,7 @@ class Request:
         fresh: compute again, also what is there.
     """
 
+    packed: PackedModel | None = None
     run: str | None
     step: int | None = None
     edm: str | None = None
@@ -78,28 +81,20 @@ def evaluated(
         keep: called with the run and the folder of a new report.
     """
     rows = [option.make(Row) for option in request.rows]
-    trained = load_trained(
-        runs,
-        request.run,
-        data_root=request.data_root,
-        step=request.step,
-        edm=request.edm,
-        wants_edm=any(row.needs_edm for row in rows),
-        allow=request.allow,
-    )
+    trained = _trained(runs, request, wants_edm=any(row.needs_edm for row in rows))
     run, manifest = trained.run, trained.manifest
     if fabric.global_rank == 0:
         print(f"evaluating run {run.name} ({chosen}), checkpoint of step {trained.model.step}, data {manifest.root}")
     notes = _data_notes(manifest)
-    folder, is_newest = _folder_of(run, request.step), request.step is None
+    folder, is_tracked = _folder_of(run, request.step), request.step is None and not request.packed
     with alone(folder / FOLDER) if fabric.global_rank == 0 else nullcontext():
         evaluation, known = computed_or_read(
             _evaluator(trained, request, rows, notes, folder),
             folder,
             run_name=run.name,
             step=trained.model.step,
-            log=(lambda metrics: run.log(trained.model.step, metrics)) if is_newest else None,
-            keep=(lambda report: keep(run, report)) if keep and is_newest else None,
+            log=(lambda metrics: run.log(trained.model.step, metrics)) if is_tracked else None,
+            keep=(lambda report: keep(run, report)) if keep and is_tracked else None,
             fresh=request.fresh,
             fabric=fabric,
             labels={group: str(trained.config[group]["name"]) for group in LABELLED if group in trained.config},
@@ -111,6 +106,20 @@ def evaluated(
     if evaluation is not None:
         _say(evaluation, known, folder)
     return evaluation
+
+
+def _trained(runs: str | Path, request: Request, *, wants_edm: bool) -> TrainedModels:
+    if request.packed:
+        return request.packed.load(runs, data_root=request.data_root, wants_edm=wants_edm)
+    return load_trained(
+        runs,
+        request.run,
+        data_root=request.data_root,
+        step=request.step,
+        edm=request.edm,
+        wants_edm=wants_edm,
+        allow=request.allow,
+    )
 
 
 def _say(evaluation: Evaluation, known: bool, folder: Path) -> None:

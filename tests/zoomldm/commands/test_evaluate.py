@@ -46,6 +46,17 @@ def test_evaluate_the_newest_run_and_then_again(root, capsys):
     assert len(Run(root / "runs" / "zoom").metrics.read()) == num_lines
 
 
+def test_a_named_checkpoint_is_evaluated_beside_the_newest(root):
+    metrics = Run(root / "runs" / "zoom").metrics
+    before = metrics.read()
+    few = ("sampling.steps=1", "num_per_magnification=8", "rows=[oracle]", "metrics=[paired]")
+    evaluate.run(compose("evaluate", root, "run=zoom", "step=10", *few))
+    assert [one.step for one in stored_evaluations(root / "runs" / "zoom" / "at-00000010")] == [10]
+    assert metrics.read() == before
+    with pytest.raises(UserError, match="no checkpoint of step 11; it has 10"):
+        evaluate.run(compose("evaluate", root, "run=zoom", "step=11", *few))
+
+
 @pytest.mark.parametrize("source", ["oracle", "generated"])
 def test_a_seed_gives_the_same_images(root, tmp_path, source):
     def draw(folder, *words):

@@ -27,11 +27,13 @@ class Source(ABC):
     Attributes:
         origin: what the conditions are taken from, in the plural, for messages.
         needs_edm: they are drawn by the embedding diffusion model.
+        needs_shards: they are read out of the shards of a data set.
         is_chosen: the user named each of them; patches are shared out over them.
     """
 
     origin: str = "conditions"
     needs_edm: bool = False
+    needs_shards: bool = False
     is_chosen: bool = False
 
     def __init__(self, *, name: str) -> None:

@@ -23,6 +23,8 @@ class OracleSource(Source):
         split: whose: train or test.
     """
 
+    needs_shards = True
+
     def __init__(self, *, name: str, split: str, manifest: Manifest, seed: int) -> None:
         from zoomldm.sampling.conditions import ShardPatches
 
