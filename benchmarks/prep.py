@@ -91,6 +91,7 @@ def settings_of(args: argparse.Namespace) -> SlideSettings:
             cells_per_tile=max(4, args.patch_px // 16),
             min_tile=0.1,
             regions=None,
+            regions_replace=False,
         ),
         regions=RegionSettings(
             min_tissue=dict.fromkeys(labels, 0.25),

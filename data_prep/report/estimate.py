@@ -12,6 +12,7 @@ from data_prep.report.qc import template
 from data_prep.settings import SlideSettings
 from data_prep.slides.readers.base import UnreadableError
 from data_prep.slides.slide import Slide
+from data_prep.tissue.geojson import drawn_path
 from data_prep.work.job import SlideJob, reason_of
 from data_prep.work.picture import picture_of
 from data_prep.work.prepare_slide import lay_out
@@ -60,12 +61,13 @@ def estimate_slide(job: SlideJob) -> Estimate | str:
         slide = Slide(job.spec, job.settings.ladder.base_mpp, job.settings.readers, use_icc=job.settings.icc)
         try:
             layout = lay_out(slide, job)
-            picture = picture_of(layout.mask, layout.encode, layout.regions)
+            picture, contours = picture_of(layout.mask, layout.encode, layout.regions), layout.mask.contours()
         finally:
             slide.close()
     except (DataError, UnreadableError, OSError, ValueError) as error:
         return reason_of(job.spec, error)
     write_atomically(picture_path(job.root, job.spec.name), picture)
+    write_atomically(drawn_path(job.root / FOLDER, job.spec.name), contours)
     num_base_px = int(union_of(layout.regions, layout.encode.shape).sum()) * job.settings.ladder.patch_px**2
     return Estimate(
         slide=job.spec.name,
@@ -100,9 +102,8 @@ def print_estimate(preparation: Preparation, executor: Executor) -> None:
     sizes = [bytes_of(rung, estimates, settings) for rung in settings.ladder.rungs]
     print("\n".join(patch_lines(estimates, sizes, preparation)))
     print(cost_line(estimates, sum(sizes), settings))
-    print(
-        f"look at {write_plan(preparation, estimates, reasons)} before you go on: every slide with its mask and regions"
-    )
+    page = write_plan(preparation, estimates, reasons)
+    print(f"look at {page} before you go on: every slide with its mask and regions; beside it the masks for QuPath")
 
 
 def write_plan(preparation: Preparation, estimates: list[Estimate], reasons: dict[str, str]) -> Path:

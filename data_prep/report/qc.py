@@ -5,6 +5,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
+from data_prep.tissue.geojson import drawn_path
 from data_prep.work.state import DoneSlide, SlideState
 from data_prep.work.store import SlideStore
 from zoomldm.data.schema import slide_key
@@ -24,7 +25,7 @@ def write_page(
     notes: list[str],
     split_of: Mapping[str, str],
 ) -> Path:
-    """Write ``qc/index.html`` and the pictures it shows.
+    """Write ``qc/index.html``, the pictures it shows, and the contours of the masks.
 
     Args:
         counts: samples by split and magnification.
@@ -35,9 +36,11 @@ def write_page(
     folder.mkdir(parents=True, exist_ok=True)
     remove_temporaries(folder)
     for state in states:
-        picture = SlideStore(root, state.slide).qc_path
-        if isinstance(state, DoneSlide) and picture.is_file():
-            write_atomically(folder / picture_name(state), picture.read_bytes())
+        store = SlideStore(root, state.slide)
+        beside = {folder / picture_name(state): store.qc_path, drawn_path(folder, state.slide): store.contours_path}
+        for path, source in beside.items():
+            if isinstance(state, DoneSlide) and source.is_file():
+                write_atomically(path, source.read_bytes())
     labels = sorted({label for split in counts.values() for label in split}, key=lambda v: -float(v[:-1]))
     page = template("qc.html").render(
         title=title,

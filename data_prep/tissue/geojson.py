@@ -6,13 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import shapely
-from PIL import Image, ImageDraw
 from shapely.geometry.base import BaseGeometry
 
+from zoomldm.data.schema import slide_key
 from zoomldm.errors import DataError
 
 ToPixels = Callable[[np.ndarray], np.ndarray]
 """(n, 2) x, y of level 0 -> (n, 2) x, y of the mask."""
+
+
+def drawn_path(folder: str | Path, slide: str) -> Path:
+    """Return a slide's file in a folder of GeoJSON files: its name, or its key where the name is none of a file."""
+    return Path(folder) / f"{slide if Path(slide).name == slide else slide_key(slide)}.geojson"
 
 
 def read_polygons(path: Path) -> list[shapely.Polygon]:
@@ -39,14 +44,21 @@ def _polygons_in(geometry: BaseGeometry) -> list[shapely.Polygon]:
 
 
 def polygons_mask(polygons: list[shapely.Polygon], to_px: ToPixels, shape: tuple[int, int]) -> np.ndarray:
-    """Return the union of polygons in level-0 pixels on a mask's grid, (h, w) bool."""
-    union = Image.new("1", (shape[1], shape[0]))
-    mask = np.zeros(shape, bool)
-    for polygon in polygons:
-        canvas = Image.new("1", union.size) if polygon.interiors else union  # a hole is one in its own polygon only
-        for fill, ring in [(1, polygon.exterior), *((0, hole) for hole in polygon.interiors)]:
-            outline = to_px(shapely.get_coordinates(ring))
-            ImageDraw.Draw(canvas).polygon([tuple(point) for point in outline], fill=fill)
-        if polygon.interiors:
-            mask |= np.asarray(canvas)
-    return mask | np.asarray(union)
+    """Return the union of polygons in level-0 pixels on a mask's grid, (h, w) bool: pixels whose centres lie inside."""
+    rings = shapely.get_rings(shapely.get_parts(shapely.transform(shapely.union_all(polygons), to_px)))
+    points, ring_of = shapely.get_coordinates(rings, return_index=True)
+    is_edge = ring_of[1:] == ring_of[:-1]
+    crossings = np.zeros((shape[0], shape[1] + 1), np.uint8)  # how often, modulo 256, a row of centres meets an outline
+    np.add.at(crossings, _crossed(points[:-1][is_edge], points[1:][is_edge], shape), 1)
+    return np.add.accumulate(crossings, axis=1, dtype=np.uint8)[:, :-1] % 2 == 1
+
+
+def _crossed(start: np.ndarray, end: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return rows and columns of the first pixels whose centres lie right of where edges (n, 2) cross their rows."""
+    rows = np.clip(np.ceil(np.stack([start[:, 1], end[:, 1]]) - 0.5), 0, shape[0]).astype(int)
+    first, count = rows.min(0), np.abs(rows[1] - rows[0])
+    edge = np.repeat(np.arange(len(start)), count)
+    row = np.arange(count.sum()) - np.repeat(count.cumsum() - count, count) + first[edge]
+    part = (row + 0.5 - start[edge, 1]) / (end - start)[edge, 1]
+    x = start[edge, 0] + part * (end - start)[edge, 0]
+    return row, np.clip(np.ceil(x - 0.5), 0, shape[1]).astype(int)

@@ -6,15 +6,15 @@ Legend: h w tiles, c mask pixels along a tile.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from einops import reduce
 
 from data_prep.slides.slide import Slide
+from data_prep.tissue.contours import geojson_of
 from data_prep.tissue.density import white_of
-from data_prep.tissue.geojson import polygons_mask, read_polygons
+from data_prep.tissue.geojson import drawn_path, polygons_mask, read_polygons
 from data_prep.tissue.segmenter import Segmenter
 from zoomldm.config import Option
 
@@ -33,19 +33,22 @@ class TissueSettings:
         cells_per_tile: mask pixels along a 20x tile; 4 at 32 px tiles and 16 at 256 px are 4 and 8 um a mask pixel.
         min_tile: tissue fraction from which a 20x tile is encoded (others are glass in every grid).
         regions: folder of GeoJSON files by slide name; where a slide has one, only its polygons count.
+        regions_replace: such polygons are the tissue, whatever the segmenter finds: contours that a person has edited.
     """
 
     segmenter: Option
     cells_per_tile: int
     min_tile: float
     regions: str | None
+    regions_replace: bool
 
     def to_dict(self) -> dict[str, Any]:
         """Return what decides the mask, as plain values."""
         target = self.segmenter.section["_target_"]
         named = {} if target == FIRST_SEGMENTER else {"segmenter": target}
         own = {"cells_per_tile": self.cells_per_tile, "min_tile": self.min_tile, "regions": self.regions}
-        return self.segmenter.arguments | named | own
+        replaced = {"regions_replace": True} if self.regions_replace else {}
+        return self.segmenter.arguments | named | own | replaced
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], allow: tuple[str, ...] = ()) -> "TissueSettings":
@@ -55,6 +58,7 @@ class TissueSettings:
             allow: packages besides our own whose segmenter may be named.
         """
         own = {name: values[name] for name in ("cells_per_tile", "min_tile", "regions")}
+        own["regions_replace"] = values.get("regions_replace", False)
         target = values.get("segmenter", FIRST_SEGMENTER)
         arguments = {name: value for name, value in values.items() if name not in (*own, "segmenter")}
         return cls(segmenter=Option("tissue", {"_target_": target, **arguments}, allow), **own)
@@ -70,6 +74,8 @@ class TissueMask:
         thumbnail: (h * c, w * c, 3) uint8.
         glass: (3,) uint8, the median colour of the background.
         pen: fraction of the thumbnail that is pen.
+        pitch_px0: level-0 pixels along a mask pixel.
+        origin_px0: x and y of the mask's corner in level 0.
     """
 
     tissue: np.ndarray
@@ -77,6 +83,12 @@ class TissueMask:
     thumbnail: np.ndarray
     glass: np.ndarray
     pen: float
+    pitch_px0: float
+    origin_px0: tuple[int, int]
+
+    def contours(self) -> str:
+        """Return the tissue as GeoJSON for QuPath, in level-0 pixels."""
+        return geojson_of(self.tissue, pitch_px0=self.pitch_px0, origin_px0=self.origin_px0)
 
 
 _segmenters: dict[str, Segmenter] = {}
@@ -104,17 +116,20 @@ def find_tissue(slide: Slide, patch_px: int, base_mpp: float, settings: TissueSe
     tissue, pen = segmenter_of(settings.segmenter).segment(thumbnail, pitch_px * base_mpp)
     inside = np.zeros(tissue.shape, bool)
     inside[: int(slide.height_px / pitch_px), : int(slide.width_px / pitch_px)] = True
-    tissue &= inside
-    path = Path(settings.regions or "") / f"{slide.spec.name}.geojson"
+    pitch_px0, origin_px0 = pitch_px * slide.pitch_px0, slide.to_px0(0, 0)
+    path = drawn_path(settings.regions or "", slide.spec.name)
     if settings.regions and path.is_file():
-        origin_px0, pitch_px0 = np.array(slide.to_px0(0, 0), float), pitch_px * slide.pitch_px0
-        tissue &= polygons_mask(read_polygons(path), lambda px0: (px0 - origin_px0) / pitch_px0, tissue.shape)
+        drawn = polygons_mask(read_polygons(path), lambda px0: (px0 - origin_px0) / pitch_px0, tissue.shape)
+        tissue = drawn if settings.regions_replace else tissue & drawn
+    tissue &= inside
     return TissueMask(
         tissue=tissue,
         fraction=reduce(tissue.astype(np.float32), "(h c1) (w c2) -> h w", "mean", c1=c, c2=c),
         thumbnail=thumbnail,
         glass=glass_of(thumbnail, inside & ~tissue & ~pen),
         pen=float(pen.mean()),
+        pitch_px0=pitch_px0,
+        origin_px0=origin_px0,
     )
 
 

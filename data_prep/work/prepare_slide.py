@@ -78,6 +78,7 @@ def _prepare(job: SlideJob, encoder: Encoder, aside: SlideStore) -> DoneSlide:
         aside.save_rows(encoded.rows, encoder)
         aside.save_samples(encoded.cells, samples)
         aside.qc_path.write_bytes(picture_of(layout.mask, encoded.cells > 0, layout.regions))
+        aside.contours_path.write_text(layout.mask.contours())
         counts = {chosen.rung.label: len(rung.spans) for chosen, rung in zip(layout.regions, samples, strict=True)}
         return _state(
             job, slide, layout, encoded, encoder, counts, (time.perf_counter() - began, time.process_time() - cpu)

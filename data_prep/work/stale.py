@@ -6,6 +6,7 @@ from typing import Any
 from data_prep.slides.files import quick_hash, stamp_of
 from data_prep.slides.scale import GIVEN, SPARE
 from data_prep.slides.table import SlideSpec
+from data_prep.tissue.geojson import drawn_path
 from data_prep.work.state import WORK_VERSION, DoneSlide
 from zoomldm.errors import DataError
 from zoomldm.files import sha256_of
@@ -50,7 +51,7 @@ def told_of(spec: SlideSpec, *, regions: str | None) -> dict[str, Any]:
 
     regions: folder of GeoJSON files by slide name.
     """
-    drawn = Path(regions) / f"{spec.name}.geojson" if regions else None
+    drawn = drawn_path(regions, spec.name) if regions else None
     told = {
         "regions_sha256": sha256_of(drawn) if drawn and drawn.is_file() else None,
         "tissue": spec.tissue,

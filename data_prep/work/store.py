@@ -5,6 +5,7 @@ slides/<slide>/samples.npz  for each rung k: k.place y, x (tiles), k.px0 x, y, k
 slides/<slide>/images.bin   the encoded patches one after the other
 slides/<slide>/rows.npy     (1 + n, D), row 0 is glass; float16, or float32 and yet to be standardised
 slides/<slide>/qc.jpg       thumbnail, mask, kept tiles
+slides/<slide>/contours.geojson    the mask as polygons
 slides/<slide>/error.txt    the traceback of a slide that failed
 slides/<slide>/rows.new.npy, encoder.new.json    rows of another encoder, until all slides' have taken their place
 
@@ -115,6 +116,10 @@ class SlideStore:
     @property
     def qc_path(self) -> Path:
         return self.folder / "qc.jpg"
+
+    @property
+    def contours_path(self) -> Path:
+        return self.folder / "contours.geojson"
 
     @property
     def error_path(self) -> Path:

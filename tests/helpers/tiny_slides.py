@@ -144,11 +144,22 @@ def tissue_option(name: str, **values: float) -> Option:
 
 
 def tissue_settings(
-    name: str = "default", *, cells_per_tile: int = 4, regions: str | None = None, **values: float
+    name: str = "default",
+    *,
+    cells_per_tile: int = 4,
+    regions: str | None = None,
+    regions_replace: bool = False,
+    **values: float,
 ) -> TissueSettings:
     """Return a mask's settings: an option of conf/tissue with some of its values changed."""
     option = tissue_option(name, **values)
-    return TissueSettings(segmenter=option, cells_per_tile=cells_per_tile, min_tile=0.1, regions=regions)
+    return TissueSettings(
+        segmenter=option,
+        cells_per_tile=cells_per_tile,
+        min_tile=0.1,
+        regions=regions,
+        regions_replace=regions_replace,
+    )
 
 
 @cache

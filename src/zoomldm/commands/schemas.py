@@ -64,6 +64,7 @@ class DataTissue:
     cells_per_tile: int
     min_tile: float
     regions: str | None
+    regions_replace: bool
 
 
 @dataclass(kw_only=True)

@@ -56,6 +56,12 @@ def test_a_geojson_restricts_the_tissue(tiny_slide, tmp_path):
     assert not found.tissue[200 // px0, 300 // px0]
     row = 120 // px0, slice(220 // px0, 380 // px0)
     assert np.array_equal(found.tissue[row], full.tissue[row])
+    drawn = find_tissue(slide, 16, 0.5, replace(settings, regions_replace=True)).tissue
+    inside = np.zeros(drawn.shape, bool)
+    inside[100 // px0 : 300 // px0, 200 // px0 : 400 // px0] = True  # pixels whose centres lie inside
+    inside[180 // px0 : 220 // px0, 280 // px0 : 320 // px0] = False
+    assert np.array_equal(drawn, inside)
+    assert np.array_equal(found.tissue, full.tissue & inside)
     (folder / "slide.geojson").write_text("[1, 2]")
     with pytest.raises(DataError, match="not a GeoJSON"):
         find_tissue(slide, 16, 0.5, settings)
