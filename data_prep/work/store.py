@@ -4,8 +4,7 @@ slides/<slide>/state.json   done or failed with the reason; scale, counts, what 
 slides/<slide>/samples.npz  for each rung k: k.place y, x (tiles), k.px0 x, y, k.tissue, k.spans; cells (row numbers)
 slides/<slide>/images.bin   the encoded patches one after the other
 slides/<slide>/rows.npy     (1 + n, D), row 0 is glass; float16, or float32 and yet to be standardised
-slides/<slide>/qc.jpg       thumbnail, mask, kept tiles
-slides/<slide>/contours.geojson    the mask as polygons
+slides/<slide>/qc.jpg       thumbnail, mask, kept tiles; beside it contours.geojson, the mask as polygons
 slides/<slide>/error.txt    the traceback of a slide that failed
 slides/<slide>/rows.new.npy, encoder.new.json    rows of another encoder, until all slides' have taken their place
 
@@ -67,8 +66,6 @@ class SlideStore:
     def __init__(self, root: Path, slide: str, *, waiting: bool = False) -> None:
         self.root, self.slide, self.waiting = root, slide, waiting
         self.folder = root / SLIDES_FOLDER / slide_key(slide)
-
-    # --- state
 
     def state(self) -> SlideState | None:
         """Return the slide's state, None where it has none or a damaged one."""
