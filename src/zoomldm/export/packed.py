@@ -132,4 +132,5 @@ def _facts_of(manifest: Manifest) -> dict[str, Any]:
     """Return a manifest as JSON values without samples, slides, patients and places."""
     said = json.loads(manifest.to_bytes())
     said["config"] = _without_folders(said["config"])
-    return said | {"shards": [], "slides": [], "counts": {}, "patients": {}, "columns": {}}
+    of_samples = {"shards": [], "slides": [], "counts": {}, "patients": {}, "glass": None}
+    return said | of_samples | {"columns": {"image": said["columns"]["image"]}}

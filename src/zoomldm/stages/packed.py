@@ -114,7 +114,7 @@ class PackedModel:
         """The manifest of its data set: ladder, encoder and how it was prepared, without samples."""
         said = self.content["manifest"]
         known = {"ladder": Ladder(**said["ladder"]), "encoder": EncoderInfo(**said["encoder"])}
-        return Manifest(**{**said, **known, "shards": [], "counts": {}, "patients": {}})
+        return Manifest(**said | known, root=self.folder)
 
     def load(self, runs: str | Path, *, data_root: str | None = None, wants_edm: bool) -> TrainedModels:
         """Build the models.

@@ -10,11 +10,14 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from data_prep.settings import plain, tissue_of
+from tests.helpers.tiny_slides import tissue_pixels
 from tests.helpers.toy_runs import make_toy_runs
 from zoomldm import composing
 from zoomldm.commands import evaluate, sample
 from zoomldm.commands.export import source_of
 from zoomldm.config import PROJECT_ROOT
+from zoomldm.data.manifest import Manifest
 from zoomldm.errors import ConfigError, UserError, WeightsError
 from zoomldm.export import packed as packing
 from zoomldm.export.packed_card import Training
@@ -26,7 +29,15 @@ from zoomldm.stages.trained import load_trained
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    return make_toy_runs(tmp_path_factory.mktemp("toy"))
+    """Runs of random weights on a data set that says how it was prepared."""
+    root = make_toy_runs(tmp_path_factory.mktemp("toy"))
+    (cfg,) = composing.compose_jobs("prepare", [f"paths.root={root}", "data=demo"])
+    manifest = Manifest.load(root / "data" / "demo")
+    of_any_ladder = {"min_tissue": 0.5, "stride": 1.0, "max_patches_per_slide": None}
+    manifest.config = plain(cfg.data) | of_any_ladder | {"tissue": tissue_of(cfg).to_dict()}
+    manifest.glass = {"slide": [240, 240, 240]}
+    manifest.save(root / "data" / "demo")
+    return root
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +92,7 @@ def test_weights_are_halves_and_names_stay_behind(folder, root):
     text = (folder / "config.json").read_text() + (folder / "README.md").read_text()
     assert str(root) not in text
     assert "p0train" not in text
+    assert '"slide":' not in text
     assert json.loads((folder / "config.json").read_text())["parts"].keys() == {"autoencoder", "zoomldm", "edm"}
     assert "| `python src/train.py model=toy` | 0 | 1.50 |" in (folder / "README.md").read_text()
 
@@ -134,6 +146,15 @@ def test_sampling_needs_neither_runs_nor_data(folder, tmp_path):
     assert sheet.parent == tmp_path / "runs" / "reference" / "samples" / "generated-10x-seed0"
     patches = [np.asarray(Image.open(path)) for path in sorted(sheet.parent.glob("0*.png"))]
     assert [patch.shape for patch in patches] == [(32, 32, 3)] * 2
+
+
+def test_a_picture_of_ones_own_is_embedded_as_its_data_set_was(folder, tmp_path):
+    Image.fromarray(tissue_pixels(160, 160)).save(tmp_path / "mine.png")
+    words = ("source=image", f"source.path={tmp_path / 'mine.png'}", "source.mpp=0.5", "magnification=10", "n=2")
+    cfg = compose("sample", tmp_path, folder, *words)
+    sample.check(cfg)
+    (sheet,) = sample.run(cfg)
+    assert len(list(sheet.parent.glob("0*.png"))) == 2
 
 
 def test_real_conditions_come_from_a_data_set_that_is_named(folder, root):
