@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from zoomldm.errors import DataError
+
 DICOM_SUFFIX = ".dcm"
 WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"  # VL Whole Slide Microscopy Image Storage
 HEADER_TAGS = ["SOPClassUID", "PatientID", "SeriesInstanceUID"]
@@ -67,3 +69,26 @@ def dicom_slides(folder: Path) -> DicomFolder:
         name = folder_name if len(series) == 1 else f"{folder_name}-{uid}"
         slides |= dict.fromkeys(paths, DicomSlide(path=largest, name=name, patient=patients[uid] or folder_name))
     return slides
+
+
+def dicom_named(path: Path, folders: dict[Path, DicomFolder]) -> tuple[Path, str, str]:
+    """Return file, name and patient of a DICOM slide, given by one of its files or by its folder.
+
+    Args:
+        folders: those read so far; a folder is read once for all lines.
+
+    Raises:
+        DataError: a folder without DICOM slides, or with several.
+    """
+    folder = path if path.is_dir() else path.parent
+    if folder not in folders:
+        folders[folder] = dicom_slides(folder) if folder.is_dir() else {}
+    if path != folder:
+        slide = folders[folder].get(path)
+        return (slide.path, slide.name, slide.patient) if slide else (path, path.stem, "")
+    slides = sorted(set(folders[folder].values()), key=lambda slide: slide.path)
+    if len(slides) != 1:
+        files = ", ".join(slide.path.name for slide in slides)
+        hint = f"give each a line with its file: {files}" if slides else "give the slide's file"
+        raise DataError(f"{path}: a folder with {len(slides)} DICOM slides, expected one; {hint}")
+    return slides[0].path, slides[0].name, slides[0].patient

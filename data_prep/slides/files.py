@@ -7,7 +7,19 @@ from zoomldm.errors import DataError
 
 MIRAX_SUFFIX = ".mrxs"
 FLAT_SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
+ZARR_SUFFIX = ".zarr"
+CONVERTIBLE = frozenset({ZARR_SUFFIX, ".czi", ".lif", ".vsi", ".isyntax", ".sdpc", ".nd2"})
 HASHED_BYTES = 1 << 16
+
+
+def conversion_of(path: Path) -> str:
+    """Return in words what to do with a file that cannot be opened: some kinds are best brought to another."""
+    if path.suffix.lower() in CONVERTIBLE:
+        return (
+            "convert it to a pyramidal OME-TIFF, which keeps its scale: in QuPath (export as OME-TIFF, at full size), "
+            "or with bioformats2raw and raw2ometiff"
+        )
+    return "check the file or copy it again"
 
 
 def files_of(path: Path) -> list[Path]:

@@ -1,7 +1,6 @@
 """Images without tiles (PNG, JPEG, plain and OME-TIFF), read whole, as slides of one level."""
 
-import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +10,11 @@ from PIL import Image
 
 from data_prep.slides.colour import Colour, colour_of
 from data_prep.slides.files import FLAT_SUFFIXES
+from data_prep.slides.ome import ome_properties
 from data_prep.slides.readers.base import TIFF_SUFFIXES, SlideReader
 from zoomldm.errors import DataError
 
 MAX_FLAT_PX = 1 << 29
-MICROMETRE = ("µm", "um", "μm", "&#181;m")
 
 
 class FlatReader(SlideReader):
@@ -29,7 +28,7 @@ class FlatReader(SlideReader):
         height, width = self.pixels.shape[:2]
         self.level_sizes, self.downsamples = [(width, height)], [1.0]
         self.vendor = "flat image"
-        self.properties = {"openslide.mpp-x": str(image.ome_mpp)} if image.ome_mpp else {}
+        self.properties = image.properties
 
     def read(self, level: int, x: int, y: int, width: int, height: int) -> np.ndarray:
         return self.pixels[y : y + height, x : x + width]
@@ -40,11 +39,11 @@ class FlatReader(SlideReader):
 
 @dataclass(frozen=True, kw_only=True)
 class FlatImage:
-    """An image as its file holds it: (h, w, 3) uint8, what its profile asks for, micrometres a pixel by OME."""
+    """An image as its file holds it: (h, w, 3) uint8, what its profile asks for, its scale under OpenSlide's names."""
 
     pixels: np.ndarray
     colour: Colour
-    ome_mpp: float | None = None
+    properties: dict[str, str] = field(default_factory=dict)
 
 
 def read_flat(path: Path) -> FlatImage:
@@ -82,7 +81,7 @@ def _read_flat_tiff(path: Path) -> FlatImage:
         sizes = dict(zip(axes, shape))
         _check_flat_size(path, sizes.get("X", 0), sizes.get("Y", 0))
         pixels = series.asarray()
-        mpp = _ome_mpp(tiff.ome_metadata) if tiff.is_ome else None
+        properties = ome_properties(tiff.ome_metadata) if tiff.is_ome else {}
         profile = series.keyframe.iccprofile
     channel = next((axis for axis in "SC" if sizes.get(axis) in (3, 4)), None)
     keep = "YX" + (channel or "")
@@ -92,15 +91,7 @@ def _read_flat_tiff(path: Path) -> FlatImage:
     if pixels.dtype != np.uint8:
         raise DataError(f"{path}: {pixels.dtype} pixels, expected 8-bit; convert the image")
     pixels = pixels[..., :3] if channel else repeat(pixels, "h w -> h w 3")
-    return FlatImage(pixels=np.ascontiguousarray(pixels), colour=colour_of(profile), ome_mpp=mpp)
-
-
-def _ome_mpp(description: str | None) -> float | None:
-    match = re.search(r'PhysicalSizeX="([0-9.eE+-]+)"', description or "")
-    unit = re.search(r'PhysicalSizeXUnit="([^"]+)"', description or "")
-    if not match or (unit and unit[1] not in MICROMETRE):
-        return None
-    return float(match[1])
+    return FlatImage(pixels=np.ascontiguousarray(pixels), colour=colour_of(profile), properties=properties)
 
 
 def _check_flat_size(path: Path, width: int, height: int) -> None:

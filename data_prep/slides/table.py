@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from data_prep.slides.dicom import DicomFolder, dicom_slides, is_dicom
-from data_prep.slides.files import FLAT_SUFFIXES
+from data_prep.slides.dicom import DicomFolder, dicom_named, dicom_slides, is_dicom
+from data_prep.slides.files import FLAT_SUFFIXES, ZARR_SUFFIX, conversion_of
 from zoomldm.data.schema import SPLITS, slide_key
 from zoomldm.errors import ConfigError, DataError, near_match
 
@@ -86,6 +86,8 @@ def find_slides(
         specs, faults = _from_csv(path, mpp)
     else:
         specs, faults = _named(_paths(slides, path, suffixes), mpp), []
+    if path.suffix.lower() != ".csv" and path.is_dir():
+        faults = [_zarr_fault(p) for p in (path, *sorted(path.rglob(f"*{ZARR_SUFFIX}"))) if is_zarr(p)]
     specs, doubles = _without_doubles(sorted(specs, key=lambda spec: (spec.name, str(spec.path))))
     if not specs and not faults:
         expected = ", ".join(sorted(set(suffixes) - FLAT_SUFFIXES))
@@ -94,6 +96,15 @@ def find_slides(
             f"where they are named, as by slides='{slides}/*.png'"
         )
     return specs, faults + doubles
+
+
+def is_zarr(path: Path) -> bool:
+    """Say whether a folder is an OME-Zarr, which nothing here reads."""
+    return path.suffix.lower() == ZARR_SUFFIX and path.is_dir()
+
+
+def _zarr_fault(path: Path) -> SlideFault:
+    return SlideFault(str(path), path.stem, f"{path}: OME-Zarr is not read; {conversion_of(path)}")
 
 
 def _paths(slides: str, path: Path, suffixes: Collection[str]) -> list[Path]:
@@ -157,9 +168,11 @@ def _spec_of(table: Path, line: dict[str, str], mpp: float | None, folders: dict
         raise DataError("no path")
     path = Path(line["path"]).expanduser()
     path = path if path.is_absolute() else table.parent / path
+    if is_zarr(path):
+        raise DataError(_zarr_fault(path).reason)
     own_name, own_patient = path.name.removesuffix(path.suffix), ""
     if is_dicom(path) or path.is_dir():
-        path, own_name, own_patient = _dicom_of(path, folders)
+        path, own_name, own_patient = dicom_named(path, folders)
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     name = line.get("slide") or own_name
@@ -195,29 +208,6 @@ def _said(line: dict[str, str], column: str) -> bool | None:
     if word not in ("", *YES, *NO):
         raise DataError(f"{column} {line[column]!r}, expected {' or '.join([YES[0], NO[0]])} (or nothing)")
     return word in YES if word else None
-
-
-def _dicom_of(path: Path, folders: dict[Path, DicomFolder]) -> tuple[Path, str, str]:
-    """Return file, name and patient of a DICOM slide, given by one of its files or by its folder.
-
-    Args:
-        folders: those read so far; a folder is read once for all lines.
-
-    Raises:
-        DataError: a folder without DICOM slides, or with several.
-    """
-    folder = path if path.is_dir() else path.parent
-    if folder not in folders:
-        folders[folder] = dicom_slides(folder) if folder.is_dir() else {}
-    if path != folder:
-        slide = folders[folder].get(path)
-        return (slide.path, slide.name, slide.patient) if slide else (path, path.stem, "")
-    slides = sorted(set(folders[folder].values()), key=lambda slide: slide.path)
-    if len(slides) != 1:
-        files = ", ".join(slide.path.name for slide in slides)
-        hint = f"give each a line with its file: {files}" if slides else "give the slide's file"
-        raise DataError(f"{path}: a folder with {len(slides)} DICOM slides, expected one; {hint}")
-    return slides[0].path, slides[0].name, slides[0].patient
 
 
 def _without_doubles(specs: list[SlideSpec]) -> tuple[list[SlideSpec], list[SlideFault]]:

@@ -6,7 +6,8 @@ import numpy as np
 import openslide
 
 from data_prep.slides.colour import colour_of
-from data_prep.slides.files import FLAT_SUFFIXES
+from data_prep.slides.files import FLAT_SUFFIXES, conversion_of
+from data_prep.slides.ome import ome_properties
 from data_prep.slides.readers.base import TIFF_SUFFIXES, SlideReader, UnreadableError
 from zoomldm.errors import DataError
 
@@ -29,10 +30,11 @@ class OpenSlideReader(SlideReader):
         try:
             self._slide = self._open()
         except openslide.OpenSlideUnsupportedFormatError as error:
-            raise DataError(f"{path}: not a slide that OpenSlide knows; check the file") from error
+            raise DataError(f"{path}: not a slide that OpenSlide knows; {conversion_of(path)}") from error
         except (openslide.OpenSlideError, OSError) as error:
-            raise DataError(f"{path}: OpenSlide cannot open it ({error}); check the file or copy it again") from error
-        self.properties = dict(self._slide.properties)
+            raise DataError(f"{path}: OpenSlide cannot open it ({error}); {conversion_of(path)}") from error
+        properties = dict(self._slide.properties)
+        self.properties = ome_properties(properties.get("openslide.comment")) | properties
         self.level_sizes = list(self._slide.level_dimensions)
         self.downsamples = list(self._slide.level_downsamples)
         self.vendor = self.properties.get("openslide.vendor", "unknown")

@@ -115,6 +115,17 @@ def test_bad_lines_of_a_csv_are_reported_and_the_others_go_on(tmp_path):
         assert part in reasons
 
 
+def test_an_ome_zarr_is_reported_with_what_converts_it(tmp_path):
+    touch(tmp_path, "a.svs")
+    (tmp_path / "b.ome.zarr" / "0").mkdir(parents=True)
+    (tmp_path / "t.csv").write_text("path\na.svs\nb.ome.zarr\n")
+    for slides in (tmp_path, tmp_path / "t.csv"):
+        specs, (fault,) = find_slides(str(slides), SUFFIXES)
+        assert names_of(specs) == ["a"]
+        assert "b.ome.zarr: OME-Zarr is not read; convert it to a pyramidal OME-TIFF" in fault.reason
+    assert len(find_slides(str(tmp_path / "b.ome.zarr"), SUFFIXES)[1]) == 1
+
+
 def patients(number, **values):
     from data_prep.slides.table import SlideSpec
 
