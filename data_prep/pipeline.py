@@ -18,6 +18,7 @@ from data_prep.pack.shard_plan import (
 )
 from data_prep.pack.splits import AREA, NOTHING, Split
 from data_prep.preparation import Preparation
+from data_prep.report.qc import damaged_levels_of
 from data_prep.report.summary import is_page_older, print_summary, write_failure_page, write_summary_page
 from data_prep.slides.files import stamp_of
 from data_prep.slides.table import SlideSpec, is_frozen
@@ -149,6 +150,8 @@ def prepare_slides(preparation: Preparation, specs: list[SlideSpec], split: Spli
                     f"warning: {state.slide}: mpp {state.scale.mpp_level0:g} as given, its file says "
                     f"{state.scale.mpp_of_file:g}; the given one is taken"
                 )
+            if isinstance(state, DoneSlide) and state.damaged_levels:
+                bar.write(f"warning: {state.slide}: {damaged_levels_of(state)}")
             bar.update()
             is_gone = isinstance(state, FailedSlide) and state.by_storage
             in_a_row = in_a_row + 1 if is_gone else 0

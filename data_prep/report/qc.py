@@ -74,12 +74,18 @@ def oddities_of(state: DoneSlide) -> list[str]:
         f"{state.unreadable_tiles} unreadable tiles": state.unreadable_tiles,
         f"{state.regions_skipped} regions skipped": state.regions_skipped,
         f"pen on {state.pen:.1%}": state.pen,
+        damaged_levels_of(state): state.damaged_levels,
         "damaged colour profile": state.icc == "damaged",
         f"reading it again failed, its work of before stays: {state.reread_failed}": state.reread_failed,
         f"scale given, {state.scale.disagreement:.0%} from the file's": state.scale.disagreement > 0.05,
         state.reason: state.reason,
     }
     return [words for words, is_so in found.items() if is_so]
+
+
+def damaged_levels_of(state: DoneSlide) -> str:
+    """Return in words which levels the mask could not be made from."""
+    return f"level {' and '.join(map(str, state.damaged_levels))} cannot be decoded, the mask is of a finer one"
 
 
 def template(name: str) -> Template:

@@ -7,7 +7,7 @@ from PIL import ImageCms
 
 from data_prep.slides.colour import apply_icc
 from data_prep.slides.files import readable_stamp
-from data_prep.slides.readers.base import WHITE, open_reader
+from data_prep.slides.readers.base import WHITE, UnreadableError, open_reader
 from data_prep.slides.resample import area_resample, area_span
 from data_prep.slides.scale import choose_scale, mpp_of
 from data_prep.slides.table import SlideSpec
@@ -34,6 +34,7 @@ class Slide:
 
     def __init__(self, spec: SlideSpec, base_mpp: float, readers: Sequence[Option], *, use_icc: bool = True) -> None:
         self.use_icc = use_icc
+        self.damaged_levels: list[int] = []
         self.spec, self.path = spec, spec.path
         self.stamp = readable_stamp(spec.path)
         if self.stamp[0] == 0:
@@ -151,13 +152,24 @@ class Slide:
     def thumbnail(self, pitch_px: float, size: tuple[int, int]) -> np.ndarray:
         """Return the plane at ``pitch_px`` base pixels a thumbnail pixel, (size[1], size[0], 3) uint8, by area.
 
-        Read from the coarsest level that is fine enough, in strips. What lies beyond the edge is white.
+        Read from the coarsest level that is fine enough; where a tile of that is damaged, from the next finer one, and
+        the level is noted in ``damaged_levels``. What lies beyond the edge is white.
 
         Raises:
-            UnreadableError: a strip cannot be decoded.
+            UnreadableError: level 0 cannot be decoded either.
         """
         wanted_px0 = pitch_px * self.pitch_px0
         level = max(i for i, d in enumerate(self.downsamples) if i == 0 or d <= wanted_px0 * 1.05)
+        while level:
+            try:
+                return self._thumbnail_of(level, wanted_px0, size)
+            except UnreadableError:
+                self.damaged_levels.append(level)
+                level -= 1
+        return self._thumbnail_of(0, wanted_px0, size)
+
+    def _thumbnail_of(self, level: int, wanted_px0: float, size: tuple[int, int]) -> np.ndarray:
+        """Return a thumbnail of a level's pixels, read in strips, ``wanted_px0`` level-0 pixels a thumbnail pixel."""
         ratio = wanted_px0 / self.downsamples[level]
         left, top, width, height = self._bounds_at(level)
         columns = min(size[0], int(np.ceil(width / ratio)))

@@ -142,6 +142,7 @@ def _state(
         encode_s=round(encoded.elapsed_s, 3),
         told=told_of(spec, regions=job.settings.tissue.regions),
         icc=slide.icc_status,
+        damaged_levels=slide.damaged_levels,
         work_version=WORK_VERSION,
     )
 

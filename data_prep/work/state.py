@@ -1,6 +1,6 @@
 """What is known of a slide when its turn is over: its samples and scale, or why there are none."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 DONE, FAILED = "done", "failed"
@@ -66,6 +66,7 @@ class DoneSlide:
         regions_skipped: regions left out because of such tiles.
         decodes: native tiles, and how often they were decoded; None through OpenSlide.
         icc: what was done with the file's colour profile: applied, none, damaged or off; None in old work.
+        damaged_levels: those that the mask could not be made from, since a tile of theirs cannot be decoded.
         work_version: ``WORK_VERSION`` that made it.
         told: what decided the work besides file and settings (``told_of``); None in the work of older versions.
         reread_failed: why reading the slide again failed, whose work of before this is.
@@ -97,6 +98,7 @@ class DoneSlide:
     encode_s: float
     told: dict[str, Any] | None = None
     icc: str | None = None
+    damaged_levels: list[int] = field(default_factory=list)
     work_version: int = 1
     reread_failed: str = ""
     status: str = DONE

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import struct
+from pathlib import Path
 
 import numpy as np
 import openslide
@@ -13,6 +14,7 @@ import tifffile
 from data_prep.slides.files import readable_stamp
 from data_prep.work import prepare_slide as work
 from data_prep.work import read_slide as reading
+from data_prep.work.store import SlideStore
 from tests.helpers.prepare import prepare_folder, samples_of
 from tests.helpers.tiny_slides import GLASS, write_slide
 from zoomldm.data.schema import decode_image
@@ -151,6 +153,27 @@ def test_a_damaged_native_tile_is_skipped_counted_and_listed(tiny_slide, tmp_pat
                 and meta.x_px0 + meta.region_px0 > 384
                 and meta.y_px0 + meta.region_px0 > 384
             )
+
+
+def test_a_damaged_tile_of_the_thumbnails_level_falls_back_to_the_next_finer_one(tiny_slide, tmp_path, capsys):
+    path = tiny_slide("a", width=1100, height=900, jpeg=True, downsamples=(1, 2, 4))
+    tiny_slide("b", seed=1)
+    with tifffile.TiffFile(path) as tiff:
+        spans = [(page.dataoffsets[0], page.databytecounts[0]) for page in tiff.pages[1:]]
+    whole = path.read_bytes()
+    for damaged, levels in ((spans[1:], [2]), (spans, [2, 1])):
+        content = bytearray(whole)
+        for offset, size in damaged:
+            content[offset : offset + size] = bytes(size)
+        path.write_bytes(content)
+        manifest = prepare_folder(tmp_path / "slides", tmp_path / f"data{len(levels)}")
+        state = SlideStore(Path(manifest.root), "a").done()
+        assert state.damaged_levels == levels
+        words = f"level {' and '.join(map(str, levels))} cannot be decoded"
+        assert f"warning: a: {words}" in capsys.readouterr().out
+        assert words in (tmp_path / f"data{len(levels)}" / "qc" / "index.html").read_text()
+        assert state.num_samples > 50
+        assert state.unreadable_tiles == 0
 
 
 def test_what_a_library_makes_of_a_damaged_file_is_the_slides_fault_alone(slides, tmp_path, monkeypatch):
