@@ -106,6 +106,9 @@ STAGES = (
         FEW_PATCHES | {"part": "1/16"},
     ),
     _stage(PREPARED, PREPARE, "data=brca_8mag encoder=hipt", FEW_PATCHES),
+    _stage(
+        "features as HDF5", PREPARE, "data=brca_8mag encoder=hipt export=h5", FEW_PATCHES, needs=(PREPARED,),
+    ),
     _stage(COLUMN, LATENTS, "data=brca_8mag", needs=(PREPARED,)),
     _stage("verify", VERIFY, "data=brca_8mag", needs=(PREPARED,)),
     _stage("plan of the training", TRAIN, "model=zoomldm data=brca_8mag plan=true", needs=(PREPARED,)),
