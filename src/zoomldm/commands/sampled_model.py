@@ -30,19 +30,10 @@ def manifest_of(cfg: DictConfig, trained: Mapping[str, Any] | None) -> Manifest 
 
 def model_of(cfg: DictConfig, how: HowToSample, source: Source) -> tuple[PatchGenerator, str, dict[str, Any]]:
     """Load the models; return what samples them, their name, and what every patch says of them."""
-    import zoomldm
+    from zoomldm.sampling.making import facts_of
 
     generator, name, weights = _published(cfg, how, source) if cfg.weights else _of_run(cfg, how, source)
-    facts = {
-        "software": f"zoomldm {zoomldm.__version__}",
-        "model": name,
-        "weights": weights,
-        "source": source.name,
-        "seed": cfg.seed,
-        **generator.facts(),
-        **(generator.edm_facts() if source.needs_edm else {}),
-    }
-    return generator, name, facts
+    return generator, name, facts_of(generator, source, model=name, weights=weights)
 
 
 def _of_run(cfg: DictConfig, how: HowToSample, source: Source) -> tuple[PatchGenerator, str, dict[str, str]]:
@@ -55,8 +46,7 @@ def _of_run(cfg: DictConfig, how: HowToSample, source: Source) -> tuple[PatchGen
         trained = load_trained(cfg.paths.runs, cfg.run, edm=cfg.edm, allow=allowed(cfg), **wanted)
     if is_first_process():
         print(f"sampling from run {trained.run.name}, checkpoint of step {trained.model.step}")
-    weights = {part: sha256 for part, sha256 in trained.identity.items() if sha256}
-    return trained.generator(how), trained.run.name, weights
+    return trained.generator(how), trained.run.name, trained.weights
 
 
 def _published(cfg: DictConfig, how: HowToSample, source: Source) -> tuple[PatchGenerator, str, dict[str, str]]:

@@ -68,13 +68,23 @@ class TrainedModels:
             "data": self.manifest.sha256,
         }
 
+    @property
+    def sampling(self) -> Sampling:
+        """How the run's configuration says that it is sampled."""
+        return sampling_of(self.config, self.allow)
+
+    @property
+    def weights(self) -> dict[str, str]:
+        """The hashes of what there is, by part."""
+        return {part: sha256 for part, sha256 in self.identity.items() if sha256}
+
     def generator(self, how: HowToSample) -> PatchGenerator:
         """Return what turns conditions into patches."""
         return PatchGenerator(
             self.model.module,
             self.autoencoder.module,
             edm=self.edm and self.edm.module,
-            sampling=how.over(sampling_of(self.config, self.allow)),
+            sampling=how.over(self.sampling),
             edm_sampling=self.edm and how.over(sampling_of(self.edm.config, self.allow)),
             seed=how.seed,
             compute=how.compute,
