@@ -15,6 +15,7 @@ from zoomldm.data.schema import SampleMeta, make_key
 from zoomldm.encoder.base import Encoder
 from zoomldm.errors import DataError
 from zoomldm.ladder import Rung
+from zoomldm.sampling.sources.base import Overview
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +86,19 @@ class SlidePlaces:
         x, y = corner
         tissue = window_mean(self.mask.fraction, np.array([y]), np.array([x]), rung.grid_side)
         return Place(rung=rung, y=y, x=x, tissue=float(tissue[0]))
+
+    def overview(self, side_px: int) -> Overview:
+        """Return the scanned area, about ``side_px`` on its longer side; a smaller one as it is."""
+        slide = self.slide
+        pitch_px = max(1.0, max(slide.width_px, slide.height_px) / side_px)
+        size = tuple(max(1, int(whole / pitch_px)) for whole in (slide.width_px, slide.height_px))
+        left_px0, top_px0 = slide.to_px0(0, 0)
+        return Overview(
+            image=slide.thumbnail(pitch_px, size),
+            left_px0=left_px0,
+            top_px0=top_px0,
+            pitch_px0=pitch_px * slide.pitch_px0,
+        )
 
     def embed(self, place: Place) -> Embedded:
         """Read a region and encode its tiles.

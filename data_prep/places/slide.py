@@ -8,6 +8,8 @@ from typing import Any
 from data_prep.places.place import Place
 from data_prep.places.settings import spec_of
 from data_prep.places.source import PlaceSource, Spot, check_number
+from data_prep.work.store import SlideStore
+from zoomldm.data.manifest import Manifest
 from zoomldm.errors import ConfigError
 from zoomldm.ladder import Rung
 
@@ -52,6 +54,12 @@ class SlideSource(PlaceSource):
         places = self.opened(spec_of(self.manifest, path, mpp=mpp))
         self.spots = [(places, *point) for point in zip(xs, ys, strict=True)]
         self.min_tissue = min_tissue
+
+    @classmethod
+    def files(cls, manifest: Manifest) -> dict[str, str]:
+        stores = (SlideStore(Path(manifest.root or ""), one["slide"]) for one in manifest.slides)
+        paths = [Path(state.path) for store in stores if (state := store.done()) is not None]
+        return {path.name: str(path) for path in paths if path.is_file()}
 
     def place(self, spot: Spot, rung: Rung) -> Place:
         places, x, y = spot

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import Self
 
 import numpy as np
 import torch
@@ -19,7 +21,7 @@ from zoomldm.data.manifest import Manifest
 from zoomldm.data.schema import slide_key
 from zoomldm.errors import ConfigError, DataError
 from zoomldm.ladder import Rung
-from zoomldm.sampling.sources.base import Source
+from zoomldm.sampling.sources.base import Overview, Source
 
 Spot = tuple[SlidePlaces, float | None, float | None]
 """An open slide or picture, and a pixel of its level 0: the middle of a region; None for its own middle."""
@@ -107,6 +109,15 @@ class PlaceSource(Source):
 
     def scene(self, coarsest: Rung) -> Source:
         return self
+
+    def at(self, x_px0: float, y_px0: float) -> Self:
+        moved = copy.copy(self)
+        moved.spots = [(self.spots[0][0], x_px0, y_px0)]
+        moved._embedded = {}
+        return moved
+
+    def overview(self, side_px: int) -> Overview:
+        return self.spots[0][0].overview(side_px)
 
     def _at(self, spot: Spot, rung: Rung) -> Embedded:
         """Return what is at a spot, read once."""

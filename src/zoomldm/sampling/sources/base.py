@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from zoomldm.errors import ConfigError
@@ -14,7 +15,28 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from zoomldm.data.batch import Batch
+    from zoomldm.data.manifest import Manifest
     from zoomldm.sampling.generator import PatchGenerator
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overview:
+    """A slide made small, and where its pixels lie.
+
+    Attributes:
+        image: uint8 (h, w, 3).
+        left_px0, top_px0: its corner, in level-0 pixels.
+        pitch_px0: level-0 pixels a pixel.
+    """
+
+    image: np.ndarray
+    left_px0: float
+    top_px0: float
+    pitch_px0: float
+
+    def to_px0(self, x: float, y: float) -> tuple[float, float]:
+        """Return the level-0 pixel that a pixel of the overview shows."""
+        return self.left_px0 + (x + 0.5) * self.pitch_px0, self.top_px0 + (y + 0.5) * self.pitch_px0
 
 
 class Source(ABC):
@@ -84,3 +106,24 @@ class Source(ABC):
             f"scene=true: conditions of source={self.name} have no place that other magnifications could show; choose "
             "source=oracle, image or slide"
         )
+
+    def at(self, x_px0: float, y_px0: float) -> Source:
+        """Return this source at another place: a level-0 pixel.
+
+        Raises:
+            ConfigError: these conditions have no place.
+        """
+        raise ConfigError(f"source={self.name}: its conditions have no place; choose source=image or slide")
+
+    def overview(self, side_px: int) -> Overview:
+        """Return a picture of all its places, about ``side_px`` on its longer side.
+
+        Raises:
+            ConfigError: these conditions have no place.
+        """
+        raise ConfigError(f"source={self.name}: its conditions have no place to show; choose source=image or slide")
+
+    @classmethod
+    def files(cls, manifest: Manifest) -> Mapping[str, str]:
+        """Return the files of a data set that conditions may be taken from, by name: those that are at hand."""
+        return {}
