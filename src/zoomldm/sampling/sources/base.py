@@ -34,9 +34,9 @@ class Overview:
     top_px0: float
     pitch_px0: float
 
-    def to_px0(self, x: float, y: float) -> tuple[float, float]:
-        """Return the level-0 pixel that a pixel of the overview shows."""
-        return self.left_px0 + (x + 0.5) * self.pitch_px0, self.top_px0 + (y + 0.5) * self.pitch_px0
+    def to_px0(self, x: float, y: float) -> tuple[int, int]:
+        """Return the level-0 pixel in the middle of a pixel of the overview."""
+        return round(self.left_px0 + (x + 0.5) * self.pitch_px0), round(self.top_px0 + (y + 0.5) * self.pitch_px0)
 
 
 class Source(ABC):
