@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.setup-done
 export PYTHONUNBUFFERED = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo rehearse test test-slow lint format fid bench bench-prep bench-loader bench-grids bench-train \
+.PHONY: help setup demo rehearse app test test-slow lint format fid bench bench-prep bench-loader bench-grids bench-train \
 	bench-sample doctor reference clean distclean
 
 help:  ## this list
@@ -32,6 +32,11 @@ reference: setup  ## train the model that ships, on drawn slides: hours on two c
 
 rehearse: setup  ## every paper-size command at full architecture, a few steps of each, before a GPU is paid for (SLIDES=folder)
 	$(PY) src/rehearse.py $(if $(SLIDES),slides='$(SLIDES)') $(ARGS)
+
+app: setup  ## a page to play with the newest ZoomLDM run, on 127.0.0.1 (RUN=name PORT=7860); adds Gradio
+	@$(PY) -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("gradio") is None)' || sed -n '/^# What `make app` adds/,$$p' constraints.txt | \
+		$(PY) -m pip install --quiet --no-deps --requirement /dev/stdin
+	$(PY) src/app.py $(if $(RUN),run=$(RUN)) $(if $(PORT),port=$(PORT))
 
 test: setup  ## the tests, a process a core (minutes)
 	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile

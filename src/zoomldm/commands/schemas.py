@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
+from zoomldm.app.requests import Limits
 from zoomldm.ladder import Ladder
 from zoomldm.launch.settings import FabricSettings
 from zoomldm.training.settings import LoopSettings, OptimSettings
@@ -266,6 +267,25 @@ class Sample(Entry):
 
 
 @dataclass(kw_only=True)
+class App(Entry):
+    """conf/app.yaml."""
+
+    data: Data | None = None
+    tissue: Section = None
+    encoder: Section = None
+    features: Section = None
+    reader: Section
+    run: str | None
+    edm: str | None
+    split: str
+    slides: list[str] | None
+    port: int
+    folder: str
+    limits: Limits
+    fabric: FabricSettings
+
+
+@dataclass(kw_only=True)
 class Export(Entry):
     """conf/export.yaml."""
 
@@ -321,6 +341,7 @@ ENTRIES = {
     "train": Train,
     "evaluate": Evaluate,
     "sample": Sample,
+    "app": App,
     "export": Export,
     "demo": Demo,
     "reference": Reference,

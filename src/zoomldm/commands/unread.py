@@ -101,6 +101,13 @@ def _unread_by_sampling(cfg: DictConfig, is_sweep: bool) -> Iterator[tuple[str, 
         yield "edm_weights", "it belongs to weights=, so it has no effect (edm= names a run)"
 
 
+def _unread_by_app(cfg: DictConfig, is_sweep: bool) -> Iterator[tuple[str, str]]:
+    yield "features", "the page judges nothing, so it has no effect (src/evaluate.py does)"
+    yield from BESIDE_TRAINING.items()
+    yield "fabric.devices", "the page samples on one device, so it has no effect"
+    yield "fabric.compile", "a page's first patches would wait for it, so it has no effect"
+
+
 def _unread_by_conditioner(cfg: DictConfig) -> Iterator[tuple[str, str]]:
     """Say what the conditioner's class makes of no use; this imports it. In a sweep other jobs may use it."""
     from zoomldm.cond.base import Conditioner
@@ -174,7 +181,7 @@ BESIDE_TRAINING = {
     "paths.remote": "only training reads shards that lie elsewhere, so it has no effect",
     "paths.remote_gb": "only training reads shards that lie elsewhere, so it has no effect",
 }
-"""What evaluate.py and sample.py have and don't look at."""
+"""What evaluate.py, sample.py and app.py have and don't look at."""
 
 UNREAD: dict[str, Callable[[DictConfig, bool], Iterator[tuple[str, str]]]] = {
     "prepare": _unread_by_preparation,
@@ -182,6 +189,7 @@ UNREAD: dict[str, Callable[[DictConfig, bool], Iterator[tuple[str, str]]]] = {
     "verify": _unread_by_verification,
     "train": _unread_by_training,
     "sample": _unread_by_sampling,
+    "app": _unread_by_app,
     "evaluate": _unread_by_evaluation,
     "demo": _unread_by_demo,
     "reference": _unread_by_reference,
