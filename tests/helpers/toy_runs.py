@@ -19,9 +19,8 @@ PLAIN_NETWORK = "model.network._target_=zoomldm.model.autoencoder.VQAutoencoder"
 
 def compose(name: str, root: Path, *words: str) -> DictConfig:
     """Compose the configuration of one job under a root."""
-    (cfg,) = composing.compose_jobs(
-        name, [f"paths.root={root}", "tracking=none", *words] if name != "sample" else [f"paths.root={root}", *words]
-    )
+    tracked = [] if name in ("sample", "app") else ["tracking=none"]
+    (cfg,) = composing.compose_jobs(name, [f"paths.root={root}", *tracked, *words])
     return cfg
 
 
