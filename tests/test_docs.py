@@ -9,7 +9,8 @@ from zoomldm import cli, composing
 from zoomldm.config import PROJECT_ROOT
 
 PRIMARY = {
-    **{f"src/{name}.py": name for name in ("train", "evaluate", "sample", "app", "export", "demo", "doctor", "reference")},
+    **{f"src/{name}.py": name for name in ("train", "evaluate", "sample", "app", "export", "demo", "doctor")},
+    "src/reference.py": "reference",
     **{f"data_prep/{name}.py": name for name in ("prepare", "verify", "latents")},
 }
 PAGES = [PROJECT_ROOT / "README.md", *PROJECT_ROOT.glob("docs/*.*"), *PROJECT_ROOT.glob("experiments/**/*.md")]
