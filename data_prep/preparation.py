@@ -21,6 +21,7 @@ class Preparation:
         root: the data set's folder.
         specs: the slides, in the order of the slide table.
         faults: lines of the table that cannot become slides.
+        excluded: slides that the table itself leaves out.
         config: what the manifest keeps of the configuration.
         waiting: rows of another encoder that wait beside the slides' are taken for theirs.
     """
@@ -30,6 +31,7 @@ class Preparation:
     slide_settings: SlideSettings
     pack_settings: PackSettings
     faults: list[SlideFault] = field(default_factory=list)
+    excluded: list[str] = field(default_factory=list)
     config: dict[str, Any] = field(default_factory=dict)
     waiting: bool = False
 

@@ -70,7 +70,7 @@ def preparation_of(cfg: DictConfig) -> Preparation:
     from data_prep.preparation import Preparation
     from data_prep.settings import from_config, plain
     from data_prep.slides.readers.base import suffixes_of
-    from data_prep.slides.table import find_slides
+    from data_prep.slides.table import excluded_in, find_slides
 
     slide_settings, pack_settings = from_config(cfg)
     slides = cfg.slides or demo_slides(cfg)
@@ -81,6 +81,7 @@ def preparation_of(cfg: DictConfig) -> Preparation:
         root=Path(cfg.data.root),
         specs=specs,
         faults=faults,
+        excluded=excluded_in(str(slides)),
         slide_settings=slide_settings,
         pack_settings=pack_settings,
         config=config | {"tissue": slide_settings.tissue.to_dict()},

@@ -11,6 +11,8 @@ from data_prep.work.store import SlideStore
 from zoomldm.data.manifest import MANIFEST_NAME, Manifest
 from zoomldm.data.schema import SPLITS
 
+MAX_EXCLUDED_NAMED = 10
+
 
 def print_summary(contents: Contents, states: list[SlideState], manifest: Manifest, elapsed_s: float) -> None:
     """Print what was made, and write the QC page."""
@@ -51,9 +53,18 @@ def is_page_older(root: Path, states: list[SlideState]) -> bool:
 
 
 def _notes(contents: Contents) -> list[str]:
+    notes = _excluded_notes(contents.preparation)
     if contents.split.held_out == AREA:
-        return ["one patient only: the held-out part is a separate area of each slide, no region lies in both"]
-    return ["split=paper: every patient is in train, nothing is held out"] if contents.split.held_out == NOTHING else []
+        notes.append("one patient only: the held-out part is a separate area of each slide, no region lies in both")
+    if contents.split.held_out == NOTHING:
+        notes.append("split=paper: every patient is in train, nothing is held out")
+    return notes
+
+
+def _excluded_notes(preparation: Preparation) -> list[str]:
+    excluded = preparation.excluded
+    shown = ", ".join(excluded[:MAX_EXCLUDED_NAMED]) + (", …" if len(excluded) > MAX_EXCLUDED_NAMED else "")
+    return [f"{len(excluded)} lines of the slide table are excluded by its own column: {shown}"] if excluded else []
 
 
 def write_failure_page(preparation: Preparation, states: list[SlideState]) -> None:
@@ -64,7 +75,7 @@ def write_failure_page(preparation: Preparation, states: list[SlideState]) -> No
         title=f"{preparation.pack_settings.name}: nothing packed",
         counts={split: {} for split in SPLITS},
         dropped={},
-        notes=[],
+        notes=_excluded_notes(preparation),
         split_of={},
     )
 

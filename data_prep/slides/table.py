@@ -139,7 +139,19 @@ def _named(paths: list[Path], mpp: float | None) -> list[SlideSpec]:
     return list(specs.values())
 
 
-def _from_csv(path: Path, mpp: float | None) -> tuple[list[SlideSpec], list[SlideFault]]:
+def excluded_in(slides: str) -> list[str]:
+    """Return the slides, by the path of their line, that a CSV's column ``exclude`` leaves out."""
+    path = Path(slides).expanduser()
+    lines = _lines_of(path) if path.suffix.lower() == ".csv" else []
+    return [line["path"] for line in lines if line.get("exclude", "").lower() in YES]
+
+
+def _lines_of(path: Path) -> list[dict[str, str]]:
+    """Read a CSV's lines by column.
+
+    Raises:
+        ConfigError: unreadable, or without the path column.
+    """
     try:
         with open(path, newline="", encoding="utf-8-sig") as stream:
             reader = csv.DictReader(stream)
@@ -151,8 +163,12 @@ def _from_csv(path: Path, mpp: float | None) -> tuple[list[SlideSpec], list[Slid
     if "path" not in columns:
         hint = near_match("path", columns)
         raise ConfigError(f"slides={path}: no column 'path';{hint} its columns are {', '.join(columns) or 'none'}")
+    return lines
+
+
+def _from_csv(path: Path, mpp: float | None) -> tuple[list[SlideSpec], list[SlideFault]]:
     specs, faults, folders = [], [], {}
-    for number, line in enumerate(lines, 2):
+    for number, line in enumerate(_lines_of(path), 2):
         try:
             if not _said(line, "exclude"):
                 specs.append(_spec_of(path, line, mpp, folders))

@@ -72,6 +72,17 @@ def test_a_slide_may_have_a_tissue_preset_of_its_own(slides, tmp_path):
         prepared(f"{slides}/a.tif,fat")
 
 
+def test_lines_that_the_table_excludes_are_counted_aloud(slides, tmp_path, capsys):
+    table = tmp_path / "t.csv"
+    lines = [f"{slides}/a.tif,", f"{slides}/b.tif,", f"{slides}/c.tif,yes"]
+    table.write_text("\n".join(["path,exclude", *lines]))
+    manifest = prepare(config_of(tmp_path / "data", table))
+    words = f"1 lines of the slide table are excluded by its own column: {slides}/c.tif"
+    assert words in capsys.readouterr().out
+    assert words in (tmp_path / "data" / "qc" / "index.html").read_text()
+    assert [line["slide"] for line in manifest.slides] == ["a", "b"]
+
+
 def test_a_part_is_read_as_number_and_total():
     assert parse_part("3/16") == (3, 16)
     assert parse_part(None) is None
