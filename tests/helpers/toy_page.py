@@ -39,7 +39,8 @@ def make_page_data(root: Path) -> Path:
 @contextmanager
 def page_session(root: Path, *words: str):
     """Give a session as app.py makes it, with its configuration checked as there."""
-    cfg = toy_runs.compose("app", root, "run=zoom", f"slides=[{root}/a.tif]", "limits.kept=3", *words)
+    named = [] if any(word.startswith("model") for word in words) else ["run=zoom"]
+    cfg = toy_runs.compose("app", root, *named, f"slides=[{root}/a.tif]", "limits.kept=3", *words)
     hardware = replace(fabric_settings(accelerator="cpu", devices=1), compile=False)
     with connected(hardware) as fabric:
         yield app.session_of(cfg, hardware, fabric)

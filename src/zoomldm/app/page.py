@@ -78,13 +78,14 @@ class Page:
         """Lay out what the condition is of, and show the fields of the chosen source alone."""
         session = self.session
         sources = [(TITLES.get(name, name), name) for name in session.offer.sources]
+        first = "oracle" if "oracle" in session.offer.sources else sources[0][1]
         magnifications = [(label(one), one) for one in session.ladder.magnifications]
         magnification = gr.Dropdown(
             magnifications, value=magnifications[min(2, len(magnifications) - 1)][1], label="magnification",
             elem_id="magnification",
         )  # fmt: skip
-        source = gr.Radio(sources, value="oracle", label="made of", elem_id="source")
-        sample = gr.Number(0, label="number of the sample", precision=0, elem_id="sample")
+        source = gr.Radio(sources, value=first, label="made of", elem_id="source")
+        sample = gr.Number(0, label="number of the sample", precision=0, elem_id="sample", visible=first == "oracle")
         with gr.Column(visible=False) as of_picture:
             picture = gr.File(label="picture: PNG or JPEG, 8-bit RGB", elem_id="picture", height=120)
             mpp = gr.Number(session.ladder.base_mpp, label="its scale, micrometres a pixel", elem_id="mpp")

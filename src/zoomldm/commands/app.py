@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 from zoomldm.app.requests import Limits
 from zoomldm.commands.devices import on_devices
 from zoomldm.commands.job import allowed, plain
-from zoomldm.commands.requests import data_root, hardware_of, options_named, section
+from zoomldm.commands.requests import data_root, hardware_of, options_named, packed_model, section, stored_config
 from zoomldm.config import CONF, Option, option_of
 from zoomldm.data.schema import SPLITS
 from zoomldm.errors import ConfigError, near_match
 from zoomldm.launch.settings import FabricSettings
-from zoomldm.runs.run import find_run
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -43,7 +42,9 @@ def check(cfg: DictConfig) -> None:
             raise ConfigError(f"slides={path}: no such file")
     Limits(**plain(cfg.limits))
     FabricSettings(**plain(cfg.fabric))
-    find_run(cfg.paths.runs, "zoomldm", cfg.run)
+    if section(cfg, "model") and (cfg.run or cfg.edm):
+        raise ConfigError(f"model={cfg.model.name} is a whole model: leave out run= and edm=")
+    stored_config(cfg)
     if importlib.util.find_spec("gradio") is None:
         raise ConfigError(
             "the page needs Gradio, which is not installed: `make app` does, or `pip install zoomldm[app]`"
@@ -52,7 +53,7 @@ def check(cfg: DictConfig) -> None:
 
 def run(cfg: DictConfig, command: Sequence[str] = ()) -> None:
     """Show the page until Ctrl-C, from one device."""
-    hardware = replace(hardware_of(cfg, find_run(cfg.paths.runs, "zoomldm", cfg.run).config), devices=1, compile=False)
+    hardware = replace(hardware_of(cfg, stored_config(cfg)), devices=1, compile=False)
     on_devices(hardware, partial(_run, cfg, hardware), command=command, cache=cfg.paths.cache)
 
 
@@ -71,11 +72,8 @@ def session_of(cfg: DictConfig, hardware: FabricSettings, fabric: Fabric) -> Ses
     from zoomldm.app.session import Session
     from zoomldm.sampling.compute import Compute
     from zoomldm.sampling.outputs.base import Output
-    from zoomldm.stages.trained import load_trained
 
-    models = load_trained(
-        cfg.paths.runs, cfg.run, data_root=data_root(cfg), edm=cfg.edm, wants_edm=True, allow=allowed(cfg)
-    )
+    models = _models(cfg)
     return Session(
         models,
         offer=_offer(cfg, models),
@@ -86,8 +84,17 @@ def session_of(cfg: DictConfig, hardware: FabricSettings, fabric: Fabric) -> Ses
     )
 
 
+def _models(cfg: DictConfig) -> TrainedModels:
+    from zoomldm.stages.trained import load_trained
+
+    runs, root = cfg.paths.runs, data_root(cfg)
+    if packed := packed_model(cfg):
+        return packed.load(runs, data_root=root, wants_edm=packed.has_edm)
+    return load_trained(runs, cfg.run, data_root=root, edm=cfg.edm, wants_edm=True, allow=allowed(cfg))
+
+
 def _offer(cfg: DictConfig, models: TrainedModels) -> Offer:
-    """Return what may be chosen on the page: every option of conf/source and conf/solver."""
+    """Return what may be chosen on the page: the options of conf/source and conf/solver that the model can have."""
     from zoomldm.app.answers import Offer
     from zoomldm.sampling.sources.base import Source
 
@@ -99,6 +106,8 @@ def _offer(cfg: DictConfig, models: TrainedModels) -> Offer:
     }
     sources = {name: option.given(**known) for name, option in _options("source").items()}
     sources["oracle"] = replace(sources["oracle"], section={**sources["oracle"].section, "split": cfg.split})
+    if not models.manifest.shards:
+        sources = {name: option for name, option in sources.items() if not option.target(Source).needs_shards}
     slides = {Path(path).name: str(Path(path).expanduser()) for path in cfg.slides or []}
     for option in sources.values() if not slides else ():
         slides |= option.target(Source).files(models.manifest)

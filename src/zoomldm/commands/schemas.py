@@ -270,6 +270,7 @@ class Sample(Entry):
 class App(Entry):
     """conf/app.yaml."""
 
+    model: Section = None
     data: Data | None = None
     tissue: Section = None
     encoder: Section = None

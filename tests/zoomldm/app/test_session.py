@@ -1,5 +1,6 @@
 """The page's requests as plain functions: what they give, what they refuse, what they leave on disk."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,12 @@ from PIL import Image
 from tests.helpers import toy_runs
 from tests.helpers.toy_page import make_page_data, page_session, request
 from zoomldm.commands import app, sample
+from zoomldm.commands.export import source_of
 from zoomldm.errors import ConfigError, UserError
+from zoomldm.export import packed as packing
+from zoomldm.export.packed_card import Training
+from zoomldm.runs.records import append_lines
+from zoomldm.runs.run import Run
 from zoomldm.sampling.outputs.png import facts_of
 
 
@@ -154,6 +160,22 @@ def test_without_an_edm_nothing_is_generated(session):
             session.sample(request("generated"))
     finally:
         session.models = whole
+
+
+def test_a_packed_model_has_no_samples_and_everything_else(root, session, tmp_path):
+    runs = [Run(root / "runs" / name) for name in ("ae", "zoom", "edm")]
+    for run in runs:
+        run.update(command="src/train.py model=toy")
+        append_lines(run.folder / "perf.jsonl", [json.dumps({"elapsed_s": 60})])
+    trainings = [Training.of(run) for run in runs]
+    packing.pack(source_of(session.models), tmp_path / "model", trainings=trainings, places=[str(root)])
+    words = ["model=reference", f"model.folder={tmp_path}/model", f"folder={root}/packed"]
+    with page_session(root, *words) as packed:
+        assert "oracle" not in packed.offer.sources
+        asked = request("slide", slide="a.tif", x_px0=200, y_px0=200)
+        near = np.abs(packed.sample(asked).images.astype(int) - session.sample(asked).images)
+        assert near.mean() < 2  # its weights are float16
+        assert len(packed.sample(request("generated")).images) == 2
 
 
 @pytest.mark.parametrize(
