@@ -2,6 +2,7 @@
 
     python src/sample.py run=NAME magnification=5 n=16 [source=generated]
     python src/sample.py source=slide source.slide=FILE source.x=8000 source.y=6000 magnification=2.5
+    python src/sample.py model=reference magnification=5              the trained model that ships
     python src/sample.py weights=PATH edm_weights=PATH source=generated      from an official ZoomLDM
 
 Writes PNGs and a contact sheet; the same seed gives the same images. docs/sampling.md has the rest.

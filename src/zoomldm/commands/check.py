@@ -26,8 +26,8 @@ def check_train(cfg: DictConfig) -> None:
     Raises:
         ConfigError: every fault found, one a line.
     """
+    stage = stage_in(cfg)  # first, since what is no stage (model=reference) brings no settings to be checked either
     _refuse(combination_faults(cfg))
-    stage = stage_in(cfg)
     manifest, faults = _data_set(cfg)
     _refuse([*_missing_keys(cfg, stage), *faults, *stage.lacking(manifest)])
 

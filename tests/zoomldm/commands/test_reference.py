@@ -4,7 +4,7 @@ import pytest
 
 from zoomldm import cli, composing
 from zoomldm.commands import reference
-from zoomldm.commands.check import stage_in
+from zoomldm.commands.check import check_train, stage_in
 from zoomldm.commands.steps import runs_of, steps_of
 from zoomldm.errors import ConfigError, UserError
 
@@ -48,6 +48,12 @@ def test_it_draws_other_patients_than_the_demo_into_a_folder_of_its_own():
 def test_senseless_numbers_are_refused(words, reason):
     with pytest.raises(ConfigError, match=reason):
         reference.check(compose(*words))
+
+
+def test_a_model_that_is_trained_already_is_not_trained():
+    (cfg,) = composing.compose_jobs("train", ["model=reference"])
+    with pytest.raises(ConfigError, match="is no Stage"):
+        check_train(cfg)
 
 
 def test_what_is_not_trained_is_not_packed(tmp_path):
