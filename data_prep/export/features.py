@@ -141,5 +141,5 @@ class _Bag:
 
 def _short(magnification: float) -> int | float:
     """Return a magnification as an integer, as those tools do, where it is one to a tenth."""
-    rounded = round(magnification, 1)
+    rounded = round(float(magnification), 1)  # a configuration says 20 as well as 20.0
     return int(rounded) if rounded.is_integer() else rounded

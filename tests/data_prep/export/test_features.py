@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
-from data_prep.export.features import export_features
+from data_prep.export.features import _short, export_features
 from data_prep.work.store import SlideStore
 from tests.helpers.prepare import prepare_folder, samples_of, tiny_preparation
 from zoomldm.errors import ConfigError, DataError
@@ -83,3 +83,8 @@ def test_bounds_within_level_0_move_the_coordinates(slides, tmp_path):
     moved = replace(state.scale, origin_level=(7, 11))
     store.write_state(replace(state, scale=moved, file=replace(state.file, quick_hash="moved")))
     assert np.array_equal(h5py.File(export_features(preparation) / "a.h5")["coords"][:], plain + shift)
+
+
+@pytest.mark.parametrize(("said", "short"), [(20, 20), (20.0, 20), (39.98, 40), (22.5, 22.5)])
+def test_magnifications_are_whole_numbers_where_they_are_near_one(said, short):
+    assert repr(_short(said)) == repr(short)
