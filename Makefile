@@ -79,7 +79,7 @@ bench-sample: setup
 doctor: setup  ## Python, torch, GPU driver, disk, weights found or missing
 	$(PY) src/doctor.py
 
-clean:  ## remove caches and everything the demo made
+clean:  ## remove caches, the data and runs called demo, and all of runs/sweeps and runs/plans
 	rm -rf .pytest_cache .ruff_cache .hypothesis data/demo data/demo-* data/demo_slides runs/*-demo* runs/sweeps runs/plans cache/bench-*
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 

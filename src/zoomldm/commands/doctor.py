@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 TRAINING_FILES = {
     "autoencoder.weights=": "vq-f4.ckpt",
     "unet.init=": "cin256-v2.ckpt",
+    "model.loss.perceptual.weights=": "vgg16-397923af.pth",
     "weights= (sample.py)": "zoomldm_brca.ckpt",
     "edm_weights= (sample.py)": "zoomldm_cdm.pt",
 }

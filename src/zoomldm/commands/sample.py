@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -100,6 +100,15 @@ def run(cfg: DictConfig, command: Sequence[str] = ()) -> list[Path] | None:
     return on_devices(hardware, partial(_run, cfg, hardware), command=command, cache=cfg.paths.cache)
 
 
+def _asked(cfg: DictConfig) -> Iterator[str]:
+    """Yield what was asked for besides the run's own way of sampling, so that patches of two ways never mix."""
+    if cfg.solver:
+        yield str(cfg.solver.name)
+    for key, value in (("steps", cfg.sampling.steps), ("guidance", cfg.sampling.guidance_scale)):
+        if value is not None:
+            yield f"{key}{value:g}"
+
+
 def _run(cfg: DictConfig, hardware: FabricSettings, fabric: Fabric) -> list[Path]:
     from zoomldm.sampling.outputs.base import Output
     from zoomldm.sampling.writer import Sampler
@@ -110,7 +119,7 @@ def _run(cfg: DictConfig, hardware: FabricSettings, fabric: Fabric) -> list[Path
     rungs = _with_conditions(cfg, source, rungs)
     arrangement = _arrangement(cfg, source, rungs)
     generator, name, facts = model_of(cfg, how_to_sample(cfg, hardware, fabric), source)
-    label = "-".join(word for word in (source.label, "scene" * cfg.scene, arrangement.label) if word)
+    label = "-".join(word for word in (source.label, "scene" * cfg.scene, arrangement.label, *_asked(cfg)) if word)
     folder = Path(cfg.folder or Path(cfg.paths.runs) / name / "samples")
 
     def folder_of(rung: Rung) -> Path:

@@ -39,7 +39,7 @@ def test_generated_conditions(files, capsys) -> None:
     cfg = compose(files, "source=generated", f"edm_weights={files}/cdm.pt")
     sample.check(cfg)
     (sheet,) = sample.run(cfg)
-    assert sheet.parent == files / "runs" / "published-weights" / "samples" / "generated-10x-seed0"
+    assert sheet.parent == files / "runs" / "published-weights" / "samples" / "generated-steps1-10x-seed0"
     patches = sorted(sheet.parent.glob("0*.png"))
     assert len(patches) == 2
     assert Image.open(patches[0]).size == (128, 128)  # this small autoencoder halves once

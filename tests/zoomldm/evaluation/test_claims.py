@@ -1,5 +1,7 @@
 """Verdicts follow from differences and their errors, and from nothing else."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.helpers.toy_evaluation import make_rows
@@ -108,6 +110,9 @@ def test_comparison_shows_every_run_and_claims():
     text = found.to_text()
     assert all(name in text for name in ("film", "mag", "none", "real, other half"))
     assert found.metrics()["fd_texture/oracle/20x/mag"] == 2.0
+    assert "number of steps" not in text
+    longer = replace(made("b", oracle=2.0), step=1600)
+    assert "same number of steps: film 1, mag 1,600" in compare([runs[0], ("mag", longer)]).to_text()
 
 
 def test_single_magnification_runs_become_one_row():

@@ -143,7 +143,7 @@ def test_sampling_needs_neither_runs_nor_data(folder, tmp_path):
     cfg = compose("sample", tmp_path, folder, "magnification=10", "n=2")
     sample.check(cfg)
     (sheet,) = sample.run(cfg)
-    assert sheet.parent == tmp_path / "runs" / "reference" / "samples" / "generated-10x-seed0"
+    assert sheet.parent == tmp_path / "runs" / "reference" / "samples" / "generated-steps1-10x-seed0"
     patches = [np.asarray(Image.open(path)) for path in sorted(sheet.parent.glob("0*.png"))]
     assert [patch.shape for patch in patches] == [(32, 32, 3)] * 2
 
@@ -160,7 +160,7 @@ def test_a_picture_of_ones_own_is_embedded_as_its_data_set_was(folder, tmp_path)
 def test_real_conditions_come_from_a_data_set_that_is_named(folder, root):
     cfg = compose("sample", root, folder, "data=demo", "data.ladder.num_rungs=2", "magnification=10", "n=1")
     (sheet,) = sample.run(cfg)
-    assert sheet.parent.name == "oracle-10x-seed0"
+    assert sheet.parent.name == "oracle-steps1-10x-seed0"
 
 
 def test_it_is_evaluated_on_a_data_set_that_is_named(folder, root):

@@ -94,6 +94,9 @@ class Comparison:
                 styles.append("break" if number == 0 else "")
         name = f"{self.distance_name}, paired" if of_pairs else self.distance_name
         caption = "Lower is nearer to real patches; ± one standard error; ‡ KID is judged instead, † nothing is."
+        if len({run.step for run in self.runs.values()}) > 1:
+            steps = ", ".join(f"{name} {run.step:,}" for name, run in self.runs.items() if run.step is not None)
+            caption += f" The runs were not trained for the same number of steps: {steps}."
         return Table([name, *self.magnifications], body, styles, caption)
 
     def to_text(self) -> str:
