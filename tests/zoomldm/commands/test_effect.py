@@ -99,7 +99,11 @@ def test_what_has_an_effect_is_not(words, is_sweep):
         ("prepare", "repair=true", r"data_prep/verify\.py takes it"),
         ("prepare", "autoencoder.run=a", r"data_prep/latents\.py and src/train\.py take it"),
         ("verify", "add=grid", r"data_prep/prepare\.py takes it"),
-        ("latents", "reader=flat", r"data_prep/prepare\.py and data_prep/verify\.py and src/sample\.py take it"),
+        (
+            "latents",
+            "reader=flat",
+            r"data_prep/prepare\.py and data_prep/verify\.py and src/sample\.py and src/app\.py take it",
+        ),
         ("evaluate", "n=16", r"src/sample\.py takes it"),
         ("sample", "cond=film", r"src/train\.py takes it"),
     ],
