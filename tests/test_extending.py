@@ -98,7 +98,7 @@ def test_a_solver_a_descriptor_a_metric_and_a_row(trained):
 
 def test_a_source_and_a_way_to_disk(place, trained):
     run("src/sample.py", *MINE, "run=mine", "source=mine", "to=mine", "n=4", "variations=4", "sampling.steps=2")
-    (folder,) = (trained / "samples").glob("mine-variations4-20x-*")
+    (folder,) = (trained / "samples").glob("mine-variations4-steps2-20x-*")
     assert np.load(folder / "00000.npy").shape == (4, 32, 32, 3)
     assert (folder / "contact_sheet.png").is_file()
 

@@ -55,7 +55,10 @@ def require_parent(role: str, *, child: str, recorded: Parent, given: Parent, me
         fits = recorded.name is None or given.name is None or recorded.name == given.name
     if fits:
         return
-    if recorded.name in (None, given.name):
+    if role == DATA and recorded.name == given.name:
+        how = f"with another state of its data set {given.name} ({_short(recorded)}, now {_short(given)}): slides, "
+        how += "split or columns have changed since"
+    elif recorded.name in (None, given.name):
         which = f"its {role} {given.name}" if given.name else f"its {role}"
         how = f"with other weights of {which} ({_short(recorded)}, now {_short(given)}), which was trained on or made "
         how += "anew since"
@@ -112,8 +115,9 @@ def require_data(run_name: str, parents: Mapping[str, str], *, data: Parent) -> 
         child=f"run {run_name}",
         recorded=Parent(data.name, parents.get(DATA)),
         given=data,
-        mend="train it anew (`python src/train.py … fresh=true`, with the overrides that its run.json names), or name "
-        f"the data set that is meant: data={data.name}",
+        mend=f"to use it as it is now, name it: data={data.name}. Else train the run anew (`python src/train.py … "
+        "fresh=true`, with the overrides that its run.json names); other slides are better prepared under a name of "
+        "their own: data.name=NAME",
     )
 
 

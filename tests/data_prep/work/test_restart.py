@@ -99,7 +99,7 @@ def test_workers_end_with_their_parent_and_the_next_run_is_undisturbed(slides, s
     assert not list(data.glob("slides/.*.part"))
 
 
-@pytest.mark.parametrize("part", [(), (1, 2)])
+@pytest.mark.parametrize("part", [(), pytest.param((1, 2), marks=pytest.mark.slow)])
 def test_two_runs_at_once_in_one_folder_make_the_bytes_of_one(slides, start, tmp_path, part):
     prepare_folder(slides, tmp_path / "whole")
     data = tmp_path / "killed"

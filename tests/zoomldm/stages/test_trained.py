@@ -48,7 +48,7 @@ def test_what_fits_is_loaded(runs, say_parents):
     ("run", "parents", "said"),
     [
         ("zoom", {"autoencoder": "0" * 64}, "trained on or made anew since.*data_prep/latents.py"),
-        ("zoom", {"data": "0" * 64}, "src/train.py.*fresh=true.*data=toy"),
+        ("zoom", {"data": "0" * 64}, "data=toy.*src/train.py.*fresh=true"),
         ("edm", {"zoomldm": "0" * 64}, "model=edm zoomldm.run=zoom fresh=true"),
     ],
 )
