@@ -27,6 +27,17 @@ def stepped(trainable, step, *batches):
     return [trainable(batch, seed=0) for batch in batches][-1]
 
 
+def trained(trainable, num_steps=40):
+    """Train for some steps, whose outputs are returned."""
+    optimiser, outputs = torch.optim.AdamW(trainable.param_groups(), lr=2e-3), []
+    for step in range(num_steps):
+        outputs.append(stepped(trainable, step, make_batch(first=8 * step, seed=step)))
+        outputs[-1]["loss_per_sample"].mean().backward()
+        optimiser.step()
+        optimiser.zero_grad()
+    return outputs
+
+
 def smooth_images(count, seed=0):
     """Make patches whose 4x4 blocks are constant, so that three principal components carry them."""
     colours = torch.randint(0, 256, (count, 3, 4, 4), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)

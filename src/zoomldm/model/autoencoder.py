@@ -56,6 +56,27 @@ class Autoencoder(nn.Module):
         raise NotImplementedError
 
 
+def sizes_in_diffusers(
+    channels: int,
+    mult: Sequence[int],
+    num_res_blocks: int,
+    latent_channels: int,
+    attention: bool,
+    norm_groups: int,
+) -> dict[str, Any]:
+    """Say in diffusers' words what the networks of its autoencoders have in common; latents are scaled elsewhere."""
+    return {
+        "block_out_channels": [channels * m for m in mult],
+        "down_block_types": ["DownEncoderBlock2D"] * len(mult),
+        "up_block_types": ["UpDecoderBlock2D"] * len(mult),
+        "layers_per_block": num_res_blocks,
+        "latent_channels": latent_channels,
+        "norm_num_groups": norm_groups,
+        "mid_block_add_attention": attention,
+        "scaling_factor": 1.0,
+    }
+
+
 class VQAutoencoder(Autoencoder):
     """Wrap diffusers' VQModel, which loads the original weights.
 
@@ -79,16 +100,9 @@ class VQAutoencoder(Autoencoder):
     ) -> None:
         super().__init__(latent_channels=latent_channels, downsampling=2 ** (len(mult) - 1))
         self.vq = VQModel(
-            block_out_channels=[channels * m for m in mult],
-            down_block_types=["DownEncoderBlock2D"] * len(mult),
-            up_block_types=["UpDecoderBlock2D"] * len(mult),
-            layers_per_block=num_res_blocks,
-            latent_channels=latent_channels,
+            **sizes_in_diffusers(channels, mult, num_res_blocks, latent_channels, attention, norm_groups),
             num_vq_embeddings=num_codes,
             vq_embed_dim=latent_channels,
-            norm_num_groups=norm_groups,
-            mid_block_add_attention=attention,
-            scaling_factor=1.0,
         )
 
     @property

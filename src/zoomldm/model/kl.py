@@ -11,7 +11,7 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
-from zoomldm.model.autoencoder import Autoencoder, LinearStart
+from zoomldm.model.autoencoder import Autoencoder, LinearStart, sizes_in_diffusers
 
 
 class KLAutoencoder(Autoencoder):
@@ -38,14 +38,7 @@ class KLAutoencoder(Autoencoder):
     ) -> None:
         super().__init__(latent_channels=latent_channels, downsampling=2 ** (len(mult) - 1))
         self.kl = AutoencoderKL(
-            block_out_channels=[channels * m for m in mult],
-            down_block_types=["DownEncoderBlock2D"] * len(mult),
-            up_block_types=["UpDecoderBlock2D"] * len(mult),
-            layers_per_block=num_res_blocks,
-            latent_channels=latent_channels,
-            norm_num_groups=norm_groups,
-            mid_block_add_attention=attention,
-            scaling_factor=1.0,
+            **sizes_in_diffusers(channels, mult, num_res_blocks, latent_channels, attention, norm_groups),
         )
 
     @property
