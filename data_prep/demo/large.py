@@ -20,7 +20,7 @@ if __package__ in (None, ""):  # run as a script: the repository's root is not o
     sys.path[:0] = [str(Path(__file__).resolve().parents[2] / "src"), str(Path(__file__).resolve().parents[2])]
 
 from data_prep.demo.patient import MPP
-from data_prep.demo.slides import JPEG_QUALITY, PYRAMID_STEP, TILE_PX, draw_slide, slide_name
+from data_prep.demo.slides import JPEG_QUALITY, PYRAMID_STEP, TILE_PX, draw_slide, level_tags, slide_name
 from zoomldm.cli import user_errors
 from zoomldm.errors import UserError, near_match
 from zoomldm.files import open_atomically, progress
@@ -72,11 +72,7 @@ def write_island(path: Path, island: np.ndarray, side_px: int) -> None:
                 photometric="ycbcr",
                 compression="jpeg",
                 subsampling=(2, 2),
-                subfiletype=0 if is_base else 1,
-                resolution=(1e4 / mpp, 1e4 / mpp),
-                resolutionunit="CENTIMETER",
-                metadata=None,
-                software="ZoomLDM demo",
+                **level_tags(mpp, is_base),
             )
             if side <= TILE_PX * 2:
                 return

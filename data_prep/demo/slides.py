@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tifffile
@@ -60,16 +61,23 @@ def write_pyramid(path: Path, picture: np.ndarray, mpp: float) -> None:
                 compression="jpeg",
                 compressionargs={"level": JPEG_QUALITY},
                 subsampling=(2, 2),
-                subfiletype=0 if is_base else 1,
-                resolution=(1e4 / mpp, 1e4 / mpp),
-                resolutionunit="CENTIMETER",
-                metadata=None,
-                software="ZoomLDM demo",
                 maxworkers=1,
+                **level_tags(mpp, is_base),
             )
             if max(level.shape[:2]) <= TILE_PX * 2:
                 return
             level, is_base, mpp = _reduced(level), False, mpp * PYRAMID_STEP
+
+
+def level_tags(mpp: float, is_base: bool) -> dict[str, Any]:
+    """Return what tifffile is told of a pyramid's level: its scale, and whether others are reduced from it."""
+    return {
+        "subfiletype": 0 if is_base else 1,
+        "resolution": (1e4 / mpp, 1e4 / mpp),
+        "resolutionunit": "CENTIMETER",
+        "metadata": None,
+        "software": "ZoomLDM demo",
+    }
 
 
 def _reduced(picture: np.ndarray) -> np.ndarray:
