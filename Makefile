@@ -6,8 +6,8 @@ STAMP  := $(VENV)/.setup-done
 export PYTHONUNBUFFERED = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo rehearse app test test-slow lint format fid bench bench-prep bench-loader bench-grids bench-train \
-	bench-sample doctor reference clean distclean
+.PHONY: help setup demo rehearse app test test-slow lint format fid bench bench-prep bench-pack bench-loader bench-grids \
+	bench-train bench-sample doctor reference clean distclean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -56,13 +56,16 @@ format: setup  ## let ruff mend what it can
 fid: setup  ## distances per magnification of the newest ZoomLDM run (RUN=name FEATURES=inception|texture|stats)
 	$(PY) src/evaluate.py $(if $(RUN),run=$(RUN)) $(if $(FEATURES),features=$(FEATURES))
 
-bench: bench-prep bench-loader bench-grids bench-train bench-sample  ## all benchmarks, each against the plain way (also bench-prep, -loader, -grids, -train, -sample)
+bench: bench-prep bench-pack bench-loader bench-grids bench-train bench-sample  ## all benchmarks, each against the plain way (also bench-prep, -pack, -loader, -grids, -train, -sample)
 
 bench-prep: setup
 	$(PY) data_prep/demo/slides.py folder=cache/bench-slides num_patients=1
 	$(PY) benchmarks/prep.py $(or $(SLIDE),cache/bench-slides/demo-P01.tif) --workers \
 		$(if $(ENCODER),--encoder $(ENCODER) --repeats 1)
 	$(if $(SLIDE)$(ENCODER),,$(PY) benchmarks/prep.py cache/bench-slides/demo-P01.tif --mpp 0.25)
+
+bench-pack: setup
+	$(PY) benchmarks/pack.py $(if $(SLIDES),--slides $(SLIDES)) $(if $(PATCHES),--patches $(PATCHES)) $(ARGS)
 
 bench-loader: setup
 	$(PY) benchmarks/loader.py

@@ -16,8 +16,8 @@ import h5py
 import numpy as np
 
 from data_prep.contents import contents_of
+from data_prep.pack.slide_work import final_rows
 from data_prep.pack.statistics import is_standardised, one_encoder
-from data_prep.pack.write import final_rows
 from data_prep.preparation import Preparation
 from data_prep.work.folder import check_settings, read_settings
 from data_prep.work.state import DoneSlide

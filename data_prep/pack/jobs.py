@@ -37,6 +37,7 @@ class ShardJob:
         folder: where it is written, in ``root``; it may be beside finished shards until it takes their place.
         slide_of, number: for each sample its slide's place in ``slides``, and its number among the slide's samples.
         statistics: with which rows are standardised, where given.
+        bytes_a_sample: at most so many, in memory.
         waiting: the grids are made of the rows that wait beside the slides'.
     """
 
@@ -52,6 +53,7 @@ class ShardJob:
     slide_of: np.ndarray
     number: np.ndarray
     statistics: dict[str, Any] | None
+    bytes_a_sample: int
     folder: str = SHARDS
     waiting: bool = False
 
@@ -73,7 +75,7 @@ class ShardJob:
 
 @dataclass(frozen=True, kw_only=True)
 class Gathered:
-    """All samples of a split and rung: the slide of each (its place in ``Contents.done``) and its number there."""
+    """All samples of a split and rung: of each the place of its slide in ``Contents.done`` and its number there."""
 
     slide_of: np.ndarray
     number: np.ndarray
@@ -111,11 +113,11 @@ def gather(contents: Contents) -> dict[tuple[str, int], Gathered]:
     for place, state in enumerate(contents.done):
         store = contents.preparation.store(state.slide)
         for rung in contents.preparation.slide_settings.ladder.rungs:
-            splits = contents.split.of_samples(state, store.samples(rung.index).corner, rung.grid_side)
+            splits = contents.split.of_samples(state, store.mapped(rung.index)[1].corner, rung.grid_side)
             for split in SPLITS:
-                numbers = np.flatnonzero(splits == split)
+                numbers = np.flatnonzero(splits == split).astype(np.int32)
                 if len(numbers):
-                    found.setdefault((split, rung.index), []).append((np.full(len(numbers), place), numbers))
+                    found.setdefault((split, rung.index), []).append((np.full_like(numbers, place), numbers))
     return {
         where: Gathered(slide_of=np.concatenate([s for s, _ in parts]), number=np.concatenate([n for _, n in parts]))
         for where, parts in found.items()
@@ -181,6 +183,8 @@ def _job(
     settings = contents.preparation.slide_settings
     batch, turn, samples = piece
     used, slide_of = np.unique(samples.slide_of, return_inverse=True)
+    patch_px, has_references = settings.ladder.patch_px, settings.reference[rung.label] > 0
+    grid_bytes = 2 * rung.grid_side**2 * (1 + contents.done[0].encoder["dim"])
     return ShardJob(
         root=contents.root,
         place=place,
@@ -189,9 +193,10 @@ def _job(
         split=split,
         rung=rung,
         image_format=settings.image_format,
-        has_references=settings.reference[rung.label] > 0,
+        has_references=has_references,
         slides=tuple(slides[i] for i in used),
-        slide_of=slide_of,
+        slide_of=slide_of.astype(np.int32),
         number=samples.number,
         statistics=statistics,
+        bytes_a_sample=3 * patch_px**2 * (1 + has_references) + grid_bytes,
     )

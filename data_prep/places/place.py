@@ -6,7 +6,7 @@ import numpy as np
 
 from data_prep.fold.quadtree import crop_cells, union_of
 from data_prep.fold.regions import RungRegions, corners, stride_tiles, window_mean
-from data_prep.pack.write import final_rows
+from data_prep.pack.slide_work import final_rows
 from data_prep.settings import SlideSettings
 from data_prep.slides.table import SlideSpec
 from data_prep.work.read_slide import Layout, find_mask, open_slide, read_slide, tiles_to_encode

@@ -7,7 +7,7 @@ import numpy as np
 from data_prep.fold.regions import RungRegions
 from data_prep.settings import SlideSettings
 from data_prep.slides.slide import Slide
-from data_prep.work.store import RungSamples
+from data_prep.work.samples import RungSamples
 from zoomldm.data.schema import encode_image, is_reference, make_key
 
 

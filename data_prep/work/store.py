@@ -14,7 +14,7 @@ The folder is written aside, brought to the disk, and renamed when it is whole; 
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -22,9 +22,11 @@ from zipfile import BadZipFile
 import numpy as np
 
 from data_prep.slides.table import SlideSpec
+from data_prep.work.arrays import map_npz
 from data_prep.work.aside import put_right, written_aside
 from data_prep.work.attempts import Attempts
 from data_prep.work.lock import locked
+from data_prep.work.samples import RungSamples, stored_names
 from data_prep.work.stale import why_stale
 from data_prep.work.state import DoneSlide, FailedSlide, SlideState, state_of
 from zoomldm.data.schema import slide_key
@@ -33,27 +35,6 @@ from zoomldm.errors import DataError
 from zoomldm.files import open_atomically, remove, remove_temporaries, remove_tree, rename, sync, write_json
 
 SLIDES_FOLDER = "slides"
-
-
-@dataclass(frozen=True, kw_only=True)
-class RungSamples:
-    """The samples of one rung of a slide, n of them.
-
-    Attributes:
-        corner: (n, 2) int32, y and x of the region in tiles.
-        corner_px0: (n, 2) int64, x and y of the region in level-0 pixels.
-        tissue: (n,) float64.
-        spans: (n, 4) int64, offset and size in the images' file of the patch and of its lossless copy; -1: none.
-    """
-
-    corner: np.ndarray
-    corner_px0: np.ndarray
-    tissue: np.ndarray
-    spans: np.ndarray
-
-
-STORED_NAMES = {"corner": "place", "corner_px0": "px0", "tissue": "tissue", "spans": "spans"}
-"""What the fields of ``RungSamples`` are called in samples.npz."""
 
 
 class SlideStore:
@@ -128,31 +109,25 @@ class SlideStore:
     def drop_images(self) -> None:
         remove(self.images_path)
 
-    def image(self, offset: int, size: int) -> bytes:
-        with self._said_if_damaged(), open(self.images_path, "rb", buffering=0) as stream:
-            stream.seek(offset)
-            content = stream.read(size)
-            if len(content) != size:
-                raise ValueError(f"{self.images_path.name} is cut short")
-            return content
-
     def save_samples(self, cells: np.ndarray, samples: list[RungSamples]) -> None:
         """Write the map of row numbers (tiles_y, tiles_x), 0 is glass, and every rung's samples."""
-        arrays = {
-            f"{k}.{name}": getattr(rung, field)
-            for k, rung in enumerate(samples)
-            for field, name in STORED_NAMES.items()
-        }
+        arrays = {name: array for k, rung in enumerate(samples) for name, array in rung.stored(k).items()}
         np.savez(self.folder / "samples.npz", cells=cells, **arrays)
 
     def cells(self) -> np.ndarray:
         """Return the map of row numbers, (tiles_y, tiles_x) int32."""
-        with self._said_if_damaged(), np.load(self.folder / "samples.npz") as stored:
+        with self.said_if_damaged(), np.load(self.folder / "samples.npz") as stored:
             return stored["cells"]
 
     def samples(self, rung: int) -> RungSamples:
-        with self._said_if_damaged(), np.load(self.folder / "samples.npz") as stored:
-            return RungSamples(**{field: stored[f"{rung}.{name}"] for field, name in STORED_NAMES.items()})
+        with self.said_if_damaged(), np.load(self.folder / "samples.npz") as stored:
+            return RungSamples.stored_in(stored, rung)
+
+    def mapped(self, rung: int) -> tuple[np.ndarray, RungSamples]:
+        """Return ``cells`` and ``samples`` mapped into memory, their checksums not compared."""
+        with self.said_if_damaged():
+            stored = map_npz(self.folder / "samples.npz", ("cells", *stored_names(rung).values()))
+            return stored["cells"], RungSamples.stored_in(stored, rung)
 
     @property
     def rows_path(self) -> Path:
@@ -163,7 +138,7 @@ class SlideStore:
 
     def rows(self) -> np.ndarray:
         """Return the slide's rows, mapped into memory: (1 + n, D), `stats`' yet to be standardised."""
-        with self._said_if_damaged():
+        with self.said_if_damaged():
             return np.load(self.rows_path, mmap_mode="r")
 
     # --- rows of another encoder, until all slides have theirs
@@ -235,7 +210,8 @@ class SlideStore:
             remove(path)
 
     @contextmanager
-    def _said_if_damaged(self) -> Iterator[None]:
+    def said_if_damaged(self) -> Iterator[None]:
+        """Turn what a damaged file raises into a ``DataError`` that names the folder."""
         try:
             yield
         except (OSError, ValueError, KeyError, BadZipFile) as error:

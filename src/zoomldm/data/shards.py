@@ -6,7 +6,8 @@ A shard ``shards/<split>/<magnification>/<nnnnn>`` is one tar a column, ``<nnnnn
 
 import os
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +28,9 @@ def index_path(tar: str | os.PathLike) -> Path:
     return Path(str(tar).removesuffix(".tar") + ".index.npy")
 
 
-def write_column(tar: str | os.PathLike, samples: Iterable[tuple[str, dict[str, bytes]]]) -> int:
-    """Write ``(key, {field: bytes})`` samples as a tar and its index; return how many.
+@contextmanager
+def open_column(tar: str | os.PathLike) -> Iterator[Callable[[str, dict[str, bytes]], None]]:
+    """Yield ``write(key, {field: bytes})``; when the block ends without an error, the tar and its index are there.
 
     The same samples give the same bytes: times, owners and rights are fixed. The index is renamed into place first,
     so that a tar under its final name is whole and indexed.
@@ -37,18 +39,31 @@ def write_column(tar: str | os.PathLike, samples: Iterable[tuple[str, dict[str, 
 
     spans: list[list[tuple[int, int]]] = []
     position = 0
+
+    def write(key: str, fields: dict[str, bytes]) -> None:
+        nonlocal position
+        writer.write({"__key__": key, **fields})
+        spans.append([])
+        for name in sorted(fields):  # a member is one block of header, then its bytes in whole blocks
+            size = len(fields[name])
+            spans[-1].append((position + tarfile.BLOCKSIZE, size))
+            position += tarfile.BLOCKSIZE * (1 + -(-size // tarfile.BLOCKSIZE))
+
     with open_atomically(tar, "wb") as stream:
         with TarWriter(stream, user=TAR_OWNER, group=TAR_OWNER, mode=0o444, mtime=0, encoder=False) as writer:
-            for key, fields in samples:
-                writer.write({"__key__": key, **fields})
-                spans.append([])
-                for name in sorted(fields):  # a member is one block of header, then its bytes in whole blocks
-                    size = len(fields[name])
-                    spans[-1].append((position + tarfile.BLOCKSIZE, size))
-                    position += tarfile.BLOCKSIZE * (1 + -(-size // tarfile.BLOCKSIZE))
+            yield write
         num_fields = len(spans[0]) if spans else 1
         write_index(tar, np.array(spans, dtype=np.int64).reshape(-1, num_fields, 2), is_name_kept=False)
-    return len(spans)
+
+
+def write_column(tar: str | os.PathLike, samples: Iterable[tuple[str, dict[str, bytes]]]) -> int:
+    """Write ``(key, {field: bytes})`` samples as a tar and its index; return how many."""
+    number = 0
+    with open_column(tar) as write:
+        for key, fields in samples:
+            write(key, fields)
+            number += 1
+    return number
 
 
 def write_index(tar: str | os.PathLike, index: np.ndarray, *, is_name_kept: bool = True) -> None:
