@@ -8,8 +8,10 @@ from data_prep.fold.quadtree import union_of
 from data_prep.pack.shard_plan import known_splits
 from data_prep.pack.splits import AREA
 from data_prep.preparation import Preparation
+from data_prep.report.hours import Work, hour_lines, speed_of
 from data_prep.report.qc import template
 from data_prep.settings import SlideSettings
+from data_prep.slides.colour import APPLIED
 from data_prep.slides.readers.base import UnreadableError
 from data_prep.slides.slide import Slide
 from data_prep.tissue.geojson import drawn_path
@@ -27,9 +29,6 @@ from zoomldm.ladder import Rung
 PAPER_COUNTS = (12_000_000, 3_000_000, 750_000, 186_000, 57_000, 20_000, 7_000, 2_500)
 PAPER_NAME = "brca_8mag"
 BYTES_PER_PX = {"png": 1.35, "jpeg": 0.68}  # 256 px of a real H&E slide at 20x: PNG level 1, JPEG quality 95 4:4:4
-# Pixels a second and core, of a real slide in JPEG: decoded and summed to base pixels; these folded, patches written.
-READ_PX_S, FOLD_PX_S = 1.7e8, 7.5e7
-CORE_PX_S, GPU_PX_S = 8.0e7, 2.5e7  # encoded: by an encoder without weights on a core, by a network (a guess)
 BYTES_A_SAMPLE, BYTES_A_CHANNEL = 3000, 2  # metadata and tar; float16
 FOLDER = "plan"
 
@@ -43,6 +42,7 @@ class Estimate:
         counts, grid_cells: patches, and entries of their grids that hold tissue, by rung.
         num_tiles: tiles to encode.
         num_base_px, num_read_px: base pixels to make, and the file's pixels that they are made of.
+        num_icc_px: those of them to which a colour profile is applied.
     """
 
     slide: str
@@ -53,6 +53,7 @@ class Estimate:
     num_tiles: int
     num_base_px: int
     num_read_px: int
+    num_icc_px: int
 
 
 def estimate_slide(job: SlideJob) -> Estimate | str:
@@ -69,6 +70,7 @@ def estimate_slide(job: SlideJob) -> Estimate | str:
     write_atomically(picture_path(job.root, job.spec.name), picture)
     write_atomically(drawn_path(job.root / FOLDER, job.spec.name), contours)
     num_base_px = int(union_of(layout.regions, layout.encode.shape).sum()) * job.settings.ladder.patch_px**2
+    num_read_px = round(num_base_px * slide.scale.ratio**2)
     return Estimate(
         slide=job.spec.name,
         tissue=float(layout.mask.fraction.mean()),
@@ -77,7 +79,8 @@ def estimate_slide(job: SlideJob) -> Estimate | str:
         grid_cells=tuple(int(chosen.tissue.sum() * chosen.rung.grid_side**2) for chosen in layout.regions),
         num_tiles=int(layout.encode.sum()),
         num_base_px=num_base_px,
-        num_read_px=round(num_base_px * slide.scale.ratio**2),
+        num_read_px=num_read_px,
+        num_icc_px=num_read_px if slide.icc_status == APPLIED else 0,
     )
 
 
@@ -101,7 +104,7 @@ def print_estimate(preparation: Preparation, executor: Executor) -> None:
         print(f"failed: {fault.name}: {fault.reason}")
     sizes = [bytes_of(rung, estimates, settings) for rung in settings.ladder.rungs]
     print("\n".join(patch_lines(estimates, sizes, preparation)))
-    print(cost_line(estimates, sum(sizes), settings))
+    print("\n".join(cost_lines(estimates, sum(sizes), settings)))
     page = write_plan(preparation, estimates, reasons)
     print(f"look at {page} before you go on: every slide with its mask and regions; beside it the masks for QuPath")
 
@@ -144,17 +147,22 @@ def patch_lines(estimates: list[Estimate], sizes: list[float], preparation: Prep
     return lines
 
 
-def cost_line(estimates: list[Estimate], num_bytes: float, settings: SlideSettings) -> str:
+def cost_lines(estimates: list[Estimate], num_bytes: float, settings: SlideSettings) -> list[str]:
     """Return in words what the whole takes."""
-    tiles = sum(estimate.num_tiles for estimate in estimates)
-    read_h = sum(e.num_read_px / READ_PX_S + e.num_base_px / FOLD_PX_S for e in estimates) / 3600
-    is_light = not settings.encoder.arguments.get("weights")
-    encode_h = tiles * settings.ladder.patch_px**2 / (CORE_PX_S if is_light else GPU_PX_S) / 3600
-    return (
-        f"{len(estimates)} slides: about {readable_bytes(num_bytes)} of shards, and nearly as much of work that they "
-        f"are packed from; reading takes {readable_hours(read_h)} of a core, encoding {tiles:,} tiles "
-        f"{readable_hours(encode_h)} of {'a core' if is_light else 'a GPU'}"
+    work = Work(
+        num_read_px=sum(e.num_read_px for e in estimates),
+        num_icc_px=sum(e.num_icc_px for e in estimates),
+        num_base_px=sum(e.num_base_px for e in estimates),
+        num_tiles=sum(e.num_tiles for e in estimates),
+        num_samples=sum(sum(e.counts) for e in estimates),
+        num_bytes=num_bytes,
     )
+    speed = speed_of(settings.encoder, settings.ladder.patch_px)
+    head = (
+        f"{len(estimates)} slides: about {readable_bytes(num_bytes)} of shards, and nearly as much of work that they "
+        "are packed from; about as long, over all workers together:"
+    )
+    return [head, *hour_lines(work, speed)]
 
 
 def dim_of(encoder: Option) -> int:
@@ -168,10 +176,3 @@ def readable_bytes(number: float) -> str:
         if number >= size:
             return f"{number / size:,.1f} {unit}"
     return f"{number / 1e3:,.0f} kB"
-
-
-def readable_hours(hours: float) -> str:
-    """Return a duration as people say it: 12 s, 3 min, 45.2 hours."""
-    if hours >= 1:
-        return f"{hours:,.1f} hours"
-    return f"{hours * 60:.0f} min" if hours * 60 >= 2 else f"{hours * 3600:.0f} s"

@@ -13,6 +13,8 @@ def test_a_plan_shows_masks_and_says_the_patches_that_will_be_made(slides, tmp_p
     manifest = prepare_folder(slides, tmp_path / "made")
     made = {label: sum(counts.get(label, 0) for counts in manifest.counts.values()) for label in manifest.ladder.labels}
     rows = {line.split()[0]: line.split()[1] for line in said.splitlines() if line.split()[0] in made}
+    assert all(f"{part} " in said for part in ("reading", "encoding", "packing"))
+    assert "colour profiles" not in said
     assert rows == {label: f"{count:,}" for label, count in made.items()}
     assert sorted(path.name for path in (root / "plan").iterdir()) == [
         *(f"{slide}.{kind}" for slide in "abc" for kind in ("geojson", "jpg")),
