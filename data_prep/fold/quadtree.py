@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from einops import rearrange
 
-from data_prep.fold.pieces import Block, Pieces, Region, blocks_of
+from data_prep.fold.pieces import Block, RungPieces
 from data_prep.fold.regions import RungRegions
 from data_prep.fold.sums import box_sums, halve_sums, round_sums
 from data_prep.slides.readers.base import UnreadableError
@@ -92,20 +92,12 @@ class Fold:
         self.tiles = block_tiles(ladder, block_px)
         self.blocks = (-(-shape[0] // self.tiles), -(-shape[1] // self.tiles))
         self.unreadable = np.zeros(shape, bool)
-        self._blocks_of = blocks_of(regions, self.tiles, self.blocks)
-        self._regions_at: dict[Block, list[Region]] = {}
-        for region, blocks in self._blocks_of.items():
-            for block in blocks:
-                self._regions_at.setdefault(block, []).append(region)
 
     @property
     def needed_blocks(self) -> list[Block]:
         """The blocks that hold a region's pixels or a tile to encode, in reading order."""
-        return [
-            block
-            for block in morton_order(*self.blocks)
-            if block in self._regions_at or self._tiles_of(self.encode, block).any()
-        ]
+        needed = union_of(self.regions, self.shape) | self.encode
+        return [block for block in morton_order(*self.blocks) if self._tiles_of(needed, block).any()]
 
     def _tiles_of(self, tile_map: np.ndarray, block: Block) -> np.ndarray:
         """Crop a map of the slide's tiles, (tiles_y, tiles_x), to a block's."""
@@ -124,24 +116,22 @@ class Fold:
             UnreadableError: more than a fifth of the tiles to encode cannot be decoded.
         """
         result = FoldResult()
-        pieces = Pieces(self._blocks_of, self.regions, self.ladder.patch_px, glass)
+        pieces = [
+            RungPieces(chosen, tiles=self.tiles, num_blocks=self.blocks, patch_px=self.ladder.patch_px, glass=glass)
+            for chosen in self.regions
+        ]
         for block in self.needed_blocks:
             pixels, factor = self._read(block, result)
-            rows: dict[int, list[int]] = {0: []}
-            for k, row in self._regions_at.get(block, ()):
-                rows.setdefault(k, []).append(row)
-            for k, image in rung_images(pixels, factor, rows):
+            touching = {k: rows for k, of_rung in enumerate(pieces) if (rows := of_rung.rows_at(block))}
+            for k, image in rung_images(pixels, factor, {0, *touching}):
                 if k == 0:
                     self._give_tiles(block, image, on_tiles)
-                for row in rows[k]:
-                    patch = pieces.add((k, row), block, image)
-                    if patch is None:
-                        continue
+                for row, patch in pieces[k].add(block, image, touching[k]) if k in touching else ():
                     if self._is_unreadable(k, row):
                         result.num_regions_skipped += 1
                     else:
                         emit(k, row, patch)
-        assert not pieces.unfinished
+        assert not any(of_rung.waiting for of_rung in pieces)
         return result
 
     def _read(self, block: Block, result: FoldResult) -> tuple[np.ndarray, int]:

@@ -6,8 +6,8 @@ import numpy as np
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
-from data_prep.tissue.density import chroma_of, optical_density, white_of
-from data_prep.tissue.pen import pen_mask
+from data_prep.tissue.density import chroma_of, optical_density, strips_of, white_of
+from data_prep.tissue.pen import pen_mask, pen_of
 from data_prep.tissue.segmenter import Segmenter
 from data_prep.tissue.specks import drop_specks
 from zoomldm.errors import ConfigError
@@ -46,15 +46,20 @@ class ChromaSegmenter(Segmenter):
             )
 
     def segment(self, thumbnail: np.ndarray, um_per_px: float) -> tuple[np.ndarray, np.ndarray]:
-        density = optical_density(thumbnail, white_of(thumbnail))
-        pen = np.zeros(density.shape[1:], bool)
+        white, shape = white_of(thumbnail), thumbnail.shape[:2]
+        chroma, pen = np.empty(shape, np.float32), np.zeros(shape, bool)
+        for rows in strips_of(thumbnail):
+            density = optical_density(thumbnail[rows], white)
+            chroma[rows] = chroma_of(density)
+            if self.pen:
+                pen[rows] = pen_of(density)
         if self.pen:
             margin_px = max(1, round(self.pen_margin_um / um_per_px))
-            pen = pen_mask(density, min_px=self.min_object_um2 / 4 / um_per_px**2, margin_px=margin_px)
-        chroma = chroma_of(density)
+            pen = pen_mask(pen, min_px=self.min_object_um2 / 4 / um_per_px**2, margin_px=margin_px)
         chroma[pen] = 0
-        chroma = ndimage.gaussian_filter(chroma, self.smooth_um / um_per_px)
+        ndimage.gaussian_filter(chroma, self.smooth_um / um_per_px, output=chroma)
         tissue = chroma > self.threshold(chroma)
+        del chroma
         tissue = ~drop_specks(~tissue, self.max_hole_um2 / um_per_px**2)
         tissue = drop_specks(tissue, self.min_object_um2 / um_per_px**2)
         return tissue & ~pen, pen

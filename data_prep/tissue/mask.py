@@ -13,7 +13,7 @@ from einops import reduce
 
 from data_prep.slides.slide import Slide
 from data_prep.tissue.contours import geojson_of
-from data_prep.tissue.density import white_of
+from data_prep.tissue.density import strips_of, white_of
 from data_prep.tissue.geojson import drawn_path, polygons_mask, read_polygons
 from data_prep.tissue.segmenter import Segmenter
 from zoomldm.config import Option
@@ -124,7 +124,7 @@ def find_tissue(slide: Slide, patch_px: int, base_mpp: float, settings: TissueSe
     tissue &= inside
     return TissueMask(
         tissue=tissue,
-        fraction=reduce(tissue.astype(np.float32), "(h c1) (w c2) -> h w", "mean", c1=c, c2=c),
+        fraction=reduce(tissue, "(h c1) (w c2) -> h w", np.count_nonzero, c1=c, c2=c).astype(np.float32) / c**2,
         thumbnail=thumbnail,
         glass=glass_of(thumbnail, inside & ~tissue & ~pen),
         pen=float(pen.mean()),
@@ -140,7 +140,11 @@ def glass_of(thumbnail: np.ndarray, background: np.ndarray) -> np.ndarray:
         thumbnail: (h, w, 3) uint8.
         background: (h, w) bool, neither tissue nor pen.
     """
-    pixels = thumbnail[background]
-    bright = pixels[pixels.min(1) >= BRIGHT][:: max(1, len(pixels) // MOST_GLASS_PX)]
-    glass = np.median(bright, axis=0) if len(bright) else white_of(thumbnail)
+    step, picked, num_seen = max(1, int(np.count_nonzero(background)) // MOST_GLASS_PX), [], 0
+    for rows in strips_of(thumbnail):
+        pixels = thumbnail[rows][background[rows]]
+        bright = pixels[pixels.min(1) >= BRIGHT]
+        picked.append(bright[-num_seen % step :: step])
+        num_seen += len(bright)
+    glass = np.median(np.concatenate(picked), axis=0) if num_seen else white_of(thumbnail)
     return np.round(glass).astype(np.uint8)

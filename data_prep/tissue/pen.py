@@ -20,7 +20,7 @@ def pen_of(density: np.ndarray) -> np.ndarray:
     return cold | black | warm
 
 
-def pen_mask(density: np.ndarray, *, min_px: float, margin_px: int) -> np.ndarray:
-    """Return the strokes of at least ``min_px`` pixels in an optical density, (3, h, w), and a margin: (h, w) bool."""
-    pen = drop_specks(ndimage.binary_opening(pen_of(density)), min_px)
+def pen_mask(ink: np.ndarray, *, min_px: float, margin_px: int) -> np.ndarray:
+    """Return the strokes of at least ``min_px`` pixels in what is ink (``pen_of``), and a margin: (h, w) bool."""
+    pen = drop_specks(ndimage.binary_opening(ink), min_px)
     return ndimage.binary_dilation(pen, iterations=margin_px) if pen.any() else pen

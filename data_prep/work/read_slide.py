@@ -90,5 +90,6 @@ def read_slide(slide: Slide, settings: SlideSettings, layout: Layout, encoder: E
     )
     rows = queue.finish()
     if not np.isfinite(rows).all():
-        raise DataError(f"{slide.path}: encoder {encoder.name} gave numbers that are not finite; check its weights")
+        said = "gave numbers that are not finite, or beyond float16; check its weights"
+        raise DataError(f"{slide.path}: encoder {encoder.name} {said}")
     return Encoded(rows=rows, cells=cells, fold=fold, elapsed_s=queue.elapsed_s)

@@ -134,7 +134,7 @@ class SlideStore:
         return self._new_rows_path if self.waiting and self.new_encoder() else self.folder / "rows.npy"
 
     def save_rows(self, rows: np.ndarray, encoder: Encoder) -> None:
-        np.save(self.rows_path, _stored(rows, encoder))
+        np.save(self.rows_path, rows.astype(encoder.row_dtype, copy=False))
 
     def rows(self) -> np.ndarray:
         """Return the slide's rows, mapped into memory: (1 + n, D), `stats`' yet to be standardised."""
@@ -155,7 +155,7 @@ class SlideStore:
         remove(self._new_rows_path)  # another encoder's would pass for this one's
         write_json(self._new_encoder_path, encoder.describe())
         with open_atomically(self._new_rows_path) as stream:
-            np.save(stream, _stored(rows, encoder))
+            np.save(stream, rows.astype(encoder.row_dtype, copy=False))
 
     def new_encoder(self) -> dict[str, Any] | None:
         """Return which encoder made the rows that wait, None without any."""
@@ -218,8 +218,3 @@ class SlideStore:
             raise DataError(
                 f"{self.folder}: the slide's work is damaged ({error}); delete the folder and prepare again"
             ) from error
-
-
-def _stored(rows: np.ndarray, encoder: Encoder) -> np.ndarray:
-    """Return rows as a slide's folder keeps them: float16, but float32 where they are yet to be standardised."""
-    return rows if encoder.is_standardised else rows.astype(np.float16)

@@ -60,6 +60,6 @@ def shares(rows: np.ndarray, owners: list[tuple[Hashable, int]]) -> list[tuple[H
     """Cut a batch's rows into those of each sender; those of the padding are left out."""
     found, start = [], 0
     for sender, count in owners:
-        found.append((sender, np.asarray(rows[start : start + count], np.float32)))
+        found.append((sender, rows[start : start + count]))
         start += count
     return found

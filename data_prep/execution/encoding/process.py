@@ -10,7 +10,7 @@ import numpy as np
 
 from data_prep.execution.encoding.batcher import PATIENCE_S, Batcher, shares
 from data_prep.execution.encoding.own import get_encoder, share
-from data_prep.execution.encoding.queue import EncoderGoneError, SharedEncoder, tell
+from data_prep.execution.encoding.queue import EncoderGoneError, SharedEncoder, rows_of, tell
 from data_prep.execution.parent import follow_parent
 from zoomldm.config import Option
 from zoomldm.encoder.base import Encoder
@@ -110,7 +110,7 @@ class _Server:
 
     def _encode(self) -> None:
         tiles, owners = self.batcher.take()
-        for (pipe, turn), rows in shares(self.encoder(tiles), owners):
+        for (pipe, turn), rows in shares(rows_of(self.encoder, tiles), owners):
             with contextlib.suppress(OSError):  # that worker is gone
                 pipe.send((turn, rows))
 

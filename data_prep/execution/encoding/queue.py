@@ -28,6 +28,12 @@ class Link(Protocol):
         """Wait for the rows of everything that was sent since `begin`."""
 
 
+def rows_of(encoder: Encoder, tiles: np.ndarray) -> np.ndarray:
+    """Encode a batch to rows as a slide's work keeps them; what float16 cannot hold becomes infinite."""
+    with np.errstate(over="ignore"):
+        return np.asarray(encoder(tiles), np.float32).astype(encoder.row_dtype, copy=False)
+
+
 class OwnLink:
     """The way to an encoder of this process: tiles are encoded as they are sent."""
 
@@ -39,8 +45,8 @@ class OwnLink:
         self._rows = []
 
     def send(self, tiles: np.ndarray) -> None:
-        rows = self.encoder(padded(tiles, self.encoder.batch_size))
-        self._rows.append(np.asarray(rows, np.float32)[: len(tiles)])
+        rows = rows_of(self.encoder, padded(tiles, self.encoder.batch_size))
+        self._rows.append(rows[: len(tiles)])
 
     def collect(self) -> list[np.ndarray]:
         return self._rows
@@ -69,7 +75,7 @@ class SharedEncoder(Encoder):
     def __call__(self, tiles: np.ndarray) -> np.ndarray:
         self.link.begin()
         self.link.send(tiles)
-        return np.concatenate(self.link.collect())
+        return np.concatenate(self.link.collect()).astype(np.float32)
 
 
 def chunk_of(encoder: Encoder, tiles: np.ndarray) -> int:
@@ -110,6 +116,12 @@ class TileQueue:
             self._encode(np.concatenate(self._waiting))
         self._waiting, self._num_waiting = [], 0
         began = time.perf_counter()
-        rows = self._link.collect()
+        parts = self._link.collect()
         self.elapsed_s += time.perf_counter() - began
-        return np.concatenate(rows) if rows else np.zeros((0, self.encoder.dim), np.float32)
+        rows = np.empty((sum(map(len, parts)), self.encoder.dim), self.encoder.row_dtype)
+        end = len(rows)
+        while parts:  # from the last on, so that each is let go once it is copied
+            part = parts.pop()
+            rows[end - len(part) : end] = part
+            end -= len(part)
+        return rows

@@ -7,7 +7,7 @@ import numpy as np
 
 from data_prep.execution.encoding.batcher import PATIENCE_S, Batcher, shares
 from data_prep.execution.encoding.own import get_encoder, share
-from data_prep.execution.encoding.queue import SharedEncoder, tell
+from data_prep.execution.encoding.queue import SharedEncoder, rows_of, tell
 from zoomldm.config import Option
 from zoomldm.errors import UserError
 
@@ -47,7 +47,7 @@ class EncoderActor:
                 if not self.batcher.is_full:
                     await asyncio.sleep(PATIENCE_S)
                 tiles, owners = self.batcher.take()
-                for call, rows in shares(await loop.run_in_executor(None, self.encoder, tiles), owners):
+                for call, rows in shares(await loop.run_in_executor(None, rows_of, self.encoder, tiles), owners):
                     future, parts, wanted = self.calls[call]
                     parts.append(rows)
                     if sum(map(len, parts)) == wanted:

@@ -31,6 +31,11 @@ class Encoder(ABC):
     batch_size: int | None = 64
     is_standardised: bool = False
 
+    @property
+    def row_dtype(self) -> type[np.floating]:
+        """Type in which preparation keeps vectors: grids are float16, what is yet to be standardised is float32."""
+        return np.float32 if self.is_standardised else np.float16
+
     @abstractmethod
     def __call__(self, tiles: np.ndarray) -> np.ndarray:
         """Encode tiles, (n, H, W, 3) uint8, to (n, dim) float32."""
