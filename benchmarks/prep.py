@@ -90,6 +90,7 @@ def settings_of(args: argparse.Namespace) -> SlideSettings:
             segmenter=option_of("tissue", "default"),
             cells_per_tile=max(4, args.patch_px // 16),
             min_tile=0.1,
+            min_focus=None,
             regions=None,
             regions_replace=False,
         ),

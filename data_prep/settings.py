@@ -218,6 +218,8 @@ def tissue_of(cfg: DictConfig) -> TissueSettings:
     segmenter_of(settings.segmenter)  # so that what its class refuses is said before the first slide
     if settings.cells_per_tile < 1:
         raise ConfigError(f"data.tissue.cells_per_tile={settings.cells_per_tile}: expected 1 or more")
+    if settings.min_focus is not None:
+        number_in(settings.min_focus, "data.tissue.min_focus", 0, 10)
     if settings.regions and not Path(settings.regions).is_dir():
         raise ConfigError(f"data.tissue.regions={settings.regions}: no such folder (of GeoJSON files named by slide)")
     return settings

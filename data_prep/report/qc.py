@@ -1,16 +1,24 @@
 """What a person looks at: one page with every slide's picture, counts, status and reason."""
 
+import csv
+import io
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from data_prep.tissue.geojson import drawn_path
+from data_prep.work.picture import focus_picture
 from data_prep.work.state import DoneSlide, SlideState
 from data_prep.work.store import SlideStore
 from zoomldm.data.schema import slide_key
+from zoomldm.errors import DataError
 from zoomldm.files import remove_temporaries, write_atomically
 
+COLUMNS = ("slide", "patient", "status", "reason", "tissue", "pen", "focus", "soft", "regions_blurred")
+"""Of ``slides.csv`` beside the page."""
+MOST_SOFT = 0.1  # part of a slide's tiles that may be hardly in focus without a word
 ORDER = ("failed", "empty", "fine")
 """Of the slides on the page, the worst first."""
 
@@ -25,7 +33,7 @@ def write_page(
     notes: list[str],
     split_of: Mapping[str, str],
 ) -> Path:
-    """Write ``qc/index.html``, the pictures it shows, and the contours of the masks.
+    """Write ``qc/index.html``, the pictures it shows, its figures as ``slides.csv``, and the contours of the masks.
 
     Args:
         counts: samples by split and magnification.
@@ -41,6 +49,9 @@ def write_page(
         for path, source in beside.items():
             if isinstance(state, DoneSlide) and source.is_file():
                 write_atomically(path, source.read_bytes())
+        if isinstance(state, DoneSlide) and state.focus is not None:
+            with suppress(DataError):  # damaged work is said where it is needed
+                write_atomically(folder / focus_name(state), focus_picture(store.focus()))
     labels = sorted({label for split in counts.values() for label in split}, key=lambda v: -float(v[:-1]))
     page = template("qc.html").render(
         title=title,
@@ -52,6 +63,7 @@ def write_page(
         notes=notes,
         split_of=split_of,
     )
+    write_atomically(folder / "slides.csv", table_of(states))
     write_atomically(folder / "index.html", page)
     return folder / "index.html"
 
@@ -68,12 +80,29 @@ def picture_name(state: SlideState) -> str:
     return f"{slide_key(state.slide)}.jpg"
 
 
+def focus_name(state: SlideState) -> str:
+    """Return the name of the map of a slide's focus beside the page."""
+    return f"{slide_key(state.slide)}.focus.png"
+
+
+def table_of(states: list[SlideState]) -> str:
+    """Return what is measured of every slide as a CSV; what a slide has no number for is empty."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for state in sorted(states, key=lambda state: state.slide):
+        writer.writerow([getattr(state, column, None) for column in COLUMNS])
+    return stream.getvalue()
+
+
 def oddities_of(state: DoneSlide) -> list[str]:
     """Return in words what a person should look at."""
     found = {
         f"{state.unreadable_tiles} unreadable tiles": state.unreadable_tiles,
         f"{state.regions_skipped} regions skipped": state.regions_skipped,
         f"pen on {state.pen:.1%}": state.pen,
+        f"{state.soft or 0:.0%} of the tiles hardly in focus": (state.soft or 0) > MOST_SOFT,
+        f"{state.regions_blurred} blurred regions left out": state.regions_blurred,
         damaged_levels_of(state): state.damaged_levels,
         "damaged colour profile": state.icc == "damaged",
         f"reading it again failed, its work of before stays: {state.reread_failed}": state.reread_failed,
@@ -93,5 +122,6 @@ def template(name: str) -> Template:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    environment.globals |= {"kind_of": kind_of, "picture_name": picture_name, "oddities_of": oddities_of}
+    named = (kind_of, picture_name, focus_name, oddities_of)
+    environment.globals |= {function.__name__: function for function in named}
     return environment.get_template(name)

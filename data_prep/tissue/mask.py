@@ -32,6 +32,7 @@ class TissueSettings:
         segmenter: the option of conf/tissue.
         cells_per_tile: mask pixels along a 20x tile; 4 at 32 px tiles and 16 at 256 px are 4 and 8 um a mask pixel.
         min_tile: tissue fraction from which a 20x tile is encoded (others are glass in every grid).
+        min_focus: least focus of a 20x tile (1/um, ``tissue.focus``) that counts as tissue of a region; None: all do.
         regions: folder of GeoJSON files by slide name; where a slide has one, only its polygons count.
         regions_replace: such polygons are the tissue, whatever the segmenter finds: contours that a person has edited.
     """
@@ -39,6 +40,7 @@ class TissueSettings:
     segmenter: Option
     cells_per_tile: int
     min_tile: float
+    min_focus: float | None
     regions: str | None
     regions_replace: bool
 
@@ -47,8 +49,10 @@ class TissueSettings:
         target = self.segmenter.section["_target_"]
         named = {} if target == FIRST_SEGMENTER else {"segmenter": target}
         own = {"cells_per_tile": self.cells_per_tile, "min_tile": self.min_tile, "regions": self.regions}
-        replaced = {"regions_replace": True} if self.regions_replace else {}
-        return self.segmenter.arguments | named | own | replaced
+        later = {"min_focus": self.min_focus, "regions_replace": self.regions_replace or None}
+        return (
+            self.segmenter.arguments | named | own | {key: value for key, value in later.items() if value is not None}
+        )
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], allow: tuple[str, ...] = ()) -> "TissueSettings":
@@ -58,7 +62,7 @@ class TissueSettings:
             allow: packages besides our own whose segmenter may be named.
         """
         own = {name: values[name] for name in ("cells_per_tile", "min_tile", "regions")}
-        own["regions_replace"] = values.get("regions_replace", False)
+        own |= {"min_focus": values.get("min_focus"), "regions_replace": values.get("regions_replace", False)}
         target = values.get("segmenter", FIRST_SEGMENTER)
         arguments = {name: value for name, value in values.items() if name not in (*own, "segmenter")}
         return cls(segmenter=Option("tissue", {"_target_": target, **arguments}, allow), **own)

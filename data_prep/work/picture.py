@@ -1,4 +1,4 @@
-"""The picture of one slide on the QC page: its thumbnail, the mask, the tiles that were encoded, some regions."""
+"""The pictures of one slide on the QC page: its thumbnail with the mask, the encoded tiles, some regions; its focus."""
 
 import io
 
@@ -6,10 +6,12 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from data_prep.fold.regions import RungRegions
+from data_prep.tissue.focus import SOFT
 from data_prep.tissue.mask import TissueMask
 
 MAX_SIDE_PX = 900
 EDGE, KEPT, REGION = (0, 140, 50), (30, 80, 230), (240, 110, 0)
+BLURRED, HALF, SHARP = (np.array(colour) for colour in ((200, 0, 0), (240, 200, 0), (0, 140, 50)))
 PALE = 0.6  # how far the colours of tiles that were not encoded go towards white
 
 
@@ -37,6 +39,19 @@ def picture_of(mask: TissueMask, kept: np.ndarray, regions: list[RungRegions]) -
         _draw_regions(picture, lowest, tile_px=height // kept.shape[0] * factor)
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=85)
+    return buffer.getvalue()
+
+
+def focus_picture(focus: np.ndarray) -> bytes:
+    """Return a PNG of a slide's focus, a pixel a tile: red up to ``SOFT``, by yellow to green at twice that.
+
+    Tiles that were not encoded are white.
+    """
+    above = np.clip(focus / SOFT - 1, 0, 1)[..., None]
+    colours = np.where(above < 0.5, BLURRED + (HALF - BLURRED) * above * 2, HALF + (SHARP - HALF) * (above * 2 - 1))
+    pixels = np.where(np.isfinite(above), colours, 255)
+    buffer = io.BytesIO()
+    Image.fromarray(np.round(pixels).astype(np.uint8)).save(buffer, "PNG")
     return buffer.getvalue()
 
 

@@ -2,6 +2,7 @@
 
 import time
 import traceback
+from dataclasses import replace
 
 from data_prep.execution.encoding.own import get_encoder
 from data_prep.fold.area import find_area
@@ -9,6 +10,7 @@ from data_prep.fold.regions import find_regions
 from data_prep.slides.files import quick_hash
 from data_prep.slides.readers.base import UnreadableError
 from data_prep.slides.slide import Slide
+from data_prep.tissue.focus import FocusMap
 from data_prep.work.images import ImageWriter
 from data_prep.work.job import SlideJob, failed, reason_of
 from data_prep.work.picture import picture_of
@@ -19,7 +21,7 @@ from data_prep.work.storage import is_storage_fault
 from data_prep.work.store import SlideStore
 from zoomldm.encoder.base import Encoder
 from zoomldm.errors import DataError
-from zoomldm.files import raise_if_disk_fault
+from zoomldm.files import raise_if_disk_fault, remove_tree
 
 MAX_LISTED = 50
 
@@ -48,7 +50,7 @@ def prepare_slide(job: SlideJob) -> SlideState:
             state = _attempt(job, encoder, aside)
             if isinstance(state, FailedSlide) and store.done() is not None:  # good work stays
                 store.note_failure(state, aside.error_path.read_text())
-                aside.discard()
+                remove_tree(aside.folder)
             else:
                 aside.write_state(state)
     return state
@@ -70,19 +72,21 @@ def _prepare(job: SlideJob, encoder: Encoder, aside: SlideStore) -> DoneSlide:
     slide = open_slide(job.spec, job.settings)
     try:
         layout = lay_out(slide, job)
-        images = ImageWriter(aside.images_path, slide, job.settings, layout.regions)
+        focus = FocusMap(layout.encode.shape, slide.scale.mpp_true)
+        images = ImageWriter(aside.images_path, slide, job.settings, layout, focus)
         with images:
-            encoded = read_slide(slide, job.settings, layout, encoder, images.emit)
+            encoded = read_slide(slide, job.settings, layout, encoder, images.emit, focus=focus)
         slide.check_unchanged()
         samples = [images.samples(k) for k in range(len(layout.regions))]
         aside.save_rows(encoded.rows, encoder)
-        aside.save_samples(encoded.cells, samples)
+        aside.save_samples(encoded.cells, focus.values, samples)
         aside.qc_path.write_bytes(picture_of(layout.mask, encoded.cells > 0, layout.regions))
         aside.contours_path.write_text(layout.mask.contours())
         counts = {chosen.rung.label: len(rung.spans) for chosen, rung in zip(layout.regions, samples, strict=True)}
-        return _state(
+        state = _state(
             job, slide, layout, encoded, encoder, counts, (time.perf_counter() - began, time.process_time() - cpu)
         )
+        return replace(state, focus=focus.median, soft=focus.soft, regions_blurred=images.num_blurred)
     finally:
         slide.close()
 

@@ -14,6 +14,7 @@ from data_prep.fold.regions import RungRegions
 from data_prep.settings import SlideSettings
 from data_prep.slides.slide import Slide
 from data_prep.slides.table import SlideSpec
+from data_prep.tissue.focus import FocusMap
 from data_prep.tissue.mask import TissueMask, find_tissue
 from zoomldm.encoder.base import Encoder
 from zoomldm.errors import DataError, UserError
@@ -71,8 +72,19 @@ def tiles_to_encode(mask: TissueMask, regions: list[RungRegions], settings: Slid
     return encode
 
 
-def read_slide(slide: Slide, settings: SlideSettings, layout: Layout, encoder: Encoder, emit: Emit) -> Encoded:
-    """Read the slide once, giving its patches to ``emit`` and encoding its tiles; row 0 is glass."""
+def read_slide(
+    slide: Slide,
+    settings: SlideSettings,
+    layout: Layout,
+    encoder: Encoder,
+    emit: Emit,
+    *,
+    focus: FocusMap | None = None,
+) -> Encoded:
+    """Read the slide once, giving its patches to ``emit`` and encoding its tiles; row 0 is glass.
+
+    focus: where each tile's is noted, before a region that holds it is emitted.
+    """
     p, shape = settings.ladder.patch_px, layout.encode.shape
     queue = TileQueue(encoder)
     queue.add(np.broadcast_to(layout.mask.glass, (1, p, p, 3)))
@@ -83,6 +95,8 @@ def read_slide(slide: Slide, settings: SlideSettings, layout: Layout, encoder: E
         nonlocal num_rows
         cells[corners[:, 0], corners[:, 1]] = np.arange(num_rows, num_rows + len(tiles))
         num_rows += len(tiles)
+        if focus is not None:
+            focus.measure(corners, tiles)
         queue.add(tiles)
 
     fold = Fold(slide.read_boxes, settings.ladder, shape, layout.regions, layout.encode).run(

@@ -67,6 +67,9 @@ class DoneSlide:
         decodes: native tiles, and how often they were decoded; None through OpenSlide.
         icc: what was done with the file's colour profile: applied, none, damaged or off; None in old work.
         damaged_levels: those that the mask could not be made from, since a tile of theirs cannot be decoded.
+        focus: median of the tiles', in 1/um (``tissue.focus``); None in old work, and where no tile was encoded.
+        soft: part of the tiles that are hardly in focus (below ``tissue.focus.SOFT``).
+        regions_blurred: regions left out because too much of them is below ``min_focus``.
         work_version: ``WORK_VERSION`` that made it.
         told: what decided the work besides file and settings (``told_of``); None in the work of older versions.
         reread_failed: why reading the slide again failed, whose work of before this is.
@@ -99,6 +102,9 @@ class DoneSlide:
     told: dict[str, Any] | None = None
     icc: str | None = None
     damaged_levels: list[int] = field(default_factory=list)
+    focus: float | None = None
+    soft: float | None = None
+    regions_blurred: int = 0
     work_version: int = 1
     reread_failed: str = ""
     status: str = DONE

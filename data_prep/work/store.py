@@ -1,7 +1,7 @@
 """A slide's folder of work: the one place that knows its files, its lock, and whether they are still good.
 
 slides/<slide>/state.json   done or failed with the reason; scale, counts, what could not be read
-slides/<slide>/samples.npz  for each rung k: k.place y, x (tiles), k.px0 x, y, k.tissue, k.spans; cells (row numbers)
+slides/<slide>/samples.npz  for each rung k: k.place y, x (tiles), k.px0 x, y, k.tissue, k.spans; cells (rows) and focus
 slides/<slide>/images.bin   the encoded patches one after the other
 slides/<slide>/rows.npy     (1 + n, D), row 0 is glass; float16, or float32 and yet to be standardised
 slides/<slide>/qc.jpg       thumbnail, mask, kept tiles; beside it contours.geojson, the mask as polygons
@@ -32,7 +32,7 @@ from data_prep.work.state import DoneSlide, FailedSlide, SlideState, state_of
 from zoomldm.data.schema import slide_key
 from zoomldm.encoder.base import Encoder
 from zoomldm.errors import DataError
-from zoomldm.files import open_atomically, remove, remove_temporaries, remove_tree, rename, sync, write_json
+from zoomldm.files import open_atomically, remove, remove_temporaries, rename, sync, write_json
 
 SLIDES_FOLDER = "slides"
 
@@ -109,15 +109,20 @@ class SlideStore:
     def drop_images(self) -> None:
         remove(self.images_path)
 
-    def save_samples(self, cells: np.ndarray, samples: list[RungSamples]) -> None:
-        """Write the map of row numbers (tiles_y, tiles_x), 0 is glass, and every rung's samples."""
+    def save_samples(self, cells: np.ndarray, focus: np.ndarray, samples: list[RungSamples]) -> None:
+        """Write the maps of row numbers (0 is glass) and focus, (tiles_y, tiles_x) each, and every rung's samples."""
         arrays = {name: array for k, rung in enumerate(samples) for name, array in rung.stored(k).items()}
-        np.savez(self.folder / "samples.npz", cells=cells, **arrays)
+        np.savez(self.folder / "samples.npz", cells=cells, focus=focus, **arrays)
 
     def cells(self) -> np.ndarray:
         """Return the map of row numbers, (tiles_y, tiles_x) int32."""
         with self.said_if_damaged(), np.load(self.folder / "samples.npz") as stored:
             return stored["cells"]
+
+    def focus(self) -> np.ndarray | None:
+        """Return the tiles' focus, (tiles_y, tiles_x) float32 in 1/um, NaN without a row; None in old work."""
+        with self.said_if_damaged(), np.load(self.folder / "samples.npz") as stored:
+            return stored.get("focus")
 
     def samples(self, rung: int) -> RungSamples:
         with self.said_if_damaged(), np.load(self.folder / "samples.npz") as stored:
@@ -199,10 +204,6 @@ class SlideStore:
         aside = SlideStore(self.root, self.slide)
         with written_aside(self.folder) as aside.folder:
             yield aside
-
-    def discard(self) -> None:
-        """Take away the folder, and all that it holds."""
-        remove_tree(self.folder)
 
     def clear(self) -> None:
         """Take away all that the folder holds."""

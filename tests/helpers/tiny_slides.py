@@ -147,6 +147,7 @@ def tissue_settings(
     name: str = "default",
     *,
     cells_per_tile: int = 4,
+    min_focus: float | None = None,
     regions: str | None = None,
     regions_replace: bool = False,
     **values: float,
@@ -157,6 +158,7 @@ def tissue_settings(
         segmenter=option,
         cells_per_tile=cells_per_tile,
         min_tile=0.1,
+        min_focus=min_focus,
         regions=regions,
         regions_replace=regions_replace,
     )

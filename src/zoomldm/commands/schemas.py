@@ -64,6 +64,7 @@ class DataTissue:
 
     cells_per_tile: int
     min_tile: float
+    min_focus: float | None
     regions: str | None
     regions_replace: bool
 

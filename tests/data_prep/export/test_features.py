@@ -78,7 +78,9 @@ def test_bounds_within_level_0_move_the_coordinates(slides, tmp_path):
     store = SlideStore(root, "a")
     shift = np.array([7, 11])
     samples = [store.samples(k) for k in range(4)]
-    store.save_samples(store.cells(), [replace(rung, corner_px0=rung.corner_px0 + shift) for rung in samples])
+    store.save_samples(
+        store.cells(), store.focus(), [replace(rung, corner_px0=rung.corner_px0 + shift) for rung in samples]
+    )
     state = store.done()
     moved = replace(state.scale, origin_level=(7, 11))
     store.write_state(replace(state, scale=moved, file=replace(state.file, quick_hash="moved")))

@@ -32,5 +32,5 @@ def test_the_page_shows_the_worst_slides_first_and_takes_names_as_text(tiny_slid
     assert "no region has enough tissue" in page
     assert "no sample" in page
     shown = [word.split('"')[0] for word in page.split('src="')[1:]]
-    assert len(shown) == 2
+    assert len(shown) == 3  # a picture each, and the focus of the one with tiles
     assert all((tmp_path / "data" / "qc" / name).is_file() for name in shown)
