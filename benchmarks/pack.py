@@ -102,7 +102,7 @@ def make_work(root: Path, number: int, args: argparse.Namespace) -> None:
     encoder = Simulated()
     encoder.dim = args.dim
     store.save_rows(rng.standard_normal((args.patches + 1, args.dim), np.float32), encoder)
-    store.save_samples(cells.reshape(side, side), samples)
+    store.save_samples(cells.reshape(side, side), np.zeros((side, side), np.float32), samples)
     store.write_state(_state(store.slide, counts, encoder, side * PAPER_LADDER.patch_px))
 
 
