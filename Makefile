@@ -6,8 +6,8 @@ STAMP  := $(VENV)/.setup-done
 export PYTHONUNBUFFERED = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo rehearse app test test-slow lint format fid bench bench-prep bench-pack bench-loader bench-grids \
-	bench-train bench-sample doctor reference clean distclean
+.PHONY: help setup demo rehearse app test test-slow fuzz lint format fid bench bench-prep bench-pack bench-loader \
+	bench-grids bench-train bench-sample doctor reference clean distclean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -43,6 +43,10 @@ test: setup  ## the tests, a process a core (minutes)
 
 test-slow: setup  ## the tests that take longer: fuzzing, memory, kill and resume at length
 	$(PY) -m pytest -m slow
+
+fuzz: setup  ## damaged slides, tables, shards and state files, 2,000 of them: 15 minutes (N=2000 SEED=0, one again: CASE=name)
+	ZOOMLDM_FUZZ_N=$(N) ZOOMLDM_FUZZ_SEED=$(SEED) ZOOMLDM_FUZZ_CASE=$(CASE) OMP_NUM_THREADS=1 $(PY) -m pytest -s -m slow \
+		tests/data_prep/test_fuzz.py::test_all_cases
 
 lint: setup  ## ruff (lint and format) and the direction of imports
 	$(VENV)/bin/ruff check .

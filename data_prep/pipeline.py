@@ -10,12 +10,7 @@ from data_prep.execution.executor import Died, Executor
 from data_prep.pack.agreement import agree_to_repack
 from data_prep.pack.exchange import finish_exchange, shards_locked
 from data_prep.pack.pack import Packing, pack, packing_of
-from data_prep.pack.shard_plan import (
-    changes_of,
-    known_splits,
-    packed_specs,
-    read_plan,
-)
+from data_prep.pack.shard_plan import changes_of, known_splits, packed_specs, read_plan
 from data_prep.pack.splits import AREA, NOTHING, Split
 from data_prep.preparation import Preparation
 from data_prep.report.qc import damaged_levels_of
@@ -73,7 +68,7 @@ def run(
     share = [spec for i, spec in enumerate(named) if part is None or i % part[1] == part[0] - 1]
     todo, stale = _to_read(preparation, share, split)
     told = {spec.name for spec in unnamed}
-    _agree(preparation, known, stale=stale, unnamed=told, repack=repack)
+    _agree(preparation, known, todo, stale=stale, unnamed=told, repack=repack)
     for words, number in Counter(stale.values()).items():
         print(f"{number} of {len(share)} slides are read again: {words}")
     if len(todo) < len(share):
@@ -112,13 +107,24 @@ def _say_what_looks_wrong(named: list[SlideSpec], patients: set[str], split: Spl
 
 
 def _agree(
-    preparation: Preparation, known: dict[str, str], *, stale: dict[str, str], unnamed: set[str], repack: bool
+    preparation: Preparation,
+    known: dict[str, str],
+    todo: list[SlideSpec],
+    *,
+    stale: dict[str, str],
+    unnamed: set[str],
+    repack: bool,
 ) -> None:
-    """Ask about finished shards before a slide is read: by what is known of the slides until now."""
+    """Ask about finished shards before a slide is read: by what is known of the slides until now.
+
+    A slide in shards whose work is lost is read again; that its shards stay what they are is seen afterwards.
+    """
     plan, states = read_plan(preparation.root), preparation.states()
     if plan is None or not (preparation.root / MANIFEST_NAME).is_file():
         return
     packed = [s for s in states if isinstance(s, DoneSlide) and s.slide in plan.slides]
+    lost = {spec.name for spec in todo} - {state.slide for state in packed}
+    plan = replace(plan, batches=[[name for name in batch if name not in lost] for batch in plan.batches])
     if packed:
         changes = changes_of(plan, contents_of(preparation, packed, known), stale)
         agree_to_repack(preparation.root, plan, changes, unnamed=unnamed, repack=repack)

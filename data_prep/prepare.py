@@ -100,6 +100,7 @@ def with_presets(specs: list[SlideSpec], tissue: TissueSettings) -> list[SlideSp
     from data_prep.tissue.mask import segmenter_of
     from zoomldm.composing import compose_jobs
     from zoomldm.config import Option
+    from zoomldm.errors import ConfigError
 
     parser = ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--config-dir", "-cd")
@@ -107,8 +108,12 @@ def with_presets(specs: list[SlideSpec], tissue: TissueSettings) -> list[SlideSp
     sections = {}
     for name in sorted({spec.tissue["name"] for spec in specs if spec.tissue}):
         words = [f"tissue={name}", *(("--config-dir", folder) if folder else ())]
-        sections[name] = plain(compose_jobs("prepare", words)[0].tissue)
-        segmenter_of(Option("tissue", sections[name], tissue.segmenter.allow))  # which refuses what makes no sense
+        try:
+            sections[name] = plain(compose_jobs("prepare", words)[0].tissue)
+            segmenter_of(Option("tissue", sections[name], tissue.segmenter.allow))  # which refuses what makes no sense
+        except ConfigError as error:
+            first = next(spec.name for spec in specs if spec.tissue and spec.tissue["name"] == name)
+            raise ConfigError(f"slide {first}: tissue_preset {name!r} in the slide table: {error}") from error
     return [replace(spec, tissue=sections[spec.tissue["name"]]) if spec.tissue else spec for spec in specs]
 
 

@@ -5,7 +5,7 @@ The new rows are written beside the slides', the new grids beside the shards, an
 """
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from data_prep.execution.encoding.own import get_encoder
 from data_prep.execution.encoding.queue import TileQueue
 from data_prep.execution.executor import Died, Executor
 from data_prep.fold.quadtree import Fold
+from data_prep.pack.added import WORK_COLUMNS
 from data_prep.pack.agreement import agree
 from data_prep.pack.exchange import NEW, begin, exchange, link_shard, shards_locked
 from data_prep.pack.jobs import ShardJob, make_jobs
@@ -200,10 +201,11 @@ def _write_grids(contents: Contents, plan: ShardPlan, manifest: Manifest, execut
                 raise UserError(f"{jobs[number].path}: {record.reason}; run the same command again")
             tars[jobs[number].path] = record.tar
             bar.update()
+    shards = {shard.path: shard for shard in manifest.shards}
     for job in jobs:
-        line = json.loads((job.root / f"{job.path}.json").read_bytes())
-        line["columns"]["grid"] = tars[job.path]
-        write_json(job.record_path, line)
+        line = asdict(shards[job.path])
+        line["columns"] = {name: facts for name, facts in line["columns"].items() if name in WORK_COLUMNS}
+        write_json(job.record_path, line | {"columns": line["columns"] | {"grid": tars[job.path]}})
     return replace(manifest.with_column("grid", {"dim": encoder["dim"]}, tars), encoder=EncoderInfo(**encoder))
 
 

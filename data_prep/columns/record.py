@@ -5,7 +5,6 @@ way. A tar whose record names the same maker and the right size is not written a
 stopped, and slides that are added cost only their own shards.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 from zoomldm.data.shards import column_path, write_column
 from zoomldm.files import raise_if_disk_fault, remove, sha256_of, write_json
+from zoomldm.stored import read_json, stored_as
 
 Samples = Iterator[tuple[str, dict[str, bytes]]]
 """Samples of a column: key, and bytes by field."""
@@ -29,7 +29,7 @@ class ColumnRecord:
 def read_record(base: Path, column: str, made_by: Mapping[str, Any]) -> ColumnRecord | None:
     """Return the record of a shard's finished tar, None where it is missing, cut or made by something else."""
     try:
-        content = json.loads(_record_path(base, column).read_bytes())
+        content = stored_as(dict[str, Any], read_json(_record_path(base, column)))
         is_ours = all(content[name] == value for name, value in made_by.items())
         if not is_ours or column_path(base, column).stat().st_size != content["bytes"]:
             return None

@@ -57,6 +57,7 @@ def export_features(preparation: Preparation) -> Path:
     for state in progress(contents.done, label="export", unit="slide"):
         store = preparation.store(state.slide)
         with store.lock():
+            store.check_rows(state)
             bag = _Bag(state, ladder, store, made_of)
             if len(bag) == 0:
                 num_empty += 1

@@ -19,6 +19,7 @@ from data_prep.work.folder import SETTINGS_NAME
 from data_prep.work.lock import locked
 from data_prep.work.store import SLIDES_FOLDER, SlideStore
 from zoomldm.data.manifest import MANIFEST_NAME, Manifest
+from zoomldm.errors import DataError
 from zoomldm.files import (
     link,
     open_atomically,
@@ -29,6 +30,7 @@ from zoomldm.files import (
     sync_tree,
     write_json,
 )
+from zoomldm.stored import read_json
 
 NEW, OLD = "shards.new", "shards.old"
 DAMAGED = ".damaged"
@@ -49,7 +51,7 @@ def begin(root: Path, purpose: Mapping[str, Any]) -> None:
     """Make ``shards.new`` ready; what another purpose left there half-done goes, what this one left is taken up."""
     path, content = root / NEW / PURPOSE, json.loads(json.dumps(purpose, default=str))
     try:
-        is_ours = json.loads(path.read_bytes()) == content
+        is_ours = read_json(path) == content
     except (OSError, ValueError):
         is_ours = False
     if not is_ours:
@@ -116,7 +118,7 @@ def place_kept(jobs: Iterable[ShardJob], kept: Mapping[str, str]) -> None:
             old = job.root / kept[job.path]
             link_shard(old, job.base)
             with suppress(OSError, ValueError):  # without its record it is written like a new one
-                line = json.loads(Path(f"{old}.json").read_bytes())
+                line = read_json(f"{old}.json")
                 write_json(job.record_path, line | {"path": job.path})
 
 
@@ -135,8 +137,15 @@ def link_shard(old: Path, new: Path, *, but: Collection[str] = ()) -> None:
 
 
 def copy_if_there(path: Path, target: Path) -> None:
-    """Copy a file, atomically; do nothing where there is none."""
+    """Copy a file, atomically; do nothing where there is none.
+
+    Raises:
+        DataError: it cannot be read.
+    """
     if not path.is_file():
         return
-    with open(path, "rb") as source, open_atomically(target) as stream:
-        shutil.copyfileobj(source, stream)
+    try:
+        with open(path, "rb") as source, open_atomically(target) as stream:
+            shutil.copyfileobj(source, stream)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be copied ({error.strerror}); check the disk and the file's rights") from error

@@ -112,6 +112,7 @@ def gather(contents: Contents) -> dict[tuple[str, int], Gathered]:
     found: dict[tuple[str, int], list[tuple[np.ndarray, np.ndarray]]] = {}
     for place, state in enumerate(contents.done):
         store = contents.preparation.store(state.slide)
+        store.check_rows(state)
         for rung in contents.preparation.slide_settings.ladder.rungs:
             splits = contents.split.of_samples(state, store.mapped(rung.index)[1].corner, rung.grid_side)
             for split in SPLITS:

@@ -4,9 +4,8 @@ A shard that was finished under the same plan (shard_plan.py) is kept: a killed 
 slides only add shards. Where finished shards must be made anew, that happens beside them (exchange.py).
 """
 
-import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from data_prep.execution.executor import Died, Executor
@@ -139,7 +138,7 @@ def pack(packing: Packing, states: list[SlideState], executor: Executor) -> Mani
     folder = root / (SHARDS if packing.in_place else NEW)
     old = Manifest.load(root) if (root / MANIFEST_NAME).is_file() else None
     if not packing.in_place:
-        begin(root, {"pack": _plain(packing.plan)})
+        begin(root, {"pack": replace(packing.plan, inputs_sha256=None).to_dict()})
         place_kept(packing.jobs, packing.kept)
     packing.plan.save(folder)
     shards = dict(_write_shards(packing, executor))
@@ -163,10 +162,6 @@ def _write_shards(packing: Packing, executor: Executor) -> Iterator[tuple[int, S
                 raise UserError(f"{packing.jobs[number].path}: {line.reason}; run the same command again")
             yield number, ShardInfo(**line)
             bar.update()
-
-
-def _plain(plan: ShardPlan) -> Any:
-    return json.loads(json.dumps(asdict(replace(plan, inputs_sha256=None)), default=str))
 
 
 def _manifest(packing: Packing, shards: list[ShardInfo], states: list[SlideState]) -> Manifest:

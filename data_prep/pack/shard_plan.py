@@ -12,12 +12,15 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from data_prep.pack.jobs import SHARDS
 from data_prep.preparation import Contents, Preparation
 from data_prep.settings import differences
 from data_prep.slides.table import SlideSpec
 from data_prep.work.folder import read_settings
 from data_prep.work.state import DoneSlide, SlideState
+from zoomldm.errors import DataError
 from zoomldm.files import write_json
+from zoomldm.stored import read_json, stored_as
 
 PLAN_NAME = "plan.json"
 PACKING_VERSION = 1
@@ -47,7 +50,7 @@ class ShardPlan:
     facts: list[str] | None = None
     drawn_by: dict[str, Any] | None = None
     made_of: dict[str, Any] | None = None
-    table: dict[str, dict[str, Any]] = field(default_factory=dict)
+    table: dict[str, SlideSpec] = field(default_factory=dict)
     shards: list[list[str]] | None = None
     statistics: dict[str, Any] | None = None
     inputs_sha256: str | None = None
@@ -56,8 +59,11 @@ class ShardPlan:
     def slides(self) -> list[str]:
         return sorted(name for batch in self.batches for name in batch)
 
+    def to_dict(self) -> dict[str, Any]:
+        return json.loads(json.dumps(asdict(self), default=str))
+
     def save(self, folder: Path) -> None:
-        write_json(folder / PLAN_NAME, asdict(self))
+        write_json(folder / PLAN_NAME, self.to_dict())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,20 +74,29 @@ class Changes:
     batches: set[int] = field(default_factory=set)
 
 
-def read_plan(root: Path, folder: str = "shards") -> ShardPlan | None:
-    """Return the plan of the shards that are there, None without one."""
+def read_plan(root: Path) -> ShardPlan | None:
+    """Return the plan of the shards that are there, None without shards.
+
+    Raises:
+        DataError: there are shards, and it cannot be read.
+    """
+    shards = root / SHARDS
     try:
-        return ShardPlan(**json.loads((root / folder / PLAN_NAME).read_bytes()))
-    except (OSError, ValueError, TypeError):
-        return None
+        return stored_as(ShardPlan, read_json(shards / PLAN_NAME))
+    except (OSError, ValueError) as error:
+        if isinstance(error, FileNotFoundError) and next(shards.glob("*/*/*.tar"), None) is None:
+            return None
+        raise DataError(
+            f"{shards / PLAN_NAME}: cannot be read ({error}); it says which slides are in which shards. Put it back "
+            f"from a copy, or delete {shards} to have all made again from the slides' work, and then the latents"
+        ) from error
 
 
 def known_splits(preparation: Preparation) -> dict[str, str]:
     """Return the split of every patient that has one already; none where it was drawn by other settings."""
-    plan = read_plan(preparation.root)
+    plan, now = read_plan(preparation.root), drawn_by(preparation)
     if plan is None:
         return {}
-    now = drawn_by(preparation)
     before = plan.drawn_by or {name: read_settings(preparation.root).get(name) for name in now}
     return plan.of_patient if before == now else {}
 
@@ -97,8 +112,7 @@ def packed_specs(preparation: Preparation, plan: ShardPlan | None) -> list[Slide
     specs = []
     for name in [n for n in plan.slides if n not in preparation.spec_of] if plan else []:
         if name in plan.table:
-            line = plan.table[name]
-            specs.append(SlideSpec(**(line | {"path": Path(line["path"])})))
+            specs.append(plan.table[name])
         elif state := preparation.store(name).done():  # labels and splits of its table are lost
             specs.append(SlideSpec(path=Path(state.path), name=name, patient=state.patient))
     return specs
@@ -153,13 +167,13 @@ def _changes_of_old(plan: ShardPlan, contents: Contents, stale: Mapping[str, str
 
 def new_plan(old: ShardPlan | None, contents: Contents, changes: Changes) -> ShardPlan:
     """Return the plan of what is to be packed: batches without a change stay, slides that came since are one more."""
-    names = {state.slide for state in contents.done}
-    preparation = contents.preparation
+    names, preparation = {state.slide for state in contents.done}, contents.preparation
+    specs = preparation.spec_of
     now = {
         "of_patient": contents.split.of_patient,
         "drawn_by": drawn_by(preparation),
         "made_of": made_of(contents),
-        "table": {name: _line(preparation.spec_of[name]) for name in sorted(names)},
+        "table": {name: replace(specs[name], path=specs[name].path.absolute()) for name in sorted(names)},
     }
     if old is None or is_all_anew(old, changes):
         return ShardPlan(batches=[sorted(names)], **now)
@@ -195,10 +209,6 @@ def made_of(contents: Contents) -> dict[str, Any]:
             for state in contents.done
         },
     }
-
-
-def _line(spec: SlideSpec) -> dict[str, Any]:
-    return asdict(spec) | {"path": str(spec.path.absolute())}
 
 
 def inputs_hash(states: list[SlideState], contents: Contents, version: int | str = PACKING_VERSION) -> str:

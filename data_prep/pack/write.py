@@ -1,9 +1,9 @@
 """One shard from the work of its slides: image, grid, meta and lossless copies as parallel tars."""
 
-import json
 from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,12 @@ import numpy as np
 from data_prep.pack.jobs import PackedSlide, ShardJob
 from data_prep.pack.slide_work import SlideWork
 from data_prep.work.store import SlideStore
+from zoomldm.data.manifest import ShardInfo
 from zoomldm.data.schema import IMAGE_EXTENSIONS, SampleMeta, make_key
 from zoomldm.data.shards import column_path, open_column
 from zoomldm.errors import DataError
 from zoomldm.files import raise_if_disk_fault, sha256_of, write_json
+from zoomldm.stored import read_json, stored_as
 
 Fields = dict[str, bytes]
 """Of a sample in one column, by name."""
@@ -77,11 +79,13 @@ def _write_columns(job: ShardJob, columns: list[str], old: dict[str, Any]) -> di
 
 
 def read_record(job: ShardJob) -> dict[str, Any] | None:
-    """Return the line that a finished shard left, None without one."""
+    """Return the line that a finished shard left, None without one, or with one that is damaged."""
     try:
-        return json.loads(job.record_path.read_bytes())
+        line = stored_as(ShardInfo, read_json(job.record_path))
     except (OSError, ValueError):
         return None
+    is_ours = (line.split, line.magnification, line.num_samples) == (job.split, job.rung.magnification, len(job.number))
+    return asdict(line) if is_ours else None
 
 
 def lost_columns(job: ShardJob, line: dict[str, Any]) -> list[str]:

@@ -13,11 +13,11 @@ from data_prep.report.qc import template
 from data_prep.settings import SlideSettings
 from data_prep.slides.colour import APPLIED
 from data_prep.slides.readers.base import UnreadableError
-from data_prep.slides.slide import Slide
 from data_prep.tissue.geojson import drawn_path
 from data_prep.work.job import SlideJob, reason_of
 from data_prep.work.picture import picture_of
 from data_prep.work.prepare_slide import lay_out
+from data_prep.work.read_slide import open_slide
 from zoomldm.config import Option
 from zoomldm.data.schema import slide_key
 from zoomldm.encoder.base import Encoder
@@ -59,13 +59,13 @@ class Estimate:
 def estimate_slide(job: SlideJob) -> Estimate | str:
     """Return what a slide would give, or why it cannot be read."""
     try:
-        slide = Slide(job.spec, job.settings.ladder.base_mpp, job.settings.readers, use_icc=job.settings.icc)
+        slide = open_slide(job.spec, job.settings)
         try:
             layout = lay_out(slide, job)
             picture, contours = picture_of(layout.mask, layout.encode, layout.regions), layout.mask.contours()
         finally:
             slide.close()
-    except (DataError, UnreadableError, OSError, ValueError) as error:
+    except (DataError, UnreadableError, OSError, MemoryError) as error:
         return reason_of(job.spec, error)
     write_atomically(picture_path(job.root, job.spec.name), picture)
     write_atomically(drawn_path(job.root / FOLDER, job.spec.name), contours)

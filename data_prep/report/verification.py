@@ -15,6 +15,7 @@ from zoomldm.data.shards import ColumnReader, build_index, column_path, index_pa
 from zoomldm.errors import DataError
 from zoomldm.files import progress, sha256_of
 from zoomldm.ladder import label
+from zoomldm.stored import read_npy
 
 IMAGES_DECODED = 8  # of each shard
 
@@ -70,13 +71,17 @@ def faults_of_tar(root: Path, tar: Path, facts: dict[str, Any]) -> Iterator[str]
     if not tar.is_file():
         yield f"{name}: missing"
         return
-    if tar.stat().st_size != facts["bytes"]:
-        yield f"{name}: {tar.stat().st_size} bytes, the manifest says {facts['bytes']}"
-    elif sha256_of(tar) != facts["sha256"]:
-        yield f"{name}: its checksum is not the manifest's"
+    try:
+        if tar.stat().st_size != facts["bytes"]:
+            yield f"{name}: {tar.stat().st_size} bytes, the manifest says {facts['bytes']}"
+        elif sha256_of(tar) != facts["sha256"]:
+            yield f"{name}: its checksum is not the manifest's"
+    except OSError as error:
+        yield f"{name}: cannot be read ({error.strerror})"
+        return
     try:
         index = build_index(tar)
-        if not np.array_equal(np.load(index_path(tar)), index):
+        if not np.array_equal(read_npy(index_path(tar)), index):
             yield f"{index_path(name)}: not the index of its tar; delete it to have it rebuilt"
     except DataError as error:
         yield str(error).replace(f"{root}/", "")

@@ -1,6 +1,5 @@
 """Polygons that a person drew round the tissue (GeoJSON, QuPath's export) as a mask."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from shapely.geometry.base import BaseGeometry
 
 from zoomldm.data.schema import slide_key
 from zoomldm.errors import DataError
+from zoomldm.stored import read_json
 
 ToPixels = Callable[[np.ndarray], np.ndarray]
 """(n, 2) x, y of level 0 -> (n, 2) x, y of the mask."""
@@ -27,7 +27,7 @@ def read_polygons(path: Path) -> list[shapely.Polygon]:
         DataError: not a GeoJSON.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         features = content.get("features", [content]) if isinstance(content, dict) else content
         geometries = [shapely.geometry.shape(feature.get("geometry", feature)) for feature in features]
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, OSError, shapely.errors.ShapelyError) as error:

@@ -4,6 +4,7 @@ Legend: h w tiles, c mask pixels along a tile.
 """
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -122,7 +123,7 @@ def find_tissue(slide: Slide, patch_px: int, base_mpp: float, settings: TissueSe
     inside[: int(slide.height_px / pitch_px), : int(slide.width_px / pitch_px)] = True
     pitch_px0, origin_px0 = pitch_px * slide.pitch_px0, slide.to_px0(0, 0)
     path = drawn_path(settings.regions or "", slide.spec.name)
-    if settings.regions and path.is_file():
+    if settings.regions and os.path.lexists(path):
         drawn = polygons_mask(read_polygons(path), lambda px0: (px0 - origin_px0) / pitch_px0, tissue.shape)
         tissue = drawn if settings.regions_replace else tissue & drawn
     tissue &= inside

@@ -8,6 +8,7 @@ from pathlib import Path
 from data_prep.slides.files import stamp_of
 from zoomldm.errors import DataError
 from zoomldm.files import remove
+from zoomldm.stored import read_json
 
 MAX_ATTEMPTS = 5
 
@@ -24,7 +25,7 @@ class Attempts:
 
     def number(self) -> int:
         try:
-            noted = json.loads(self.path.read_bytes())
+            noted = read_json(self.path)
             return int(noted["attempts"]) if noted["stamp"] == self._stamp() else 0
         except (OSError, ValueError, KeyError, TypeError):
             return 0

@@ -8,8 +8,9 @@ from data_prep.settings import SlideSettings, differences
 from data_prep.work.lock import locked
 from data_prep.work.store import SLIDES_FOLDER
 from zoomldm.data.manifest import MANIFEST_NAME
-from zoomldm.errors import ConfigError
+from zoomldm.errors import ConfigError, DataError
 from zoomldm.files import remove_temporaries, write_json
+from zoomldm.stored import read_json, stored_as
 
 SETTINGS_NAME = "settings.json"
 
@@ -18,9 +19,20 @@ def read_settings(root: Path) -> dict[str, Any]:
     """Return the settings that a folder's slides were prepared with, empty in a new one.
 
     Older versions noted here those of packing as well, and not that profiles are applied.
+
+    Raises:
+        DataError: they cannot be read.
     """
     path = root / SLIDES_FOLDER / SETTINGS_NAME
-    return {"icc": True} | json.loads(path.read_bytes()) if path.is_file() else {}
+    try:
+        return {"icc": True} | stored_as(dict[str, Any], read_json(path))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{path}: cannot be read ({error}); it says with which settings the slides of this folder were prepared. "
+            "Put it back from a copy, or choose another data.root"
+        ) from error
 
 
 def write_settings(folder: Path, settings: SlideSettings) -> None:

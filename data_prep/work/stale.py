@@ -1,5 +1,6 @@
 """Whether a slide's work is still what its file, its line of the table and its drawn regions would give."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -51,13 +52,20 @@ def told_of(spec: SlideSpec, *, regions: str | None) -> dict[str, Any]:
 
     regions: folder of GeoJSON files by slide name.
     """
-    drawn = drawn_path(regions, spec.name) if regions else None
     told = {
-        "regions_sha256": sha256_of(drawn) if drawn and drawn.is_file() else None,
+        "regions_sha256": _hash_of(drawn_path(regions, spec.name)) if regions else None,
         "tissue": spec.tissue,
         "icc": spec.icc,
     }
     return {name: value for name, value in told.items() if value is not None}
+
+
+def _hash_of(drawn: Path) -> str | None:
+    """Return a hash of a file of regions, None without one; one that cannot be read is another than it was."""
+    try:
+        return sha256_of(drawn) if os.path.lexists(drawn) else None
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
 
 
 def has_scale_of(state: DoneSlide, spec: SlideSpec) -> bool:

@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from zoomldm.stored import stored_as
+
 DONE, FAILED = "done", "failed"
 WORK_VERSION = 1
 """Of a slide's work; raised by hand where the same slide gives other patches or rows, which reads all slides again."""
@@ -120,13 +122,11 @@ class DoneSlide:
 SlideState = DoneSlide | FailedSlide
 
 
-def state_of(content: dict[str, Any]) -> SlideState:
+def state_of(content: Any) -> SlideState:
     """Return the state that ``to_dict`` gave.
 
     Raises:
-        KeyError, TypeError: a field is missing or unknown.
+        ValueError: a field is missing, unknown or of another type.
     """
-    if content["status"] == FAILED:
-        return FailedSlide(**content)
-    facts = {"file": FileFacts(**content["file"]), "scale": ScaleFacts(**content["scale"])}
-    return DoneSlide(**(content | facts))
+    is_failed = isinstance(content, dict) and content.get("status") == FAILED
+    return stored_as(FailedSlide if is_failed else DoneSlide, content)

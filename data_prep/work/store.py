@@ -11,13 +11,11 @@ slides/<slide>/rows.new.npy, encoder.new.json    rows of another encoder, until 
 The folder is written aside, brought to the disk, and renamed when it is whole; the old one goes last.
 """
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -33,6 +31,7 @@ from zoomldm.data.schema import slide_key
 from zoomldm.encoder.base import Encoder
 from zoomldm.errors import DataError
 from zoomldm.files import open_atomically, remove, remove_temporaries, rename, sync, write_json
+from zoomldm.stored import read_json, read_npy
 
 SLIDES_FOLDER = "slides"
 
@@ -51,8 +50,8 @@ class SlideStore:
     def state(self) -> SlideState | None:
         """Return the slide's state, None where it has none or a damaged one."""
         try:
-            state = state_of(json.loads(self.state_path.read_bytes()))
-        except (OSError, ValueError, KeyError, TypeError):
+            state = state_of(read_json(self.state_path))
+        except (OSError, ValueError):
             return None
         encoder = self.new_encoder() if self.waiting and isinstance(state, DoneSlide) else None
         return replace(state, encoder=encoder) if encoder else state
@@ -144,7 +143,17 @@ class SlideStore:
     def rows(self) -> np.ndarray:
         """Return the slide's rows, mapped into memory: (1 + n, D), `stats`' yet to be standardised."""
         with self.said_if_damaged():
-            return np.load(self.rows_path, mmap_mode="r")
+            return read_npy(self.rows_path, mapped=True)
+
+    def check_rows(self, state: DoneSlide) -> None:
+        """Compare the rows with what the slide's state says of them.
+
+        Raises:
+            DataError: they are others.
+        """
+        with self.said_if_damaged():
+            if self.rows().shape != (1 + state.num_tiles_encoded, state.encoder["dim"]):
+                raise ValueError(f"{self.rows_path.name} has the shape {self.rows().shape}")
 
     # --- rows of another encoder, until all slides have theirs
 
@@ -165,7 +174,7 @@ class SlideStore:
     def new_encoder(self) -> dict[str, Any] | None:
         """Return which encoder made the rows that wait, None without any."""
         try:
-            return json.loads(self._new_encoder_path.read_bytes()) if self._new_rows_path.is_file() else None
+            return read_json(self._new_encoder_path) if self._new_rows_path.is_file() else None
         except (OSError, ValueError):
             return None
 
@@ -215,7 +224,9 @@ class SlideStore:
         """Turn what a damaged file raises into a ``DataError`` that names the folder."""
         try:
             yield
-        except (OSError, ValueError, KeyError, BadZipFile) as error:
+        except DataError:
+            raise
+        except Exception as error:  # of a damaged file, NumPy and zipfile raise many types
             raise DataError(
                 f"{self.folder}: the slide's work is damaged ({error}); delete the folder and prepare again"
             ) from error

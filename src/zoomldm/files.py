@@ -119,12 +119,20 @@ def _step(kind: str, path: Path) -> None:
 
 
 def raise_if_disk_fault(error: OSError, path: str | os.PathLike) -> None:
-    """Turn a full disk or a refused write into a ``UserError`` that names the file; return for any other fault."""
+    """Turn a full disk, a refused write or what lies in the way into a ``UserError`` that names the file.
+
+    It returns for any other fault.
+    """
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         raise UserError(f"{path}: the disk is full; free some space and run the same command again") from error
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         raise UserError(
             f"{path}: cannot be written ({error.strerror}); choose another folder or mend its rights"
+        ) from error
+    if error.errno in (errno.EISDIR, errno.ENOTDIR, errno.ELOOP):
+        raise UserError(
+            f"{path}: cannot be written ({error.strerror}); a folder or a link lies where a file or folder of ours "
+            "belongs; take it away"
         ) from error
 
 

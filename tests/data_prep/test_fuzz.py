@@ -1,6 +1,10 @@
-"""Mutated copies of a real slide: no crash of the run, no hang, no slide missing from the report."""
+"""Damaged slides, tables, drawings, shards, manifests and state files: done, or failed with a reason; nothing else.
+
+`make fuzz N=2000 SEED=0` runs the cases of tests/helpers/fuzz.py, `make fuzz CASE=state-0-17` one of them again.
+"""
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -10,40 +14,55 @@ from data_prep.execution.executor import Died
 from data_prep.execution.local import LocalExecutor
 from data_prep.work.job import SlideJob
 from data_prep.work.prepare_slide import prepare_slide
+from tests.helpers.fuzz import KINDS, Case, case_named, make_base, run_case, run_cases
+from tests.helpers.mutations import BYTES
 from tests.helpers.real_slide import REAL_SLIDE, needs_real_slide
 from tests.helpers.tiny_slides import spec_of, tiny_settings
+from zoomldm.files import progress
 
+ROOT = Path(__file__).resolve().parents[2]
+NUM_CASES, SEED = (int(os.environ.get(f"ZOOMLDM_FUZZ_{name}") or value) for name, value in (("N", 2000), ("SEED", 0)))
+CASE = os.environ.get("ZOOMLDM_FUZZ_CASE")
+LIMIT_S = 120
 NUM_COPIES = int(os.environ.get("ZOOMLDM_FUZZ_COPIES", "500"))
 A_BATCH = 50
-KINDS = ("bytes", "header", "cut", "zeros", "insert", "swap")
 
 
-def mutate(content: bytes, rng: np.random.Generator) -> bytes:
-    """Damage a copy in one of six ways, a little or a lot."""
-    data, size = bytearray(content), len(content)
-    kind = KINDS[rng.integers(len(KINDS))]
-    if kind == "bytes":
-        for position in rng.integers(0, size, int(10 ** rng.uniform(0, 4))):
-            data[position] = rng.integers(256)
-    elif kind == "header":  # the directories lie at the end of an SVS, its first bytes point there
-        tail = size - 20_000
-        for position in [*rng.integers(0, 16, rng.integers(0, 3)), *rng.integers(tail, size, rng.integers(1, 40))]:
-            data[position] = rng.integers(256)
-    elif kind == "cut":
-        del data[int(size * rng.random()) :]
-    elif kind == "zeros":
-        start, length = int(size * rng.random()), int(10 ** rng.uniform(1, 5.5))
-        data[start : start + length] = bytes(min(length, size - start))
-    elif kind == "insert":
-        position = int(size * rng.random())
-        data[position:position] = rng.bytes(int(10 ** rng.uniform(0, 3)))
-    else:
-        one, other, length = *rng.integers(0, size - 5000, 2), int(rng.integers(1, 5000))
-        data[one : one + length], data[other : other + length] = (
-            data[other : other + length],
-            data[one : one + length],
-        )
-    return bytes(data)
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("fuzz")
+    make_base(folder)
+    return folder
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_few_cases(base, kind):
+    for number in range(4):
+        outcome = run_case(Case(kind, 99, number, base))
+        assert not outcome.fault, (number, outcome)
+
+
+@pytest.mark.slow
+def test_all_cases():
+    folder = ROOT / "cache" / "fuzz"
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (CASE and (folder / "base").is_dir()):
+        make_base(folder)
+    cases = [Case(KINDS[n % len(KINDS)], SEED, n // len(KINDS), folder) for n in range(NUM_CASES)]
+    counts: Counter = Counter()
+    faults = []
+    cases = [case_named(CASE, folder)] if CASE else cases
+    with progress(total=len(cases), label="fuzz", unit="case") as bar:
+        for case, outcome in run_cases(cases, LIMIT_S):
+            counts[case.kind, "FAULT" if outcome.fault else outcome.what] += 1
+            if outcome.fault:
+                faults.append(case.name)
+                bar.write(f"{case.name}: {outcome.damage} {outcome.target}, then {outcome.command}: {outcome.fault}")
+            bar.set_postfix(faults=len(faults), refresh=False)
+            bar.update()
+    for (kind, what), number in sorted(counts.items()):
+        print(f"{kind:>10}  {what:<8} {number:>5}")
+    assert not faults, f"kept in {folder / 'kept'}; again: make fuzz CASE={faults[0]}"
 
 
 def run_batch(folder: Path, first: int, count: int) -> list[object]:
@@ -51,8 +70,8 @@ def run_batch(folder: Path, first: int, count: int) -> list[object]:
     settings = tiny_settings(patch_px=256, num_rungs=3, min_object_um2=10_000.0)
     jobs = []
     for number in range(first, first + count):
-        path = folder / f"m{number}.svs"
-        path.write_bytes(mutate(content, np.random.default_rng(number)))
+        path, rng = folder / f"m{number}.svs", np.random.default_rng(number)
+        path.write_bytes(BYTES[rng.integers(len(BYTES))](rng, content))
         jobs.append(SlideJob(spec=spec_of(path), settings=settings, root=folder / "data", by_area=False))
     results: list[object] = [None] * count
     for position, result in LocalExecutor(2, timeout_s=120).map(prepare_slide, jobs):

@@ -6,11 +6,13 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
+from zoomldm.data.schema import IMAGE_EXTENSIONS, SPLITS
 from zoomldm.errors import DataError
 from zoomldm.files import write_atomically
 from zoomldm.ladder import Ladder, label
+from zoomldm.stored import read_json, stored_as
 
 FORMAT_VERSION = 1
 KIND = "zoomldm-data"
@@ -18,15 +20,23 @@ MANIFEST_NAME = "manifest.json"
 EXCLUDE_NAME = "exclude.txt"
 
 
+class TarFacts(TypedDict):
+    """What is known of a tar; ``num_samples`` where it holds fewer than its shard."""
+
+    bytes: int
+    sha256: str
+    num_samples: NotRequired[int]
+
+
 @dataclass(frozen=True, kw_only=True)
 class ShardInfo:
-    """One shard: ``path`` within the data set's folder, and bytes and SHA-256 of each column's tar."""
+    """One shard: ``path`` within the data set's folder, and what is known of each column's tar."""
 
     split: str
     magnification: float
     path: str
     num_samples: int
-    columns: dict[str, dict[str, Any]]
+    columns: dict[str, TarFacts]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +93,7 @@ class Manifest:
         if not path.is_file():
             raise DataError(f"{root}: no data set there (no {MANIFEST_NAME}); {advice}")
         try:
-            content = json.loads(path.read_bytes())
+            content = read_json(path)
             kind, version = content.get("kind"), content.get("format_version")
         except (ValueError, AttributeError, OSError) as error:
             raise DataError(f"{path}: cannot be read ({error}); {advice}") from error
@@ -93,17 +103,26 @@ class Manifest:
                 "prepare the data again with it"
             )
         try:
-            return cls(
-                **{
-                    **content,
-                    "ladder": Ladder(**content["ladder"]),
-                    "encoder": EncoderInfo(**content["encoder"]),
-                    "shards": [ShardInfo(**shard) for shard in content["shards"]],
-                    "root": Path(root),
-                }
-            )
-        except (KeyError, TypeError) as error:
-            raise DataError(f"{path}: a field is missing or unknown ({error}); prepare the data again") from error
+            manifest = stored_as(cls, content | {"root": str(root)})
+            manifest._check()
+        except ValueError as error:
+            raise DataError(
+                f"{path}: damaged ({error}); delete it and run the same prepare.py again, which makes it anew from the "
+                "shards that are there"
+            ) from error
+        return manifest
+
+    def _check(self) -> None:
+        """Refuse what no command writes, though every field has its type.
+
+        Raises:
+            ValueError: names it.
+        """
+        if "image" in self.columns and self.columns["image"].get("format") not in IMAGE_EXTENSIONS:
+            raise ValueError(f"columns.image.format is none of {', '.join(IMAGE_EXTENSIONS)}")
+        for shard in self.shards:
+            if shard.split not in SPLITS or label(shard.magnification) not in self.ladder.labels:
+                raise ValueError(f"shard {shard.path} is of no split or magnification of the data set")
 
     def to_dict(self) -> dict[str, Any]:
         head = {"format_version": self.format_version, "kind": self.kind}

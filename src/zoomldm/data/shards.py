@@ -15,6 +15,7 @@ import numpy as np
 from zoomldm.data.schema import fields_of
 from zoomldm.errors import DataError
 from zoomldm.files import open_atomically
+from zoomldm.stored import read_npy
 
 TAR_OWNER = "zoomldm"
 
@@ -127,8 +128,8 @@ class ColumnReader:
             raise DataError(f"shard {self.tar}: cannot be read ({error.strerror}); prepare the data again") from error
         path = index_path(self.tar)
         try:
-            self.index = np.load(path)
-        except (OSError, ValueError, EOFError):
+            self.index = read_npy(path)
+        except (OSError, ValueError):
             self.index = build_index(self.tar)
         if self.index.ndim != 3 or (len(self.index) and self.index.shape[1:] != (len(fields), 2)):
             raise DataError(

@@ -44,16 +44,38 @@ def test_another_format_is_refused(manifest, change):
         Manifest.load(manifest.root)
 
 
-@pytest.mark.parametrize("content", ["", "[1]", "{"])
+@pytest.mark.parametrize("content", ["", "[1]", "{", "[" * 100_000])
 def test_a_damaged_manifest_is_refused(manifest, content):
     (manifest.root / "manifest.json").write_text(content)
     with pytest.raises(DataError, match="cannot be read"):
         Manifest.load(manifest.root)
 
 
-def test_an_unknown_field_is_refused(manifest):
-    edit(manifest.root, colour="blue")
-    with pytest.raises(DataError, match="colour"):
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"colour": "blue"}, "colour"),
+        ({"counts": 5}, "counts"),
+        ({"counts": {"train": {"20x": None}}}, r"counts\.train\.20x"),
+        ({"shards": {}}, "shards"),
+        ({"shards": [{"split": "train"}]}, r"shards\[0\]"),
+        ({"encoder": None}, "encoder"),
+        ({"ladder": {"patch_px": 1, "num_rungs": 2, "base_magnification": 20, "base_mpp": 0.5}}, "ladder"),
+        ({"columns": {"image": {}}}, r"columns\.image\.format"),
+        ({"patients": []}, "patients"),
+    ],
+)
+def test_a_field_that_is_unknown_or_of_another_type_is_refused(manifest, change, said):
+    edit(manifest.root, **change)
+    with pytest.raises(DataError, match=rf"manifest\.json: damaged .*{said}.*delete it and run the same prepare\.py"):
+        Manifest.load(manifest.root)
+
+
+@pytest.mark.parametrize("change", [{"split": "both"}, {"magnification": 21}])
+def test_a_shard_of_no_split_or_magnification_is_refused(manifest, change):
+    shards = json.loads((manifest.root / "manifest.json").read_text())["shards"]
+    edit(manifest.root, shards=[shards[0] | change, *shards[1:]])
+    with pytest.raises(DataError, match="is of no split or magnification"):
         Manifest.load(manifest.root)
 
 
