@@ -3,7 +3,8 @@
 from collections.abc import Collection
 
 from data_prep.pack.added import WORK_COLUMNS
-from data_prep.pack.shard_plan import LEGACY_VERSION, PACKING_VERSION, inputs_hash, read_plan
+from data_prep.pack.plan_file import read_plan
+from data_prep.pack.shard_plan import LEGACY_VERSION, PACKING_VERSION, inputs_hash
 from data_prep.pack.write import is_there
 from data_prep.preparation import Contents, Preparation
 from data_prep.work.state import DoneSlide, FailedSlide, SlideState

@@ -10,7 +10,8 @@ from data_prep.execution.executor import Died, Executor
 from data_prep.pack.agreement import agree_to_repack
 from data_prep.pack.exchange import finish_exchange, shards_locked
 from data_prep.pack.pack import Packing, pack, packing_of
-from data_prep.pack.shard_plan import changes_of, known_splits, packed_specs, read_plan
+from data_prep.pack.plan_file import read_plan
+from data_prep.pack.shard_plan import changes_of, known_splits, packed_specs
 from data_prep.pack.splits import AREA, NOTHING, Split
 from data_prep.preparation import Preparation
 from data_prep.report.qc import damaged_levels_of

@@ -8,7 +8,8 @@ from data_prep.contents import contents_of
 from data_prep.pack.added import WORK_COLUMNS
 from data_prep.pack.exchange import DAMAGED, finish_exchange, shards_locked
 from data_prep.pack.pack import Packing, packing_of
-from data_prep.pack.shard_plan import known_splits, packed_specs, read_plan
+from data_prep.pack.plan_file import read_plan
+from data_prep.pack.shard_plan import known_splits, packed_specs
 from data_prep.pack.write import write_shard
 from data_prep.preparation import Preparation
 from data_prep.report.verification import faults_of_tar

@@ -20,7 +20,8 @@ from data_prep.pack.added import WORK_COLUMNS
 from data_prep.pack.agreement import agree
 from data_prep.pack.exchange import NEW, begin, exchange, link_shard, shards_locked
 from data_prep.pack.jobs import ShardJob, make_jobs
-from data_prep.pack.shard_plan import Changes, ShardPlan, inputs_hash, known_splits, new_plan, packed_specs, read_plan
+from data_prep.pack.plan_file import ShardPlan, read_plan
+from data_prep.pack.shard_plan import Changes, inputs_hash, known_splits, new_plan, packed_specs
 from data_prep.pack.statistics import is_standardised, one_encoder, train_statistics
 from data_prep.pack.write import grids_of
 from data_prep.preparation import Contents, Preparation

@@ -16,7 +16,7 @@ from data_prep.columns.record import ColumnRecord, Samples, read_record, write_r
 from data_prep.pack.agreement import agree
 from data_prep.pack.exchange import NEW, begin, copy_if_there, exchange, link_shard, shards_locked
 from data_prep.pack.jobs import SHARDS
-from data_prep.pack.shard_plan import PLAN_NAME
+from data_prep.pack.plan_file import PLAN_NAME
 from zoomldm.data.manifest import Manifest, ShardInfo
 from zoomldm.data.schema import decode_image, encode_npy, fields_of
 from zoomldm.data.shards import ShardReader, column_path

@@ -3,7 +3,8 @@
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from data_prep.pack.shard_plan import Changes, ShardPlan, is_all_anew
+from data_prep.pack.plan_file import ShardPlan
+from data_prep.pack.shard_plan import Changes, is_all_anew
 from zoomldm.errors import ConfigError
 
 MAX_LISTED = 6

@@ -12,7 +12,8 @@ from data_prep.execution.executor import Died, Executor
 from data_prep.pack.added import with_added_columns
 from data_prep.pack.exchange import NEW, begin, exchange, place_kept
 from data_prep.pack.jobs import SHARDS, Counts, ShardJob, make_jobs
-from data_prep.pack.shard_plan import Changes, ShardPlan, changes_of, inputs_hash, is_all_anew, new_plan, read_plan
+from data_prep.pack.plan_file import ShardPlan, read_plan
+from data_prep.pack.shard_plan import Changes, changes_of, inputs_hash, is_all_anew, new_plan
 from data_prep.pack.splits import AREA, Split
 from data_prep.pack.statistics import is_standardised, one_encoder, train_statistics
 from data_prep.pack.write import lost_columns, read_record, write_shard

@@ -8,7 +8,7 @@ import pytest
 
 from data_prep.columns.latent import LatentMaker, add_latents
 from data_prep.pack import pack as packing
-from data_prep.pack.shard_plan import read_plan
+from data_prep.pack.plan_file import read_plan
 from data_prep.report.verification import verify
 from data_prep.slides.table import find_slides
 from data_prep.work.folder import read_settings
