@@ -409,18 +409,22 @@ def run_cases(cases: list[Case], limit_s: float) -> Iterator[tuple[Case, Outcome
     for number, outcome in LocalExecutor(1, timeout_s=limit_s).map(run_alone, cases):
         case = cases[number]
         if isinstance(outcome, Died):
-            outcome = _after_death(case, outcome, limit_s)
-        if outcome.fault:
-            keep(case, outcome)
+            outcome = _after_death(case, outcome, limit_s)  # nothing else runs until then
         yield case, outcome
 
 
 def run_alone(case: Case) -> Outcome:
-    """Run a case in a process that does nothing else: nothing waits for the disk or draws a progress bar."""
+    """Run a case in a process that does nothing else: nothing waits for the disk or draws a progress bar.
+
+    Where it goes wrong its input is kept.
+    """
     os.environ["TQDM_DISABLE"] = "1"
     os.fsync = lambda descriptor: None
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]))
-    return run_case(case)
+    outcome = run_case(case)
+    if outcome.fault:
+        keep(case, outcome)
+    return outcome
 
 
 def _after_death(case: Case, died: Died, limit_s: float) -> Outcome:
@@ -429,8 +433,12 @@ def _after_death(case: Case, died: Died, limit_s: float) -> Outcome:
     Whatever else ends or outlasts a process is a fault.
     """
     if case.kind == "slide" and "took longer" not in died.reason:
-        return run_case(case, LocalExecutor(1, timeout_s=limit_s))
-    return Outcome(what="died", target="", damage="", command="", fault=died.reason)
+        outcome = run_case(case, LocalExecutor(1, timeout_s=limit_s))
+    else:
+        outcome = Outcome(what="died", target="", damage="", command="", fault=died.reason)
+    if outcome.fault:
+        keep(case, outcome)
+    return outcome
 
 
 def keep(case: Case, outcome: Outcome) -> None:

@@ -16,6 +16,7 @@ from zoomldm.data.reader import SampleSource
 from zoomldm.data.schema import decode_npy, encode_npy
 from zoomldm.data.order.sequence import GlobalSequence
 from zoomldm.data.shards import ShardReader, column_path, write_column
+from zoomldm.files import sha256_of
 from zoomldm.errors import DataError
 
 
@@ -54,7 +55,8 @@ def augmented(tmp_path):
             ]
             tar = column_path(tmp_path / shard.path, "variants")
             write_column(tar, samples)
-            shard = replace(shard, columns=shard.columns | {"variants": {"bytes": tar.stat().st_size}})
+            facts = {"bytes": tar.stat().st_size, "sha256": sha256_of(tar)}
+            shard = replace(shard, columns=shard.columns | {"variants": facts})
         shards.append(shard)
     manifest.shards = shards
     manifest.columns = manifest.columns | {"variants": {"autoencoder_sha256": None}}
