@@ -4,7 +4,9 @@ import contextlib
 import multiprocessing
 import os
 import threading
+from collections.abc import Hashable
 from multiprocessing.connection import Connection, wait
+from queue import Queue
 
 import numpy as np
 
@@ -18,7 +20,10 @@ from zoomldm.errors import UserError
 
 GONE = "the encoder's process has ended; run the same command again"
 AHEAD = 4
-"""Batches that may wait in the encoder's process; more stay with the workers, which then wait."""
+"""Whole batches that may wait in the encoder's process; more stay with the workers, which then wait."""
+
+Batch = tuple[np.ndarray, list[tuple[Hashable, int]]]
+"""Tiles, and how many of them are whose."""
 
 
 class EncoderProcess:
@@ -70,26 +75,39 @@ def _say_to_all(control: Connection, error: UserError) -> None:
 
 
 class _Server:
-    """Takes tiles from all workers, fills batches, and sends each worker its rows."""
+    """Takes tiles from all workers into batches, in a thread, while batches are encoded and their rows sent back.
+
+    So the device waits for no worker's pipe as long as batches are ahead, and workers read on while it is at work.
+    """
 
     def __init__(self, control: Connection, encoder: Encoder) -> None:
         self.control, self.encoder, self.batcher = control, encoder, Batcher(encoder)
         self.senders: list[Connection] = []
+        self.ahead: Queue[Batch | None] = Queue(AHEAD)
 
     def run(self) -> None:
         """Serve until the control pipe is closed."""
-        with contextlib.suppress(EOFError):
+        threading.Thread(target=self._receive_all, daemon=True).start()
+        while (batch := self.ahead.get()) is not None:
+            self._encode(*batch)
+            self.ahead.task_done()
+
+    def _receive_all(self) -> None:
+        try:
             while True:
                 was_quiet = not self._receive()
-                if self.batcher.is_full or (self.batcher.num_waiting and was_quiet):
-                    self._encode()
+                if was_quiet and not self.ahead.unfinished_tasks:
+                    self.ahead.put(self.batcher.take())
+                while self.batcher.is_full:
+                    self.ahead.put(self.batcher.take())  # waits while enough are ahead
+        except EOFError:  # the control pipe is closed
+            pass
+        finally:
+            self.ahead.put(None)
 
     def _receive(self) -> bool:
         """Take in what has come, for a while where tiles wait already; say whether anything has."""
-        batcher = self.batcher
-        patience = None if not batcher.num_waiting else 0 if batcher.is_full else PATIENCE_S
-        is_far_behind = batcher.num_waiting > 0 and batcher.num_waiting >= AHEAD * batcher.size
-        ready = wait([self.control] if is_far_behind else [self.control, *self.senders], patience)
+        ready = wait([self.control, *self.senders], PATIENCE_S if self.batcher.num_waiting else None)
         for pipe in ready:
             if pipe is self.control:
                 self._welcome(pipe.recv())
@@ -98,9 +116,9 @@ class _Server:
                 turn, tiles = pipe.recv()
             except (EOFError, OSError):  # that worker is gone
                 self.senders.remove(pipe)
-                batcher.forget(lambda sender, gone=pipe: sender[0] is gone)
+                self.batcher.forget(lambda sender, gone=pipe: sender[0] is gone)
             else:
-                batcher.add((pipe, turn), tiles)
+                self.batcher.add((pipe, turn), tiles)
         return bool(ready)
 
     def _welcome(self, worker: Connection) -> None:
@@ -108,8 +126,7 @@ class _Server:
             worker.send(tell(self.encoder))
         self.senders.append(worker)
 
-    def _encode(self) -> None:
-        tiles, owners = self.batcher.take()
+    def _encode(self, tiles: np.ndarray, owners: list[tuple[Hashable, int]]) -> None:
         for (pipe, turn), rows in shares(rows_of(self.encoder, tiles), owners):
             with contextlib.suppress(OSError):  # that worker is gone
                 pipe.send((turn, rows))
