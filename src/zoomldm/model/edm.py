@@ -68,11 +68,18 @@ class EDM(TokenModel):
         nn.init.zeros_(self.output.bias)
 
     def predict_x0(self, x: Tensor, t: Tensor, rung: Tensor) -> Tensor:
-        context = torch.stack([self.magnification(rung), self.timestep(_sinusoids(t, self.width))], dim=1)
-        h = torch.cat([context, self.input(x) + self.position], dim=1)
+        context = torch.stack([self.magnification(rung), self._timestep(t)], dim=1)
+        return self._transform(context, self.input(x) + self.position)
+
+    def _timestep(self, t: Tensor) -> Tensor:
+        return self.timestep(_sinusoids(t, self.width))
+
+    def _transform(self, context: Tensor, inputs: Tensor) -> Tensor:
+        """Give `b n d` for inputs `b n e` that attend to each other and to context tokens `b k e`."""
+        h = torch.cat([context, inputs], dim=1)
         for layer in self.layers:
             h = layer(h)
-        return self.output(self.norm(h[:, 2:]))
+        return self.output(self.norm(h[:, context.shape[1] :]))
 
     def standardise(self, tokens: Tensor) -> Tensor:
         """Bring tokens `b n d` to mean 0 and standard deviation 1 in each channel."""

@@ -14,6 +14,7 @@ from zoomldm.runs.run import Run
 from zoomldm.stages.base import Judged, Stage, encoder_fault, file_fault, reads_grids
 
 if TYPE_CHECKING:
+    from zoomldm.cond.base import Conditioner
     from zoomldm.data.batch import Batch
     from zoomldm.data.manifest import Manifest
     from zoomldm.model.token_model import TokenModel
@@ -89,7 +90,6 @@ class EDMStage(Stage):
         return token_model_of(self.network, vars(self), schedule=self.schedule, **sizes)
 
     def build(self, manifest: Manifest) -> Trainable:
-        from zoomldm.model.edm import EDMTrainable
         from zoomldm.stages.loaded import load_zoomldm
 
         sizes = {"num_rungs": len(manifest.ladder), "grid_dim": manifest.encoder.dim}
@@ -101,11 +101,48 @@ class EDMStage(Stage):
             from zoomldm.stages.published import load_edm_file
 
             print(load_edm_file(edm, Path(self.init).expanduser()))
+        return self.trainable(edm, conditioner)
+
+    def trainable(self, edm: TokenModel, conditioner: Conditioner) -> Trainable:
+        """Put the model over the tokens of a frozen conditioner."""
+        from zoomldm.model.edm import EDMTrainable
+
         return EDMTrainable(edm, conditioner, drop_probability=self.drop_probability)
 
     def prepare(self, trainable: Trainable, batches: Iterable[Batch]) -> None:
         """Measure the statistics by which tokens are standardised."""
         trainable.fit_statistics(batches)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZoomingEDMStage(EDMStage):
+    """A model of condition tokens that may be told the patch above (docs/zoom.md).
+
+    Attributes:
+        alone_probability: chance that a sample trains as itself and not as the parent of one of its quarters.
+        parent_noise: largest deviation of the noise on a parent's standardised tokens.
+    """
+
+    alone_probability: float
+    parent_noise: float
+
+    def contradictions(self, ladder: Ladder) -> Iterator[str]:
+        yield from super().contradictions(ladder)
+        if not 0 < self.alone_probability <= 1:
+            yield f"model.alone_probability={self.alone_probability}: expected above 0, at most 1"
+        if not self.parent_noise >= 0:
+            yield f"model.parent_noise={self.parent_noise}: expected 0 or more"
+
+    def trainable(self, edm: TokenModel, conditioner: Conditioner) -> Trainable:
+        from zoomldm.model.zooming import ZoomingEDMTrainable
+
+        return ZoomingEDMTrainable(
+            edm,
+            conditioner,
+            drop_probability=self.drop_probability,
+            alone_probability=self.alone_probability,
+            parent_noise=self.parent_noise,
+        )
 
 
 def token_model_of(
