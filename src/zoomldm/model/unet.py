@@ -6,14 +6,33 @@ Legend: b batch, c latent channels, h w latent, n condition tokens, d their widt
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+import torch
 from diffusers import UNet2DConditionModel
-from diffusers.models.attention_processor import AttnProcessor
+from diffusers.models.attention_processor import Attention, AttnProcessor, AttnProcessor2_0
+from torch import Tensor
 
 WIDEST_FUSED_HEAD = 256
 """Wider heads have no flash kernel, and two matrix products are faster on a GPU than what scaled_dot_product_attention
 falls back to. The paper's one head a level, forward and backward, bf16, batch 128, H200: 3.9 against 10.5 ms at 1,024
 places of 384 channels, 0.6 against 1.4 at 256 of 576, 0.7 against 0.6 at 64 of 960."""
+
+
+class FasterAttention:
+    """Attention by the kernel that is faster: fused, or two matrix products.
+
+    Two products for wide heads, and for training on CPUs, whose fused kernel goes back slowly: one core, 64 channels,
+    batch 64, a step of 0.73 against 0.56 s in bf16, 0.80 against 0.71 s in float32.
+    """
+
+    def __init__(self) -> None:
+        self.fused, self.products = AttnProcessor2_0(), AttnProcessor()
+
+    def __call__(self, attn: Attention, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        is_wide = attn.inner_dim // attn.heads > WIDEST_FUSED_HEAD
+        is_cpu_training = hidden_states.device.type == "cpu" and torch.is_grad_enabled()
+        return (self.products if is_wide or is_cpu_training else self.fused)(attn, hidden_states, *args, **kwargs)
 
 
 def build_unet(
@@ -72,6 +91,5 @@ def build_unet(
         norm_num_groups=norm_groups,
         dropout=dropout,
     )
-    if max(c // num_heads for c, has_one in zip(channels, [*attention[:-1], True]) if has_one) > WIDEST_FUSED_HEAD:
-        unet.set_attn_processor(AttnProcessor())
+    unet.set_attn_processor(FasterAttention())
     return unet

@@ -1,0 +1,61 @@
+"""Agreement of a level with the one above: the average of 2 x 2 pixels of a child is a pixel of its parent.
+
+A denoised image is corrected by what its averages lack of the parent, through the autoencoder, and at the end once more
+in pixels. Images are `3 h w` in about [-1, 1], parents `3 h/2 w/2`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.nn import functional
+
+Coder = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """How a level is held to the one above.
+
+    Attributes:
+        start: the level begins as the enlarged parent with this part of the noise's timesteps above it; 1: from noise.
+        until: the correction is made while the timestep is above this part of all; 1: never, 0: to the end.
+        reach: parent pixels along the side of the areas that have to agree: 1 holds every one; 2 leaves the finest
+            detail of the parent, which is the least certain, to the child.
+        final: corrections in pixels at the end; 0: none.
+    """
+
+    start: float
+    until: float
+    reach: int
+    final: int
+
+
+def enlarge(parent: Tensor) -> Tensor:
+    """Give a parent at twice its size, `3 2h 2w`, by cubic interpolation."""
+    bigger = functional.interpolate(parent[None], scale_factor=2, mode="bicubic", align_corners=False)
+    return bigger[0].clamp(-1, 1)
+
+
+def lacking(image: Tensor, parent: Tensor, reach: int) -> Tensor:
+    """Give what an image lacks of its parent, enlarged to the image's size without steps."""
+    lack = functional.avg_pool2d((parent - functional.avg_pool2d(image, 2))[None], reach, ceil_mode=True)
+    return functional.interpolate(lack, size=image.shape[1:], mode="bilinear", align_corners=False)[0]
+
+
+def corrected(x0: Tensor, parent: Tensor, *, reach: int, encode: Coder, decode: Coder) -> Tensor:
+    """Give latents `c h w` whose image agrees better with the parent.
+
+    The autoencoder's own error cancels: only the difference that the correction makes to the latents is taken over.
+    """
+    image = decode(x0)
+    return x0 + encode(image + lacking(image, parent, reach)) - encode(image)
+
+
+def in_pixels(image: Tensor, parent: Tensor, *, reach: int, times: int) -> Tensor:
+    """Correct an image by what it lacks, several times since the enlarged lack is not exact, and clip it."""
+    for _ in range(times):
+        image = image + lacking(image, parent, reach)
+    return image.clamp(-1, 1)

@@ -1,0 +1,87 @@
+"""The plan of a synthetic slide: levels from the root to the target, blocks of patches, and what they cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from zoomldm.errors import ConfigError
+from zoomldm.ladder import Ladder, Rung
+
+_PLACE_BITS = 26
+
+
+@dataclass(frozen=True)
+class Block:
+    """Patches (rows top to bottom, columns left to right) of a level; ends are exclusive."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.top:05d}-{self.left:05d}"
+
+
+@dataclass(frozen=True)
+class Level:
+    """One magnification of the slide.
+
+    Attributes:
+        depth: 0 for the roots, one more for each level below.
+        rows, columns: its patches.
+    """
+
+    depth: int
+    rung: Rung
+    rows: int
+    columns: int
+    patch_px: int
+
+    @property
+    def height_px(self) -> int:
+        return self.rows * self.patch_px
+
+    @property
+    def width_px(self) -> int:
+        return self.columns * self.patch_px
+
+    def number(self, row: int, column: int) -> int:
+        """Return the number that keys the noise of a patch."""
+        return (((self.depth << _PLACE_BITS) | row) << _PLACE_BITS) | column
+
+    def blocks(self, side: int) -> Iterator[Block]:
+        """Yield its blocks of ``side`` x ``side`` patches, row by row."""
+        for top in range(0, self.rows, side):
+            for left in range(0, self.columns, side):
+                yield Block(top, left, min(top + side, self.rows), min(left + side, self.columns))
+
+    def with_halo(self, block: Block, halo: int) -> Block:
+        """Return a block and ``halo`` patches around it, as far as the level goes."""
+        return Block(
+            max(0, block.top - halo),
+            max(0, block.left - halo),
+            min(self.rows, block.bottom + halo),
+            min(self.columns, block.right + halo),
+        )
+
+
+def levels_of(ladder: Ladder, *, root: Rung, target: Rung, rows: int, columns: int) -> list[Level]:
+    """Return the levels from ``rows`` x ``columns`` roots down to the target.
+
+    Raises:
+        ConfigError: a target above the root.
+    """
+    if target.index > root.index:
+        raise ConfigError(
+            f"to={target.magnification:g}: lies above root={root.magnification:g}; a slide grows from a low "
+            "magnification to a higher one"
+        )
+    if max(rows, columns) << (root.index - target.index) >= 1 << _PLACE_BITS:
+        raise ConfigError(f"roots={rows}x{columns}: more patches than a slide can have (2^{_PLACE_BITS} along a side)")
+    return [
+        Level(depth, ladder[root.index - depth], rows << depth, columns << depth, ladder.patch_px)
+        for depth in range(root.index - target.index + 1)
+    ]

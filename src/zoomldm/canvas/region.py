@@ -1,0 +1,153 @@
+"""Draw a region of a level: many patches denoised together, in agreement with each other and with the level above.
+
+Legend: H W patches of the region, n tokens, d their width, p patch side (px), h w the region's sides (px) = H * p, W * p.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from zoomldm.canvas.agreement import Agreement, corrected, enlarge, in_pixels
+from zoomldm.canvas.windows import TokenMap, predict_region
+from zoomldm.data.pixels import to_uint8
+from zoomldm.diffusion.guidance import guided
+from zoomldm.diffusion.noise import keyed_normal
+from zoomldm.diffusion.solvers.base import Denoise
+from zoomldm.model.autoencoder import Autoencoder
+from zoomldm.model.zoomldm import ZoomLDM
+from zoomldm.sampling.compute import Compute
+from zoomldm.sampling.generator import Sampling
+
+
+@dataclass(frozen=True, kw_only=True)
+class Region:
+    """What a region is drawn from.
+
+    Attributes:
+        parent: the same area a level above, float32 `3 h/2 w/2` in [-1, 1]; None for roots.
+        tokens: `H W n d`; numbers: int64 (H, W), which key the noise of each patch.
+        needed: bool (H, W); the others are glass, and get the enlarged parent.
+    """
+
+    parent: Tensor | None
+    tokens: Tensor
+    numbers: Tensor
+    needed: Tensor
+
+
+class RegionSampler:
+    """Turn regions into pixels with one model for all magnifications.
+
+    Args:
+        batch_size: windows that go through the U-Net at once.
+    """
+
+    def __init__(
+        self,
+        model: ZoomLDM,
+        autoencoder: Autoencoder,
+        *,
+        sampling: Sampling,
+        agreement: Agreement,
+        seed: int,
+        batch_size: int,
+        compute: Compute,
+    ) -> None:
+        self.model, self.autoencoder = model, autoencoder
+        self.sampling, self.agreement, self.seed = sampling, agreement, seed
+        self.batch_size, self.compute = batch_size, compute
+        for part in (model, autoencoder):
+            compute.prepare(part)
+
+    def draw(self, region: Region) -> np.ndarray:
+        """Draw a region, uint8 (h, w, 3)."""
+        device = self.compute.device
+        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, self.compute.autocast):
+            region = Region(**{name: None if x is None else x.to(device) for name, x in vars(region).items()})
+            image = self._decode(self._denoise(region))
+            if region.parent is not None:
+                image = in_pixels(image, region.parent, reach=self.agreement.reach, times=self.agreement.final)
+                image = torch.where(_spread(region.needed, image), image, enlarge(region.parent))
+            return rearrange(to_uint8(image[None])[0], "c h w -> h w c").cpu().numpy()
+
+    def _denoise(self, region: Region) -> Tensor:
+        """Follow the solver to unscaled latents `c H*q W*q`."""
+        schedule, solver, scale = self.model.schedule, self.sampling.solver, self.model.latent_scale
+        start = 1.0 if region.parent is None else self.agreement.start
+        x = self._noise(region.numbers, "sampling")
+        timesteps = solver.timesteps(self.sampling.steps, schedule.num_timesteps).flip(0)
+        timesteps = timesteps[timesteps <= start * schedule.num_timesteps].to(x.device)
+        levels = schedule.alphas_cumprod.to(x.device)
+        base = None if region.parent is None else self._encode(enlarge(region.parent)) * scale
+        if base is not None and start < 1:
+            x = schedule.add_noise(base[None], x[None], timesteps[:1])[0]
+        x0 = solver.follow(
+            self._denoiser(region, base, timesteps),
+            x[None],
+            timesteps,
+            levels[timesteps],
+            levels[0],
+            lambda step: self._noise(region.numbers, f"sampling step {step}")[None],
+        )
+        return x0[0] / scale
+
+    def _denoiser(self, region: Region, base: Tensor | None, timesteps: Tensor) -> Denoise:
+        """Return what the solver asks: windows shifted at every other timestep, glass as it is, parents agreed with."""
+        schedule, scale = self.model.schedule, self.model.latent_scale
+        token_map = TokenMap.of(region.tokens, self.model.conditioner.position)
+        place = {int(t): step for step, t in enumerate(timesteps)}
+        last = self.agreement.until * schedule.num_timesteps
+
+        def denoise(x: Tensor, timestep: Tensor) -> tuple[Tensor, Tensor]:
+            t = timestep.expand(1)
+            said = predict_region(
+                self._predict,
+                x[0],
+                timestep,
+                token_map,
+                window=self.model.latent_shape[1],
+                shifted=place.get(int(timestep), 0) % 2 == 1,
+                batch_size=self.batch_size,
+                needed=region.needed,
+            )
+            x0, eps = self.model.prediction.told(schedule, x, said[None], t)
+            if base is None:
+                return x0, eps
+            x0 = torch.where(_spread(region.needed, base), x0[0], base)
+            if self.agreement.until < 1 and timestep >= last:
+                options = {"reach": self.agreement.reach, "encode": self._encode, "decode": self._decode}
+                x0 = corrected(x0 / scale, region.parent, **options) * scale
+            return x0[None], schedule.eps_from_x0(x, x0[None], t)
+
+        return denoise
+
+    @property
+    def _predict(self) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+        def predict(x: Tensor, t: Tensor, tokens: Tensor) -> Tensor:
+            null = self.model.conditioner.null_tokens(len(tokens)).to(tokens.dtype)
+            return guided(self.model.predict, tokens, null, self.sampling.guidance_scale)(x, t)
+
+        return predict
+
+    def _noise(self, numbers: Tensor, stream: str) -> Tensor:
+        """Lay the noise of each patch where it lies, `c H*q W*q`."""
+        noise = keyed_normal(self.seed, numbers.flatten(), self.model.latent_shape, stream=stream)
+        return rearrange(noise, "(H W) c h w -> c (H h) (W w)", H=len(numbers))
+
+    def _encode(self, image: Tensor) -> Tensor:
+        return self.autoencoder.encode(image[None])[0].float()
+
+    def _decode(self, latents: Tensor) -> Tensor:
+        return self.autoencoder.decode(latents[None])[0].float()
+
+
+def _spread(patches: Tensor, image: Tensor) -> Tensor:
+    """Bring a mask of patches (H, W) to the size of an image `c h w`, (h, w)."""
+    side = image.shape[1] // len(patches)
+    return patches.repeat_interleave(side, 0).repeat_interleave(side, 1)
