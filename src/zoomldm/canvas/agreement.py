@@ -7,30 +7,11 @@ in pixels. Images are `3 h w` in about [-1, 1], parents `3 h/2 w/2`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from torch import Tensor
 from torch.nn import functional
 
 Coder = Callable[[Tensor], Tensor]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Agreement:
-    """How a level is held to the one above.
-
-    Attributes:
-        start: the level begins as the enlarged parent with this part of the noise's timesteps above it; 1: from noise.
-        until: the correction is made while the timestep is above this part of all; 1: never, 0: to the end.
-        reach: parent pixels along the side of the areas that have to agree: 1 holds every one; 2 leaves the finest
-            detail of the parent, which is the least certain, to the child.
-        final: corrections in pixels at the end; 0: none.
-    """
-
-    start: float
-    until: float
-    reach: int
-    final: int
 
 
 def enlarge(parent: Tensor) -> Tensor:

@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 
 from zoomldm.canvas.blend import blended
-from zoomldm.canvas.glass import Glass
+from zoomldm.canvas.glass import glass_patches
 from zoomldm.canvas.plan import Block, Level
 from zoomldm.canvas.region import Region, RegionSampler
+from zoomldm.canvas.settings import Glass
 from zoomldm.canvas.store import PIXELS, REGION, TOKENS, CanvasStore
 from zoomldm.files import progress
 from zoomldm.model.zooming import ZoomingEDM
@@ -141,7 +142,7 @@ class Grower:
             return Region(parent=None, tokens=tokens, numbers=numbers, needed=torch.ones(rows, columns).bool())
         half = level.patch_px // 2
         pixels = self.store.window(parent, *(bound * half for bound in (area.top, area.left, area.bottom, area.right)))
-        glass = self.glass.patches(pixels, rows, columns)
+        glass = glass_patches(pixels, rows, columns, self.glass)
         image = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))).float() / 127.5 - 1
         return Region(parent=image, tokens=tokens, numbers=numbers, needed=torch.from_numpy(~glass))
 

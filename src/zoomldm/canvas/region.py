@@ -1,6 +1,7 @@
 """Draw a region of a level: many patches denoised together, in agreement with each other and with the level above.
 
-Legend: H W patches of the region, n tokens, d their width, p patch side (px), h w the region's sides (px) = H * p, W * p.
+Legend: H W patches of the region, n tokens, d their width, c channels and q cells along the side of a patch's latent,
+h w the region's sides (px).
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from zoomldm.canvas.agreement import Agreement, corrected, enlarge, in_pixels
+from zoomldm.canvas.agreement import corrected, enlarge, in_pixels
+from zoomldm.canvas.settings import Agreement
 from zoomldm.canvas.windows import TokenMap, predict_region
 from zoomldm.data.pixels import to_uint8
 from zoomldm.diffusion.guidance import guided

@@ -49,8 +49,8 @@ def starts(length: int, window: int, shift: int) -> list[int]:
 
     The first and the last window are moved to the border; where they overlap others, predictions are averaged.
     """
-    inner = [start for start in range(shift, length - window + 1, window)]
-    return sorted({0, length - window, *inner}) if shift else inner
+    inner = range(shift, length - window + 1, window)
+    return sorted({0, length - window, *inner}) if shift else list(inner)
 
 
 def predict_region(
@@ -88,3 +88,8 @@ def predict_region(
             total[:, y : y + window, x0 : x0 + window] += said
             count[y : y + window, x0 : x0 + window] += 1
     return total / count.clamp(min=1)
+
+
+def _touched(patches: Tensor, top: int, left: int, window: int) -> Tensor:
+    """Return the part of a mask of patches (H, W) that a window touches."""
+    return patches[top // window : -(-(top + window) // window), left // window : -(-(left + window) // window)]

@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from zoomldm.app.requests import Limits
+from zoomldm.canvas.settings import Agreement, Glass
 from zoomldm.ladder import Ladder
 from zoomldm.launch.settings import FabricSettings
 from zoomldm.training.settings import LoopSettings, OptimSettings
@@ -268,6 +269,42 @@ class Sample(Entry):
 
 
 @dataclass(kw_only=True)
+class Zoom:
+    """How the tokens of children are drawn."""
+
+    steps: int
+    guidance_scale: float
+
+
+@dataclass(kw_only=True)
+class Slide(Entry):
+    """conf/slide.yaml."""
+
+    model: Section = None
+    solver: Section = None
+    out: str
+    run: str | None
+    edm: str | None
+    root: float
+    to: float
+    roots: str
+    n: int
+    seed: int
+    sampling: Sampling
+    zoom: Zoom
+    agreement: Agreement
+    glass: Glass
+    block: int
+    halo: int
+    batch_size: int
+    compression: str
+    mark: bool
+    keep: bool
+    plan: bool
+    fabric: FabricSettings
+
+
+@dataclass(kw_only=True)
 class App(Entry):
     """conf/app.yaml."""
 
@@ -343,6 +380,7 @@ ENTRIES = {
     "train": Train,
     "evaluate": Evaluate,
     "sample": Sample,
+    "slide": Slide,
     "app": App,
     "export": Export,
     "demo": Demo,

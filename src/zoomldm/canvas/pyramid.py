@@ -1,0 +1,136 @@
+"""Write a slide as a tiled, pyramidal OME-TIFF that slide readers and viewers open.
+
+Lower magnifications are SubIFDs, as OME wants; they are also chained behind the first image, where OpenSlide looks for
+them. So one file serves both kinds of readers.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from xml.sax.saxutils import escape, quoteattr
+
+import numpy as np
+
+from zoomldm.canvas.plan import Level
+from zoomldm.canvas.store import CanvasStore
+from zoomldm.files import raise_if_disk_fault, remove, rename, sync
+
+TILE_PX = 256
+OME = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
+SUB_IFDS = 330
+MARK = "SYNTHETIC"
+
+
+@dataclass(frozen=True)
+class Pyramid:
+    """How a slide is written.
+
+    Attributes:
+        compression: ``deflate`` keeps every pixel, ``jpeg`` (quality 95, colour at full size) is several times smaller.
+        mark: write `MARK` into the lower left corner of every level.
+        name: of the image; facts: what the metadata say of its making.
+    """
+
+    compression: Literal["deflate", "jpeg"]
+    mark: bool
+    name: str
+    facts: Mapping[str, str]
+
+    def write(self, path: Path, store: CanvasStore, levels: Sequence[Level]) -> None:
+        """Write levels, coarsest first, to a file that takes its name only when it is whole."""
+        import tifffile
+
+        temporary = path.with_name(f".{path.name}.tmp")
+        options = {"deflate": {"compression": "zlib", "compressionargs": {"level": 6}, "predictor": True}}
+        options["jpeg"] = {"compression": "jpeg", "compressionargs": {"level": 95}, "subsampling": (1, 1)}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with tifffile.TiffWriter(temporary, bigtiff=True) as writer:
+                for place, level in enumerate(reversed(levels)):
+                    pixels_a_cm = 1e4 / level.rung.mpp
+                    writer.write(
+                        _tiles(store, level, _stamp(level) if self.mark else None),
+                        shape=(level.height_px, level.width_px, 3),
+                        dtype=np.uint8,
+                        photometric="rgb",
+                        tile=(TILE_PX, TILE_PX),
+                        resolution=(pixels_a_cm, pixels_a_cm),
+                        resolutionunit="CENTIMETER",
+                        subifds=len(levels) - 1 if place == 0 else 0,
+                        subfiletype=0 if place == 0 else 1,
+                        description=self._description(levels[-1]).encode() if place == 0 else None,
+                        metadata=None,
+                        software="ZoomLDM",
+                        **options[self.compression],
+                    )
+            _chain(temporary)
+            sync(temporary)
+            rename(temporary, path)
+        except OSError as error:
+            raise_if_disk_fault(error, path)
+            raise
+        finally:
+            remove(temporary)
+
+    def _description(self, level: Level) -> str:
+        """Return the OME-XML of the finest level."""
+        facts = "".join(f"<M K={quoteattr(key)}>{escape(value)}</M>" for key, value in self.facts.items())
+        size = f'SizeX="{level.width_px}" SizeY="{level.height_px}" SizeC="3" SizeZ="1" SizeT="1"'
+        scale = "".join(f'PhysicalSize{axis}="{level.rung.mpp}" PhysicalSize{axis}Unit="µm" ' for axis in "XY")
+        return (
+            f'<?xml version="1.0" encoding="UTF-8"?><OME xmlns="{OME}" '
+            'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" '
+            f'xsi:schemaLocation="{OME} {OME}/ome.xsd"><Instrument ID="Instrument:0">'
+            f'<Objective ID="Objective:0" NominalMagnification="{level.rung.magnification:g}"/></Instrument>'
+            f'<Image ID="Image:0" Name={quoteattr(self.name)}><InstrumentRef ID="Instrument:0"/>'
+            '<ObjectiveSettings ID="Objective:0"/>'
+            f'<Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="uint8" Interleaved="true" {size} {scale}>'
+            '<Channel ID="Channel:0:0" SamplesPerPixel="3"/><TiffData IFD="0" PlaneCount="1"/></Pixels>'
+            '<AnnotationRef ID="Annotation:0"/></Image><StructuredAnnotations><MapAnnotation ID="Annotation:0">'
+            f"<Value>{facts}</Value></MapAnnotation></StructuredAnnotations></OME>"
+        )
+
+
+def _tiles(store: CanvasStore, level: Level, stamp: np.ndarray | None) -> Iterator[np.ndarray]:
+    """Yield the tiles of a level row by row, uint8 (TILE_PX, TILE_PX, 3), the last ones filled up with white."""
+    for top in range(0, level.height_px, TILE_PX):
+        for left in range(0, level.width_px, TILE_PX):
+            bottom, right = min(top + TILE_PX, level.height_px), min(left + TILE_PX, level.width_px)
+            tile = np.full((TILE_PX, TILE_PX, 3), 255, np.uint8)
+            tile[: bottom - top, : right - left] = store.window(level, top, left, bottom, right)
+            if stamp is not None:
+                under = top - (level.height_px - len(stamp))  # row of the stamp at the tile's top
+                part = stamp[max(0, under) : under + TILE_PX, left : left + TILE_PX]
+                tile[max(0, -under) :, : part.shape[1]][: len(part)][part] = 0
+            yield tile
+
+
+def _stamp(level: Level) -> np.ndarray:
+    """Return the mark for a level's lower left corner, bool (h, w), a quarter of its width."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    font = ImageFont.load_default(size=max(6, level.width_px / 4 / (0.62 * len(MARK))))
+    box = [round(side) for side in font.getbbox(MARK)]
+    image = Image.new("L", (min(box[2] + 4, level.width_px), min(box[3] + 4, level.height_px)))
+    ImageDraw.Draw(image).text((2, 0), MARK, fill=255, font=font)
+    return np.asarray(image) > 127
+
+
+def _chain(path: Path) -> None:
+    """Make each SubIFD of a BigTIFF's first image the next image of the one before it."""
+    import tifffile
+
+    with tifffile.TiffFile(path) as tiff:
+        first, order = tiff.pages[0], tiff.byteorder
+        below = first.tags[SUB_IFDS].value if SUB_IFDS in first.tags else ()
+        offsets = [first.offset, *([below] if isinstance(below, int) else below)]
+    with open(path, "r+b") as stream:
+        for offset, following in zip(offsets, [*offsets[1:], 0]):
+            stream.seek(offset)
+            (num_tags,) = struct.unpack(f"{order}Q", stream.read(8))
+            stream.seek(offset + 8 + 20 * num_tags)
+            stream.write(struct.pack(f"{order}Q", following))

@@ -1,0 +1,203 @@
+"""One synthetic slide: its levels drawn one after the other, and the file that grows with them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from filelock import FileLock, Timeout
+from lightning_fabric import Fabric
+
+from zoomldm.canvas.grow import Grower, Tree
+from zoomldm.canvas.plan import Level
+from zoomldm.canvas.pyramid import Pyramid
+from zoomldm.canvas.region import RegionSampler
+from zoomldm.canvas.settings import Agreement, Glass
+from zoomldm.canvas.store import CanvasStore
+from zoomldm.errors import ConfigError, UserError
+from zoomldm.files import remove_tree, rename, write_json
+from zoomldm.model.autoencoder import Autoencoder
+from zoomldm.model.zooming import ZoomingEDM
+from zoomldm.model.zoomldm import ZoomLDM
+from zoomldm.sampling.compute import Compute
+from zoomldm.sampling.generator import Sampling
+
+IDENTITY, DRAWN = "slide.json", "drawn.json"
+VERSION = 1
+"""Of the way slides are drawn; raised when the same settings give other pixels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlideJob:
+    """Draw a slide into ``path``, with what is drawn so far in a folder beside it.
+
+    Attributes:
+        levels: coarsest first.
+        weights: hashes of the models, by part; model_name: of the run or packed model.
+        sampling: of patches; root_sampling, zoom_sampling: of tokens of roots, and of children.
+        fabric: whose processes share the blocks.
+        mark: write the word SYNTHETIC into the corner of every level.
+        keep: the folder beside the slide stays.
+    """
+
+    path: Path
+    levels: Sequence[Level]
+    model: ZoomLDM
+    autoencoder: Autoencoder
+    edm: ZoomingEDM
+    weights: Mapping[str, str]
+    model_name: str
+    sampling: Sampling
+    root_sampling: Sampling
+    zoom_sampling: Sampling
+    agreement: Agreement
+    glass: Glass
+    compute: Compute
+    fabric: Fabric
+    seed: int
+    block: int
+    halo: int
+    batch_size: int
+    compression: Literal["deflate", "jpeg"]
+    mark: bool
+    keep: bool
+
+    @property
+    def work(self) -> Path:
+        """The folder of what is drawn so far."""
+        return self.path.with_name(f"{self.path.name.partition('.')[0]}.work")
+
+    def identity(self) -> dict[str, Any]:
+        """Return everything that the pixels depend on, as JSON values; the batch size changes only rounding."""
+        return {
+            "version": VERSION,
+            "weights": dict(self.weights),
+            "seed": self.seed,
+            "roots": [self.levels[0].rows, self.levels[0].columns],
+            "root": self.levels[0].rung.magnification,
+            "base_mpp": self.levels[-1].rung.mpp,
+            "sampling": repr(self.sampling),
+            "root tokens": repr(self.root_sampling),
+            "tokens": repr(self.zoom_sampling),
+            "agreement": asdict(self.agreement),
+            "glass": asdict(self.glass),
+            "block": self.block,
+            "halo": self.halo,
+            "precision": self.compute.precision,
+        }
+
+    def run(self) -> None:
+        """Draw what is not drawn yet, and write the file after each level.
+
+        Raises:
+            UserError: another run draws this slide; what is drawn so far was drawn otherwise; a full disk.
+        """
+        is_first = self.fabric.global_rank == 0
+        with self._alone() if is_first else _nothing():
+            if is_first and self.is_done():
+                print(f"{self.path}: done already; delete it to draw it again")
+            self.fabric.barrier()
+            if self.is_done():
+                return
+            if is_first:
+                self._claim()
+            self.fabric.barrier()
+            self._grow(is_first)
+            self.fabric.barrier()
+            if is_first:
+                self._finish()
+
+    def is_done(self) -> bool:
+        """Say whether the slide is there and nothing of it is still to be drawn."""
+        return self.path.is_file() and not (self.work / IDENTITY).is_file()
+
+    def _grow(self, is_first: bool) -> None:
+        store = CanvasStore(self.work, block=self.block)
+        grower = self._grower(store)
+        parent: Level | None = None
+        for number, level in enumerate(self.levels):
+            grower.draw(level, parent)
+            if is_first:
+                self._pyramid().write(self.path, store, self.levels[: number + 1])
+            self.fabric.barrier()
+            parent = level
+
+    def _grower(self, store: CanvasStore) -> Grower:
+        device = self.compute.device
+        self.compute.prepare(self.edm)
+        return Grower(
+            store=store,
+            tree=Tree(
+                edm=self.edm,
+                sampling=self.zoom_sampling,
+                root_sampling=self.root_sampling,
+                seed=self.seed,
+                device=device,
+            ),
+            sampler=RegionSampler(
+                self.model,
+                self.autoencoder,
+                sampling=self.sampling,
+                agreement=self.agreement,
+                seed=self.seed,
+                batch_size=self.batch_size,
+                compute=self.compute,
+            ),
+            glass=self.glass,
+            halo=self.halo,
+            rank=self.fabric.global_rank,
+            num_processes=self.fabric.world_size,
+            wait=self.fabric.barrier,
+        )
+
+    def _pyramid(self) -> Pyramid:
+        facts = {"synthetic": "true", "generator": "ZoomLDM", "model": self.model_name, "seed": str(self.seed)}
+        hashes = {f"sha256 of {part}": sha256 for part, sha256 in self.weights.items()}
+        settings = {"settings": json.dumps(self.identity(), sort_keys=True)}
+        name = f"synthetic slide of {self.model_name}, seed {self.seed}"
+        return Pyramid(compression=self.compression, mark=self.mark, name=name, facts=facts | hashes | settings)
+
+    def _claim(self) -> None:
+        """Say in the folder what is drawn there, or find that it is the same as before."""
+        path, own = self.work / IDENTITY, json.loads(json.dumps(self.identity()))
+        if not path.is_file():
+            remove_tree(self.work)  # of a slide that is done, or of nobody knows what
+            write_json(path, own)
+            return
+        before = json.loads(path.read_text())
+        changed = sorted(key for key in own if before.get(key) != own[key])
+        if changed:
+            raise ConfigError(
+                f"{self.work}: holds a slide that was begun with another {', '.join(changed)}; give the same settings "
+                "to go on with it, another out=, or delete that folder to begin anew"
+            )
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold the slide's lock.
+
+        Raises:
+            UserError: another process has it.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(self.work.with_name(f".{self.work.name}.lock"), timeout=0):
+                yield
+        except Timeout as error:
+            raise UserError(f"{self.path}: another process is drawing it; wait for it, or give another out=") from error
+
+    def _finish(self) -> None:
+        rename(self.work / IDENTITY, self.work / DRAWN)
+        if not self.keep:
+            remove_tree(self.work)
+        level = self.levels[-1]
+        print(f"{self.path}: {level.width_px:,} x {level.height_px:,} px, {self.path.stat().st_size / 1e6:.1f} MB")
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield

@@ -1,0 +1,184 @@
+"""slide.py: whole synthetic slides. Nothing here imports torch before ``run``."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zoomldm.canvas.plan import Level, levels_of
+from zoomldm.commands.devices import on_devices
+from zoomldm.commands.job import allowed, plain
+from zoomldm.commands.requests import check_sampling, hardware_of, how_to_sample, packed_model, section, stored_config
+from zoomldm.data.manifest import Manifest
+from zoomldm.errors import ConfigError
+from zoomldm.ladder import Ladder
+from zoomldm.launch.settings import FabricSettings
+from zoomldm.runs.belonging import find_edm
+from zoomldm.runs.run import find_run
+from zoomldm.stages.base import stage_of
+from zoomldm.stages.edm import ZoomingEDMStage
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+    from omegaconf import DictConfig
+
+    from zoomldm.canvas.slide import SlideJob
+    from zoomldm.stages.trained import TrainedModels
+
+SUFFIXES = (".ome.tiff", ".ome.tif")
+BYTES_A_PIXEL = 3.5
+"""Of the file and of the work beside it together, at most: both keep every pixel, compressed."""
+
+
+def check(cfg: DictConfig) -> None:
+    """Refuse what cannot be drawn.
+
+    Raises:
+        UserError: no such run or magnification; an EDM that does not zoom; senseless numbers; a full disk.
+    """
+    check_sampling(cfg, {"n": 1, "block": 1, "batch_size": 1})
+    if not str(cfg.out).endswith(SUFFIXES):
+        raise ConfigError(f"out={cfg.out}: expected a name that ends with {SUFFIXES[0]}")
+    _check_numbers(cfg)
+    if section(cfg, "model") and (cfg.run or cfg.edm):
+        raise ConfigError(f"model={cfg.model.name} is a whole model: leave out run= and edm=")
+    levels = _levels(cfg)
+    _check_edm(cfg)
+    needed, folder = _bytes(levels) * cfg.n, Path(cfg.out).absolute().parent
+    while not folder.is_dir():
+        folder = folder.parent
+    if needed > (free := shutil.disk_usage(folder).free):
+        raise ConfigError(
+            f"out={cfg.out}: needs up to {needed / 1e9:.1f} GB, and {folder} has {free / 1e9:.1f} GB free; use another "
+            "disk, fewer roots or a lower to="
+        )
+
+
+def _check_numbers(cfg: DictConfig) -> None:
+    for key, low, high in (("agreement.start", 0, 1), ("agreement.until", 0, 1)):
+        value = cfg.agreement[key.split(".")[1]]
+        if not low <= value <= high:
+            raise ConfigError(f"{key}={value}: expected a number from {low} to {high}")
+    if cfg.agreement.start == 0:
+        raise ConfigError("agreement.start=0: nothing would be drawn; expected above 0")
+    for key, value, least in (
+        ("agreement.reach", cfg.agreement.reach, 1),
+        ("agreement.final", cfg.agreement.final, 0),
+        ("halo", cfg.halo, 0),
+        ("zoom.steps", cfg.zoom.steps, 1),
+    ):
+        if value < least:
+            raise ConfigError(f"{key}={value}: expected a whole number of {least} or more")
+    if 2 * cfg.halo > cfg.block:
+        raise ConfigError(f"halo={cfg.halo}: expected at most half of block={cfg.block}")
+    if cfg.compression not in ("deflate", "jpeg"):
+        raise ConfigError(f"compression={cfg.compression}: expected deflate or jpeg")
+
+
+def _check_edm(cfg: DictConfig) -> None:
+    """Refuse a model that cannot zoom, before it is loaded."""
+    if packed := packed_model(cfg):
+        name, config = packed.name, packed.part("edm").config if packed.has_edm else None
+    else:
+        run = find_edm(cfg.paths.runs, find_run(cfg.paths.runs, "zoomldm", cfg.run).name, cfg.edm)
+        name, config = run.name, run.config
+    if config is None or not isinstance(stage_of(config, allowed(cfg)), ZoomingEDMStage):
+        raise ConfigError(
+            f"{name}: its embedding diffusion model does not zoom; train one on that run with `python src/train.py "
+            "model=edm_zoom` (demo: model=edm_zoom_tiny), name one with edm=, or choose model=reference"
+        )
+
+
+def _ladder(cfg: DictConfig) -> Ladder:
+    packed = packed_model(cfg)
+    return packed.manifest.ladder if packed else Manifest.load(stored_config(cfg)["data"]["root"]).ladder
+
+
+def _levels(cfg: DictConfig) -> list[Level]:
+    """Return the levels that were asked for, coarsest first."""
+    ladder, found = _ladder(cfg), re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", str(cfg.roots))
+    if not found:
+        raise ConfigError(f"roots={cfg.roots}: expected ROWSxCOLUMNS, for example 2x3")
+    rows, columns = (int(word) for word in found.groups())
+    root, target = ladder.rung_of(cfg.root), ladder.rung_of(cfg.to)
+    return levels_of(ladder, root=root, target=target, rows=rows, columns=columns)
+
+
+def _bytes(levels: Sequence[Level]) -> int:
+    return int(sum(BYTES_A_PIXEL * level.height_px * level.width_px * 2 for level in levels))
+
+
+def paths_of(cfg: DictConfig) -> list[Path]:
+    """Return the file of each slide."""
+    path = Path(cfg.out)
+    if cfg.n == 1:
+        return [path]
+    suffix = next(suffix for suffix in SUFFIXES if path.name.endswith(suffix))
+    stem, digits = path.name.removesuffix(suffix), max(2, len(str(cfg.n - 1)))
+    return [path.with_name(f"{stem}-{k:0{digits}d}{suffix}") for k in range(cfg.n)]
+
+
+def run(cfg: DictConfig, command: Sequence[str] = ()) -> None:
+    """Draw the slides, or say what they would be.
+
+    Args:
+        command: the command line that runs this job alone, for the processes of several devices.
+    """
+    levels = _levels(cfg)
+    for level in levels:
+        print(
+            f"{level.rung.label:>10}  {level.width_px:,} x {level.height_px:,} px  "
+            f"{level.rows * level.columns:,} patches at most  {level.rung.mpp:g} µm a pixel"
+        )
+    print(f"up to {_bytes(levels) / 1e9:.2f} GB a slide while it is drawn; glass is not sampled")
+    if cfg.plan:
+        return
+    hardware = hardware_of(cfg, stored_config(cfg))
+    on_devices(hardware, partial(_run, cfg, hardware), command=command, cache=cfg.paths.cache)
+
+
+def _run(cfg: DictConfig, hardware: FabricSettings, fabric: Fabric) -> None:
+    trained = _trained(cfg)
+    for number, path in enumerate(paths_of(cfg)):
+        _job(cfg, trained, hardware, fabric, path, cfg.seed + number).run()
+
+
+def _trained(cfg: DictConfig) -> TrainedModels:
+    from zoomldm.stages.trained import load_trained
+
+    if packed := packed_model(cfg):
+        return packed.load(cfg.paths.runs, wants_edm=True)
+    return load_trained(cfg.paths.runs, cfg.run, edm=cfg.edm, wants_edm=True, allow=allowed(cfg))
+
+
+def _job(
+    cfg: DictConfig, trained: TrainedModels, hardware: FabricSettings, fabric: Fabric, path: Path, seed: int
+) -> SlideJob:
+    from zoomldm.canvas.settings import Agreement, Glass
+    from zoomldm.canvas.slide import SlideJob
+    from zoomldm.stages.trained import sampling_of
+
+    how = how_to_sample(cfg, hardware, fabric)
+    return SlideJob(
+        path=path,
+        levels=_levels(cfg),
+        model=trained.model.module,
+        autoencoder=trained.autoencoder.module,
+        edm=trained.edm.module,
+        weights=trained.weights,
+        model_name=trained.run.name,
+        sampling=how.over(trained.sampling),
+        root_sampling=sampling_of(trained.edm.config, allowed(cfg)),
+        zoom_sampling=replace(sampling_of(trained.edm.config, allowed(cfg)), **plain(cfg.zoom)),
+        agreement=Agreement(**plain(cfg.agreement)),
+        glass=Glass(**plain(cfg.glass)),
+        compute=how.compute,
+        fabric=fabric,
+        seed=seed,
+        **{key: cfg[key] for key in ("block", "halo", "batch_size", "compression", "mark", "keep")},
+    )
