@@ -1,6 +1,6 @@
 """A whole synthetic slide, from a thumbnail to nuclei, as a pyramidal OME-TIFF.
 
-    python src/slide.py out=synthetic.ome.tiff [root=0.15625 to=20 seed=0]
+    python src/slide.py out=synthetic.ome.tiff [root=0.15625 target=20 seed=0]
     python src/slide.py out=synthetic.ome.tiff model=reference roots=2x2 plan=true
 
 Goes on where it stopped; after each level the file can be opened. docs/slide.md has the rest.

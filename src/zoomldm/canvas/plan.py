@@ -76,7 +76,7 @@ def levels_of(ladder: Ladder, *, root: Rung, target: Rung, rows: int, columns: i
     """
     if target.index > root.index:
         raise ConfigError(
-            f"to={target.magnification:g}: lies above root={root.magnification:g}; a slide grows from a low "
+            f"target={target.magnification:g}: lies above root={root.magnification:g}; a slide grows from a low "
             "magnification to a higher one"
         )
     if max(rows, columns) << (root.index - target.index) >= 1 << _PLACE_BITS:

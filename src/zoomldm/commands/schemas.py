@@ -281,12 +281,16 @@ class Slide(Entry):
     """conf/slide.yaml."""
 
     model: Section = None
+    data: Data | None = None
+    tissue: Section = None
+    encoder: Section = None
+    features: Section = None
     solver: Section = None
     out: str
     run: str | None
     edm: str | None
     root: float
-    to: float
+    target: float
     roots: str
     n: int
     seed: int

@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING
 from zoomldm.canvas.plan import Level, levels_of
 from zoomldm.commands.devices import on_devices
 from zoomldm.commands.job import allowed, plain
-from zoomldm.commands.requests import check_sampling, hardware_of, how_to_sample, packed_model, section, stored_config
+from zoomldm.commands.requests import (
+    check_sampling,
+    data_root,
+    hardware_of,
+    how_to_sample,
+    packed_model,
+    section,
+    stored_config,
+)
 from zoomldm.data.manifest import Manifest
 from zoomldm.errors import ConfigError
 from zoomldm.ladder import Ladder
@@ -55,7 +63,7 @@ def check(cfg: DictConfig) -> None:
     if needed > (free := shutil.disk_usage(folder).free):
         raise ConfigError(
             f"out={cfg.out}: needs up to {needed / 1e9:.1f} GB, and {folder} has {free / 1e9:.1f} GB free; use another "
-            "disk, fewer roots or a lower to="
+            "disk, fewer roots or a lower target="
         )
 
 
@@ -96,7 +104,9 @@ def _check_edm(cfg: DictConfig) -> None:
 
 def _ladder(cfg: DictConfig) -> Ladder:
     packed = packed_model(cfg)
-    return packed.manifest.ladder if packed else Manifest.load(stored_config(cfg)["data"]["root"]).ladder
+    return (
+        packed.manifest.ladder if packed else Manifest.load(data_root(cfg) or stored_config(cfg)["data"]["root"]).ladder
+    )
 
 
 def _levels(cfg: DictConfig) -> list[Level]:
@@ -105,7 +115,7 @@ def _levels(cfg: DictConfig) -> list[Level]:
     if not found:
         raise ConfigError(f"roots={cfg.roots}: expected ROWSxCOLUMNS, for example 2x3")
     rows, columns = (int(word) for word in found.groups())
-    root, target = ladder.rung_of(cfg.root), ladder.rung_of(cfg.to)
+    root, target = ladder.rung_of(cfg.root), ladder.rung_of(cfg.target)
     return levels_of(ladder, root=root, target=target, rows=rows, columns=columns)
 
 
@@ -153,7 +163,8 @@ def _trained(cfg: DictConfig) -> TrainedModels:
 
     if packed := packed_model(cfg):
         return packed.load(cfg.paths.runs, wants_edm=True)
-    return load_trained(cfg.paths.runs, cfg.run, edm=cfg.edm, wants_edm=True, allow=allowed(cfg))
+    wanted = {"data_root": data_root(cfg), "edm": cfg.edm, "wants_edm": True, "allow": allowed(cfg)}
+    return load_trained(cfg.paths.runs, cfg.run, **wanted)
 
 
 def _job(
