@@ -19,7 +19,7 @@ PLAIN_NETWORK = "model.network._target_=zoomldm.model.autoencoder.VQAutoencoder"
 
 def compose(name: str, root: Path, *words: str) -> DictConfig:
     """Compose the configuration of one job under a root."""
-    tracked = [] if name in ("sample", "app") else ["tracking=none"]
+    tracked = [] if name in ("sample", "app", "slide") else ["tracking=none"]
     (cfg,) = composing.compose_jobs(name, [f"paths.root={root}", *tracked, *words])
     return cfg
 

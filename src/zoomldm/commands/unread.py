@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from zoomldm.commands.check import stage_in
 from zoomldm.commands.job import allowed, option
-from zoomldm.commands.requests import options_named, section, stored_config
+from zoomldm.commands.requests import data_root, options_named, section, stored_config
 from zoomldm.commands.sample import source_option
 from zoomldm.config import Option, parameters_of
 from zoomldm.stages.base import Stage
@@ -183,12 +183,22 @@ BESIDE_TRAINING = {
 }
 """What evaluate.py, sample.py and app.py have and don't look at."""
 
+
+def _unread_by_slides(cfg: DictConfig, is_sweep: bool) -> Iterator[tuple[str, str]]:
+    reason = "a slide is drawn out of nothing, so it has no effect"
+    yield from dict.fromkeys(("encoder", "features"), reason).items()
+    yield from BESIDE_TRAINING.items()
+    if section(cfg, "model") and data_root(cfg):
+        yield "data", f"model={cfg.model.name} brings its own ladder, so it has no effect"
+
+
 UNREAD: dict[str, Callable[[DictConfig, bool], Iterator[tuple[str, str]]]] = {
     "prepare": _unread_by_preparation,
     "latents": _unread_by_latents,
     "verify": _unread_by_verification,
     "train": _unread_by_training,
     "sample": _unread_by_sampling,
+    "slide": _unread_by_slides,
     "app": _unread_by_app,
     "evaluate": _unread_by_evaluation,
     "demo": _unread_by_demo,

@@ -1,0 +1,194 @@
+"""slide.py on untrained models: the file, the same pixels by any way, going on, and what is refused."""
+
+import threading
+
+import numpy as np
+import openslide
+import pytest
+import torch
+from torch.nn import functional
+
+from tests.helpers.toy_runs import compose, make_toy_runs, save
+from zoomldm.canvas.plan import Block, levels_of
+from zoomldm.canvas.store import PIXELS, CanvasStore
+from zoomldm.commands import slide
+from zoomldm.commands.check import stage_in
+from zoomldm.errors import ConfigError, UserError
+from zoomldm.launch.settings import FabricSettings
+
+ROOTS = ("root=10", "roots=2x3", "block=2", "sampling.steps=3", "zoom.steps=2", "run=zoom")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """Make untrained runs with a zooming EDM beside the plain one."""
+    root = make_toy_runs(tmp_path_factory.mktemp("slide"))
+    words = ("model=edm_zoom_tiny", "run_name=zooming", "zoomldm.run=zoom", "model.width=32", "model.depth=1")
+    cfg = compose("train", root, *words, "data.ladder.num_rungs=2")
+    sizes = {"num_rungs": 2, "num_tokens": 16, "token_dim": 128}
+    torch.manual_seed(0)
+    save(root, cfg, "edm", stage_in(cfg).untrained(**sizes), sizes)
+    return root
+
+
+def asked(root, out, *words):
+    cfg = compose("slide", root, f"out={out}", "edm=zooming", *ROOTS, *words)
+    slide.check(cfg)
+    return cfg
+
+
+def pixels(path, level=0):
+    with openslide.OpenSlide(path) as found:
+        size = found.level_dimensions[level]
+        return np.asarray(found.read_region((0, 0), level, size))[..., :3].astype(int)
+
+
+@pytest.fixture(scope="module")
+def drawn(root, tmp_path_factory):
+    path = tmp_path_factory.mktemp("drawn") / "s.ome.tiff"
+    slide.run(asked(root, path, "keep=true"))
+    return path
+
+
+def test_a_slide_has_its_levels_and_agrees_with_the_one_above(drawn):
+    with openslide.OpenSlide(drawn) as found:
+        assert found.level_dimensions == ((192, 128), (96, 64))
+        assert float(found.properties["openslide.mpp-x"]) == pytest.approx(0.5)
+    fine, coarse = (torch.from_numpy(pixels(drawn, level)).permute(2, 0, 1).float() for level in (0, 1))
+    assert (functional.avg_pool2d(fine, 2) - coarse).abs().mean() < 4
+    assert fine.std() > 1
+
+
+def test_the_same_seed_draws_the_same_whatever_the_batch_and_another_seed_another(root, drawn, tmp_path):
+    slide.run(asked(root, tmp_path / "a.ome.tiff", "batch_size=3"))
+    slide.run(asked(root, tmp_path / "b.ome.tiff", "seed=1"))
+    assert np.abs(pixels(tmp_path / "a.ome.tiff") - pixels(drawn)).max() <= 2
+    assert (pixels(tmp_path / "b.ome.tiff") != pixels(drawn)).mean() > 0.01
+    assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] == ["a.ome.tiff", "b.ome.tiff"]
+
+
+def test_processes_share_the_blocks_and_draw_the_same_pixels(root, drawn, tmp_path):
+    barrier, threads_of_torch = threading.Barrier(2), torch.get_num_threads()
+
+    class Fabric:  # of two processes, here threads
+        device, world_size = torch.device("cpu"), 2
+
+        def __init__(self, rank):
+            self.global_rank = rank
+
+        def barrier(self):
+            barrier.wait(120)
+
+    cfg = asked(root, tmp_path / "two.ome.tiff")
+    found = []
+
+    def draw(rank):
+        try:
+            slide._run(cfg, FabricSettings(**cfg.fabric), Fabric(rank))
+        except BaseException as error:
+            found.append(error)
+            barrier.abort()
+
+    workers = [threading.Thread(target=draw, args=(rank,)) for rank in range(2)]
+    torch.set_num_threads(1)
+    try:
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+    finally:
+        torch.set_num_threads(threads_of_torch)
+    assert not found
+    assert np.abs(pixels(tmp_path / "two.ome.tiff") - pixels(drawn)).max() <= 1
+
+
+def test_a_stopped_run_goes_on_and_can_be_opened_before(root, drawn, tmp_path, monkeypatch):
+    from zoomldm.canvas import grow
+
+    path, kept = tmp_path / "s.ome.tiff", grow.blended
+
+    def stop(store, level, block, halo):
+        if level.depth == 1 and block.left >= 2:
+            raise KeyboardInterrupt
+        return kept(store, level, block, halo)
+
+    monkeypatch.setattr(grow, "blended", stop)
+    with pytest.raises(KeyboardInterrupt):
+        slide.run(asked(root, path))
+    assert pixels(path).shape == (64, 96, 3)
+    monkeypatch.setattr(grow, "blended", kept)
+    slide.run(asked(root, path))
+    assert np.array_equal(pixels(path), pixels(drawn))
+    assert not (tmp_path / "s.work").exists()
+
+
+def test_a_slide_that_was_begun_otherwise_is_not_mixed(root, tmp_path, monkeypatch):
+    from zoomldm.canvas import slide as job
+
+    path = tmp_path / "s.ome.tiff"
+    monkeypatch.setattr(job.SlideJob, "_grow", lambda self, is_first: None)
+    monkeypatch.setattr(job.SlideJob, "_finish", lambda self: None)
+    slide.run(asked(root, path))
+    with pytest.raises(ConfigError, match="begun with another seed"):
+        slide.run(asked(root, path, "seed=4"))
+
+
+def test_two_runs_into_one_file(root, tmp_path):
+    from filelock import FileLock
+
+    with FileLock(tmp_path / ".s.work.lock"), pytest.raises(UserError, match="another process is drawing"):
+        slide.run(asked(root, tmp_path / "s.ome.tiff"))
+
+
+def test_a_slide_that_is_done_stays(root, drawn, capsys):
+    before = drawn.read_bytes()
+    slide.run(asked(root, drawn))
+    assert "done already" in capsys.readouterr().out
+    assert drawn.read_bytes() == before
+
+
+def test_glass_is_not_sampled(root, drawn, tmp_path):
+    cfg = asked(root, tmp_path / "s.ome.tiff", "glass.brightness=0", "glass.chroma=255", "keep=true")
+    slide.run(cfg)
+    levels = levels_of(slide._ladder(cfg), root=slide._ladder(cfg)[1], target=slide._ladder(cfg)[0], rows=2, columns=3)
+    store = CanvasStore(tmp_path / "s.work", block=2)
+    assert store.lacks(levels[1], PIXELS) == []
+    fine = torch.from_numpy(store.pixels(levels[1], Block(0, 0, 4, 6)).copy()).permute(2, 0, 1).float()
+    coarse = torch.from_numpy(store.pixels(levels[0], Block(0, 0, 2, 3)).copy()).permute(2, 0, 1).float()
+    bigger = functional.interpolate(coarse[None], scale_factor=2, mode="bicubic")[0].clamp(0, 255)
+    assert (fine - bigger).abs().mean() < 1  # glass all over: the enlarged roots
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["root=7"], "root=7|magnification"),
+        (["root=20", "target=10"], "lies above root=20"),
+        (["roots=2"], "expected ROWSxCOLUMNS"),
+        (["roots=40000000x1"], "more patches"),
+        (["roots=9000x9000"], "GB free"),
+        (["out=slide.png"], "expected a name that ends"),
+        (["edm=edm"], "does not zoom"),
+        (["agreement.start=1.5"], "agreement.start"),
+        (["agreement.reach=0"], "agreement.reach"),
+        (["halo=2"], "at most half of block=2"),
+        (["compression=lzw"], "deflate or jpeg"),
+        (["n=0"], "n=0"),
+        (["seed=-1"], "seed"),
+    ],
+)
+def test_what_cannot_be_drawn_is_said_first(root, tmp_path, words, said):
+    with pytest.raises(UserError, match=said):
+        asked(root, tmp_path / "s.ome.tiff", *words)
+    assert not list(tmp_path.iterdir())
+
+
+def test_several_slides_have_names_and_seeds_of_their_own(root, tmp_path):
+    cfg = asked(root, tmp_path / "s.ome.tiff", "n=2")
+    assert [path.name for path in slide.paths_of(cfg)] == ["s-00.ome.tiff", "s-01.ome.tiff"]
+
+
+def test_a_plan_says_sizes_and_draws_nothing(root, tmp_path, capsys):
+    slide.run(asked(root, tmp_path / "s.ome.tiff", "plan=true"))
+    assert "192 x 128 px" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
