@@ -7,7 +7,7 @@ from scipy import ndimage
 from skimage.filters import threshold_otsu
 
 from data_prep.tissue.density import chroma_of, optical_density, strips_of, white_of
-from data_prep.tissue.pen import pen_mask, pen_of
+from data_prep.tissue.pen import ink_of, pen_mask
 from data_prep.tissue.segmenter import Segmenter
 from data_prep.tissue.specks import drop_specks
 from zoomldm.errors import ConfigError
@@ -47,15 +47,15 @@ class ChromaSegmenter(Segmenter):
 
     def segment(self, thumbnail: np.ndarray, um_per_px: float) -> tuple[np.ndarray, np.ndarray]:
         white, shape = white_of(thumbnail), thumbnail.shape[:2]
-        chroma, pen = np.empty(shape, np.float32), np.zeros(shape, bool)
+        chroma, ink = np.empty(shape, np.float32), np.zeros(shape, np.uint8)
         for rows in strips_of(thumbnail):
             density = optical_density(thumbnail[rows], white)
             chroma[rows] = chroma_of(density)
             if self.pen:
-                pen[rows] = pen_of(density)
-        if self.pen:
-            margin_px = max(1, round(self.pen_margin_um / um_per_px))
-            pen = pen_mask(pen, min_px=self.min_object_um2 / 4 / um_per_px**2, margin_px=margin_px)
+                ink[rows] = ink_of(density)
+        margin_px = max(1, round(self.pen_margin_um / um_per_px))
+        pen = pen_mask(ink, thumbnail, white, min_px=self.min_object_um2 / 4 / um_per_px**2, margin_px=margin_px)
+        del ink
         chroma[pen] = 0
         ndimage.gaussian_filter(chroma, self.smooth_um / um_per_px, output=chroma)
         tissue = chroma > self.threshold(chroma)
