@@ -19,11 +19,12 @@ OTSU_PX = 1024  # about so many pixels a side decide the threshold
 class ChromaSegmenter(Segmenter):
     """Take for tissue what has chroma in its optical density: the largest less the smallest channel.
 
-    The threshold is Otsu's, held between a floor (else an empty slide's noise would be tissue) and a ceiling (else
-    pale tissue next to dark would be lost). Pen marks are left out.
+    The threshold is the ceiling where the slide is stained, since Otsu's own lies in the middle of its tissue's colours
+    and would lose the pale ones; it is the floor where Otsu's shows that the stain has faded, and not less, else an
+    empty slide's noise would be tissue. Otsu chooses between both (docs/data.md has figures). Pen marks are left out.
 
     Attributes:
-        chroma_floor, chroma_ceiling: bounds of the threshold.
+        chroma_floor, chroma_ceiling: bounds of Otsu's threshold.
         smooth_um: sigma of the blur before the threshold.
         min_object_um2: smaller pieces of tissue are dropped.
         max_hole_um2: smaller holes in tissue are filled.

@@ -5,6 +5,7 @@ import pytest
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
+from data_prep.tissue.density import chroma_of, optical_density, white_of
 from tests.helpers.tiny_slides import GLASS, SMALL_TISSUE, segmenter, tissue_pixels
 
 PRESETS = ("default", "faint", "fatty", "biopsy", "demo")
@@ -109,3 +110,16 @@ def test_biopsy_keeps_crumbs_that_default_drops():
     assert biopsy[86, 36]
     assert not default[70:].any()
     assert not biopsy[70:, 80:].any()
+
+
+@pytest.mark.parametrize(("part", "expected"), [(1.0, 0.04), (0.35, 0.03)])
+def test_otsu_says_whether_the_stain_has_faded(part, expected):
+    """A third of the stain is found at the floor, which is more of it than the ceiling finds."""
+    stained = tissue_pixels(320, 240).astype(float)
+    image = np.clip(np.array(GLASS) + (stained - GLASS) * part, 0, 255).round().astype(np.uint8)
+    chroma = ndimage.gaussian_filter(chroma_of(optical_density(image, white_of(image))), 1)
+    default = segmenter("default")
+    assert default.threshold(chroma) == expected
+    fixed = segmenter("default", chroma_floor=0.04)
+    found, at_ceiling = (one.segment(image, 8.0)[0].sum() for one in (default, fixed))
+    assert (found > at_ceiling) == (expected < default.chroma_ceiling)
