@@ -5,6 +5,7 @@ A job is a picklable argument of a module-level function. A process that dies in
 """
 
 import os
+import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from zoomldm.config import Option
 from zoomldm.errors import ConfigError, UserError
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+STILL_S = 24 * 3600.0
+"""Without a job that ends, when waiting for one has an end."""
 JobT = TypeVar("JobT")
 ResultT = TypeVar("ResultT")
 
@@ -23,6 +26,29 @@ class Died:
     """The process that worked on a job ended or was stopped before it had a result."""
 
     reason: str
+
+
+class Patience:
+    """The time since a job has ended last, which has a limit also where ``timeout_s`` sets none."""
+
+    def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        self._since = time.monotonic()
+
+    def check(self, num_running: int) -> None:
+        """Give up where nothing has ended for too long.
+
+        Raises:
+            UserError: says for how long, and what to do.
+        """
+        if time.monotonic() - self._since > STILL_S:
+            raise UserError(
+                f"none of the {num_running} jobs at work has ended for {STILL_S / 3600:g} h: a disk or an encoder hangs, "
+                "or a cluster is busy with others' jobs. Look at its processes, then run the same command again: it "
+                "goes on from here; timeout_s= stops a job that takes longer, and the others go on"
+            )
 
 
 class Executor(Protocol):

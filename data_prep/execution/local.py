@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from data_prep.execution.encoding.process import EncoderProcess, use
-from data_prep.execution.executor import THREAD_VARIABLES, Died, JobT, ResultT, fault_of
+from data_prep.execution.executor import THREAD_VARIABLES, Died, JobT, Patience, ResultT, fault_of
 from data_prep.execution.parent import follow_parent
 from zoomldm.config import Option
 
@@ -40,7 +40,7 @@ class LocalExecutor:
         waiting = list(enumerate(jobs))[::-1]
         running: list[_Worker] = []
         shared: list[EncoderProcess] = []
-        num_started = 0
+        num_started, patience = 0, Patience()
         try:
             if encoder and jobs:
                 shared = [EncoderProcess(encoder, n) for n in range(shared_encoders(encoder, self.encoders))]
@@ -50,7 +50,9 @@ class LocalExecutor:
                     running.append(_Worker(function, num_started, link))
                     running[-1].give(*waiting.pop())
                     num_started += 1
+                patience.check(len(running))
                 for worker, result in self._results(running):
+                    patience.renew()
                     number = worker.number
                     if isinstance(result, Died) or not waiting:
                         worker.stop(at_once=isinstance(result, Died))
@@ -139,7 +141,9 @@ class _Worker:
         self.process.join(10)
         if self.process.is_alive():
             self.process.kill()
-            self.process.join()
+            self.process.join(10)
+        if self.process.is_alive():
+            print(f"warning: process {self.process.pid} cannot be ended, its disk or mount hangs; it is left alone")
         self.pipe.close()
 
 

@@ -15,13 +15,17 @@ from typing import Any
 
 from data_prep.execution.encoding.own import stop_sharing
 from data_prep.execution.encoding.ray_actor import EncoderActor, use_actor
-from data_prep.execution.executor import THREAD_VARIABLES, Died, JobT, ResultT, fault_of
+from data_prep.execution.executor import THREAD_VARIABLES, Died, JobT, Patience, ResultT, fault_of
 from zoomldm.config import Option
-from zoomldm.errors import ConfigError
+from zoomldm.errors import ConfigError, UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 RETRIES = 3
 """How often a job is started again after its worker has died."""
+RESTARTS = 10
+"""How often an encoder is, over a whole run."""
+EMPTY_S, FETCH_S = 300.0, 120.0
+"""Limits: of a cluster without a CPU for jobs, of fetching a result that is there."""
 
 
 class RayExecutor:
@@ -71,6 +75,7 @@ class RayExecutor:
         waiting = list(enumerate(jobs))[::-1]
         running: dict[Any, tuple[int, float]] = {}
         stopped: set[Any] = set()
+        patience, had_room = Patience(), time.monotonic()
         try:
             while waiting or running:
                 while waiting and len(running) < self._places():
@@ -78,7 +83,10 @@ class RayExecutor:
                     actor = actors[number % len(actors)] if actors else None
                     running[task.remote(function, job, encoder, actor)] = number, time.monotonic()
                 done, _ = ray.wait(list(running), num_returns=1, timeout=1.0)
+                patience.check(len(running))
+                had_room = self._check_room(len(running), actors, had_room)
                 for reference in done:
+                    patience.renew()
                     number, _ = running.pop(reference)
                     yield number, self._result(reference, is_stopped=reference in stopped)
                 for reference, (_, began) in running.items():
@@ -95,22 +103,49 @@ class RayExecutor:
         return self.workers or max(1, int(self.ray.cluster_resources().get("CPU", 1)))
 
     def _encoders(self, option: Option) -> list[Any]:
-        gpus = int(self.ray.cluster_resources().get("GPU", 0))
+        """Start the shared encoders.
+
+        Raises:
+            ConfigError: more than the cluster has places for.
+        """
+        resources = self.ray.cluster_resources()
+        gpus, cpus = int(resources.get("GPU", 0)), int(resources.get("CPU", 0))
         number = self.encoders
         if number is None:
             number = gpus if option.arguments.get("weights") else 0
+        if number > (gpus or cpus - 1):
+            there = f"{gpus} GPUs, one for each" if gpus else f"{cpus} CPUs, of which each takes one and jobs need one"
+            raise ConfigError(f"encoders={number}: the cluster has {there}; give fewer, or let more nodes join first")
         place = {"num_gpus": 1, "num_cpus": 0} if gpus else {"num_cpus": 1}
-        actor = self.ray.remote(EncoderActor).options(max_restarts=-1, max_task_retries=-1, **place)
+        actor = self.ray.remote(EncoderActor).options(max_restarts=RESTARTS, max_task_retries=-1, **place)
         return [actor.remote(option) for _ in range(number)]
+
+    def _check_room(self, num_running: int, actors: list[Any], had_room: float) -> float:
+        """Return when the cluster had a CPU for jobs last, beside those of encoders.
+
+        Raises:
+            UserError: it has had none for too long.
+        """
+        resources = self.ray.cluster_resources()
+        if resources.get("CPU", 0) - (0 if resources.get("GPU", 0) else len(actors)) >= 1:
+            return time.monotonic()
+        if time.monotonic() - had_room > EMPTY_S:
+            raise UserError(
+                f"executor=ray: the cluster has had no CPU for jobs for {EMPTY_S:g} s, its nodes have left; "
+                f"{num_running} jobs wait. Let nodes join, then run the same command again: it goes on from here"
+            )
+        return had_room
 
     def _result(self, reference: Any, *, is_stopped: bool) -> Any:
         """Return a job's result, what it died of, or raise what must end the run."""
         if is_stopped:
             with contextlib.suppress(Exception):
-                return self.ray.get(reference)
+                return self.ray.get(reference, timeout=FETCH_S)
             return Died(f"took longer than {self.timeout_s:g} s")
         try:
-            result = self.ray.get(reference)
+            result = self.ray.get(reference, timeout=FETCH_S)
+        except self.ray.exceptions.GetTimeoutError:
+            return Died(f"its result could not be fetched from its node within {FETCH_S:g} s")
         except self.ray.exceptions.RayError as error:
             return Died(f"its worker died {RETRIES + 1} times ({type(error).__name__})")
         if isinstance(result, Exception):

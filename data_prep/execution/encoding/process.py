@@ -171,7 +171,8 @@ class PipeLink:
             while sum(map(len, self._rows)) < self._num_sent:
                 if self._gone:
                     raise EncoderGoneError(GONE)
-                self._changed.wait()
+                if not self._changed.wait(ROWS_S):
+                    raise silent(ROWS_S)
             return self._rows
 
 
@@ -181,6 +182,8 @@ def use(pipe: Connection, option: Option) -> None:
     Raises:
         UserError: it could not be built there.
     """
+    if not pipe.poll(START_S):
+        raise silent(START_S)
     told = pipe.recv()
     if isinstance(told, UserError):
         raise told

@@ -9,10 +9,20 @@ from zoomldm.encoder.base import Encoder, padded
 from zoomldm.errors import UserError
 
 QUEUE_BYTES = 8 << 20
+START_S, ROWS_S = 900.0, 1800.0
+"""Limits of waiting for a shared encoder: until it has its weights, and for the next rows."""
 
 
 class EncoderGoneError(UserError):
-    """A shared encoder's process has ended."""
+    """A shared encoder's process has ended, or answers no longer."""
+
+
+def silent(limit_s: float) -> EncoderGoneError:
+    """Return the error about an encoder that has not answered for so long."""
+    return EncoderGoneError(
+        f"the shared encoder has not answered for {limit_s:g} s: it hangs, or its node has left; run the same command "
+        "again, it goes on from here"
+    )
 
 
 class Link(Protocol):

@@ -67,9 +67,7 @@ def use_actor(option: Option, actor: Any) -> None:
     Raises:
         UserError: it could not be built there.
     """
-    import ray
-
-    told = ray.get(actor.describe.remote())
+    told = _got(actor.describe.remote(), START_S)
     if isinstance(told, UserError):
         raise told
     share(option, SharedEncoder(told, _ActorLink(actor)))
@@ -88,10 +86,24 @@ class _ActorLink:
         import ray
 
         self._sent.append(self._actor.encode.remote(np.ascontiguousarray(tiles)))
-        if len(self._sent) > AHEAD:
-            ray.wait([self._sent[-AHEAD]])
+        if len(self._sent) > AHEAD and not ray.wait([self._sent[-AHEAD]], timeout=ROWS_S)[0]:
+            raise silent(ROWS_S)
 
     def collect(self) -> list[np.ndarray]:
-        import ray
+        return _got(self._sent, ROWS_S)
 
-        return ray.get(self._sent)
+
+def _got(references: Any, limit_s: float) -> Any:
+    """Return what an encoder answers.
+
+    Raises:
+        EncoderGoneError: it does not, within a time, or has died as often as Ray starts one again.
+    """
+    import ray
+
+    try:
+        return ray.get(references, timeout=limit_s)
+    except ray.exceptions.GetTimeoutError as error:
+        raise silent(limit_s) from error
+    except ray.exceptions.RayActorError as error:
+        raise EncoderGoneError(f"the shared encoder has died and is not started again ({error}); {AGAIN}") from error
