@@ -44,7 +44,7 @@ def _repair(preparation: Preparation, manifest: Manifest, root: Path) -> list[st
             tar = column_path(root / shard.path, column)
             if not list(faults_of_tar(root, tar, facts)):
                 continue
-            if tar.is_file() and sha256_of(tar) == facts["sha256"]:
+            if _is_whole(tar, facts["sha256"]):
                 write_index(tar, build_index(tar))
                 said.append(f"{tar.relative_to(root)}: its index was made again")
             elif column in WORK_COLUMNS:
@@ -55,6 +55,13 @@ def _repair(preparation: Preparation, manifest: Manifest, root: Path) -> list[st
     if damaged:
         said += _remake(_packing(preparation), damaged)
     return said
+
+
+def _is_whole(tar: Path, sha256: str) -> bool:
+    try:
+        return sha256_of(tar) == sha256
+    except OSError:
+        return False
 
 
 def set_aside(manifest: Manifest, faults: list[str], *, delete: bool) -> list[str]:

@@ -45,9 +45,9 @@ class Patience:
         """
         if time.monotonic() - self._since > STILL_S:
             raise UserError(
-                f"none of the {num_running} jobs at work has ended for {STILL_S / 3600:g} h: a disk or an encoder hangs, "
-                "or a cluster is busy with others' jobs. Look at its processes, then run the same command again: it "
-                "goes on from here; timeout_s= stops a job that takes longer, and the others go on"
+                f"none of the {num_running} jobs at work has ended for {STILL_S / 3600:g} h: a disk or encoder hangs, "
+                "or a cluster is busy with others. Look at its processes, then run the same command again: it goes on "
+                "from here; timeout_s= stops a job that takes longer, and the others go on"
             )
 
 

@@ -47,8 +47,9 @@ def write_page(
         store = SlideStore(root, state.slide)
         beside = {folder / picture_name(state): store.qc_path, drawn_path(folder, state.slide): store.contours_path}
         for path, source in beside.items():
-            if isinstance(state, DoneSlide) and source.is_file():
-                write_atomically(path, source.read_bytes())
+            content = _content_of(source) if isinstance(state, DoneSlide) else None
+            if content is not None:
+                write_atomically(path, content)
         if isinstance(state, DoneSlide) and state.focus is not None:
             with suppress(DataError):  # damaged work is said where it is needed
                 write_atomically(folder / focus_name(state), focus_picture(store.focus()))
@@ -66,6 +67,14 @@ def write_page(
     write_atomically(folder / "slides.csv", table_of(states))
     write_atomically(folder / "index.html", page)
     return folder / "index.html"
+
+
+def _content_of(path: Path) -> bytes | None:
+    """Return a file's bytes, None where it is not there or cannot be read: the page does without a picture."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
 
 
 def kind_of(state: SlideState) -> str:

@@ -192,6 +192,8 @@ def _spec_of(table: Path, line: dict[str, str], mpp: float | None, folders: dict
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     name = line.get("slide") or own_name
+    if any(ord(character) < 32 for character in name):
+        raise DataError(f"slide {name!r}: expected a name without control characters")
     split = line.get("split") or None
     if split not in (None, *SPLITS):
         raise DataError(f"split {split!r}, expected train or test (or nothing)")

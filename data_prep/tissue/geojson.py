@@ -11,13 +11,15 @@ from zoomldm.data.schema import slide_key
 from zoomldm.errors import DataError
 from zoomldm.stored import read_json
 
+LONGEST_NAME = 200  # bytes; file systems have 255, of which suffixes and temporary names take some
 ToPixels = Callable[[np.ndarray], np.ndarray]
 """(n, 2) x, y of level 0 -> (n, 2) x, y of the mask."""
 
 
 def drawn_path(folder: str | Path, slide: str) -> Path:
     """Return a slide's file in a folder of GeoJSON files: its name, or its key where the name is none of a file."""
-    return Path(folder) / f"{slide if Path(slide).name == slide else slide_key(slide)}.geojson"
+    is_name = Path(slide).name == slide and len(slide.encode()) <= LONGEST_NAME
+    return Path(folder) / f"{slide if is_name else slide_key(slide)}.geojson"
 
 
 def read_polygons(path: Path) -> list[shapely.Polygon]:

@@ -5,16 +5,20 @@ import json
 import numpy as np
 import pytest
 
+from data_prep import repair
 from data_prep.columns.grid import replace_grids
 from data_prep.execution.serial import SerialExecutor
 from data_prep.export.features import export_features
+from data_prep.report import verification
 from data_prep.report.estimate import print_estimate
 from data_prep.report.verification import verify
 from data_prep.slides.flat import FlatReader
+from data_prep.slides.table import find_slides
 from data_prep.work.store import SlideStore
 from tests.data_prep.columns.test_grid import MEAN
 from tests.helpers.prepare import hashes, prepare_folder, tiny_preparation
-from tests.helpers.tiny_slides import tissue_settings
+from tests.helpers.tiny_slides import SUFFIXES, tissue_settings
+from zoomldm import files
 from zoomldm.data.manifest import Manifest
 from zoomldm.errors import ConfigError, DataError, UserError
 from zoomldm.files import remove_tree
@@ -142,6 +146,56 @@ def test_a_plan_goes_on_past_a_slide_over_which_a_reader_stumbles(slides, tmp_pa
     (slides / "n.png").write_bytes(b"x" * 99)
     print_estimate(preparation, SerialExecutor())
     assert "n.png: cannot be opened (KeyError: 'no such tag')" in capsys.readouterr().out
+
+
+def test_a_tar_that_cannot_be_read_is_made_again(slides, data, monkeypatch):
+    before = hashes(data)
+    tar = data / f"{Manifest.load(data).shards[0].path}.grid.tar"
+    tar.write_bytes(b"x" * tar.stat().st_size)
+    original = files.sha256_of
+
+    def refused(path):
+        if path == tar and path.read_bytes()[:1] == b"x":
+            raise PermissionError(13, "Permission denied")
+        return original(path)
+
+    for module in (verification, repair):
+        monkeypatch.setattr(module, "sha256_of", refused)
+    manifest = Manifest.load(data)
+    assert any(".grid.tar: cannot be read (Permission denied)" in fault for fault in verify(manifest))
+    repair.repair(tiny_preparation(slides, data), manifest)
+    assert verify(manifest) == []
+    assert hashes(data) == before
+
+
+def test_the_page_does_without_a_picture_that_cannot_be_read(slides, data):
+    picture = data / "slides" / "b" / "qc.jpg"
+    picture.unlink()
+    picture.mkdir()
+    (data / "qc" / "index.html").unlink()
+    prepare_folder(slides, data)
+    assert (data / "qc" / "index.html").is_file()
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", None])
+def test_exclusions_that_cannot_be_read_are_not_taken_for_none(data, content):
+    path = data / "exclude.txt"
+    path.symlink_to("nowhere") if content is None else path.write_bytes(content)
+    with pytest.raises(DataError, match=r"exclude\.txt: cannot be read"):
+        Manifest.load(data).excluded()
+
+
+def test_names_that_are_none_of_files(slides, tmp_path, capsys):
+    table = tmp_path / "slides.csv"
+    table.write_text(f"path,slide\n{slides}/a.tif,a\0b\n{slides}/b.tif,{'b' * 300}\n")
+    specs, faults = find_slides(str(table), SUFFIXES)
+    assert [fault.reason for fault in faults] == [
+        f"{table}, line 2: slide 'a\\x00b': expected a name without control characters"
+    ]
+    preparation = tiny_preparation(slides, tmp_path / "data", specs=specs)
+    print_estimate(preparation, SerialExecutor())
+    assert "1 slides" in capsys.readouterr().out
+    assert len(list((tmp_path / "data" / "plan").glob("b*.geojson"))) == 1
 
 
 def test_verify_goes_on_past_an_index_that_is_none_and_a_tar_that_is_a_folder(data):

@@ -391,7 +391,7 @@ def names_file(case: Case, target: Path, said: str) -> bool:
     if case.kind in ("slide", "regions"):
         names |= {f"slide {target.stem}", target.parent.name}
     if case.kind == "table":
-        names |= {f"slide {name}" for name in "abm"}
+        names |= {"in the slide table", *(f"slide {name}" for name in "abm")}
     return any(name in said for name in names)
 
 

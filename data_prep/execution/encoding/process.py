@@ -12,7 +12,15 @@ import numpy as np
 
 from data_prep.execution.encoding.batcher import PATIENCE_S, Batcher, shares
 from data_prep.execution.encoding.own import get_encoder, share
-from data_prep.execution.encoding.queue import EncoderGoneError, SharedEncoder, rows_of, tell
+from data_prep.execution.encoding.queue import (
+    ROWS_S,
+    START_S,
+    EncoderGoneError,
+    SharedEncoder,
+    rows_of,
+    silent,
+    tell,
+)
 from data_prep.execution.parent import follow_parent
 from zoomldm.config import Option
 from zoomldm.encoder.base import Encoder

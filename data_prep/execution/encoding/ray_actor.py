@@ -7,7 +7,15 @@ import numpy as np
 
 from data_prep.execution.encoding.batcher import PATIENCE_S, Batcher, shares
 from data_prep.execution.encoding.own import get_encoder, share
-from data_prep.execution.encoding.queue import SharedEncoder, rows_of, tell
+from data_prep.execution.encoding.queue import (
+    ROWS_S,
+    START_S,
+    EncoderGoneError,
+    SharedEncoder,
+    rows_of,
+    silent,
+    tell,
+)
 from zoomldm.config import Option
 from zoomldm.errors import UserError
 
@@ -106,4 +114,7 @@ def _got(references: Any, limit_s: float) -> Any:
     except ray.exceptions.GetTimeoutError as error:
         raise silent(limit_s) from error
     except ray.exceptions.RayActorError as error:
-        raise EncoderGoneError(f"the shared encoder has died and is not started again ({error}); {AGAIN}") from error
+        raise EncoderGoneError(
+            "the shared encoder has died too often to be started again (its memory, its GPU?); mend that, then run the "
+            "same command again: it goes on from here"
+        ) from error

@@ -218,9 +218,17 @@ class Manifest:
                 )
 
     def excluded(self) -> frozenset[str]:
-        """Return the patients and slides of ``exclude.txt`` (one a line, # comments), empty without the file."""
+        """Return the patients and slides of ``exclude.txt`` (one a line, # comments), empty without the file.
+
+        Raises:
+            DataError: it cannot be read, so that nobody knows who is excluded.
+        """
         path = (self.root or Path()) / EXCLUDE_NAME
-        if self.root is None or not path.is_file():
+        if self.root is None or not os.path.lexists(path):
             return frozenset()
-        lines = (line.split("#", 1)[0].strip() for line in path.read_text(encoding="utf-8").splitlines())
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path}: cannot be read ({error}); expected text, a patient or slide a line") from error
+        lines = (line.split("#", 1)[0].strip() for line in text.splitlines())
         return frozenset(line for line in lines if line)
