@@ -50,9 +50,17 @@ def open_atomically(path: str | os.PathLike, mode: str = "wb", *, is_name_kept: 
 
 
 def rename(source: Path, target: Path, *, is_kept: bool = True) -> None:
-    """Give a file or folder a name, in place of a file or an empty folder that had it, and bring that to the disk."""
+    """Give a file or folder a name, in place of a file or an empty folder that had it, and bring that to the disk.
+
+    Raises:
+        UserError: what lies under that name is in the way, or the folder cannot be written.
+    """
     _step("rename", target)
-    os.replace(source, target)
+    try:
+        os.replace(source, target)
+    except OSError as error:
+        raise_if_disk_fault(error, target)
+        raise
     for folder in {target.parent, source.parent} if is_kept else ():
         sync(folder)
 

@@ -9,6 +9,7 @@ from data_prep import repair
 from data_prep.columns.grid import replace_grids
 from data_prep.execution.serial import SerialExecutor
 from data_prep.export.features import export_features
+from data_prep.pack.exchange import finish_exchange
 from data_prep.report import verification
 from data_prep.report.estimate import print_estimate
 from data_prep.report.verification import verify
@@ -74,6 +75,19 @@ def test_a_folder_where_the_manifest_belongs(slides, data):
     (data / "manifest.json").mkdir()
     with pytest.raises(UserError, match=r"manifest\.json: .*a folder or a link lies where"):
         prepare_folder(slides, data)
+
+
+def test_a_folder_where_rows_belong_is_named_and_the_exchange_goes_on_without_it(slides, data):
+    (data / "slides" / "b" / "rows.npy").unlink()
+    (data / "slides" / "b" / "rows.npy").mkdir()
+    preparation = tiny_preparation(slides, data, encoder=MEAN)
+    with pytest.raises(UserError, match=r"b/rows\.npy: .*a folder or a link lies where"):
+        replace_grids(preparation, SerialExecutor(), repack=True)
+    (data / "slides" / "b" / "rows.npy").rmdir()
+    finish_exchange(data)
+    manifest = Manifest.load(data)
+    assert manifest.encoder.name == "mean"
+    assert verify(manifest) == []
 
 
 @pytest.mark.parametrize("values", [{"pen": []}, {"counts": None}, {"size_px": [1]}, {"scale": {}}, {"tissue": "x"}])

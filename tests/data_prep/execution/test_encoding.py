@@ -1,5 +1,6 @@
 """Shared encoders: batches of constant shape across senders, every row to its sender, and the bytes of a lone run."""
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -8,8 +9,9 @@ import time
 import numpy as np
 import pytest
 
+from data_prep.execution.encoding import process as process_of_encoder
 from data_prep.execution.encoding.batcher import Batcher, shares
-from data_prep.execution.encoding.process import EncoderProcess, PipeLink
+from data_prep.execution.encoding.process import EncoderProcess, PipeLink, use
 from data_prep.execution.encoding.queue import EncoderGoneError, SharedEncoder, TileQueue
 from data_prep.execution.local import LocalExecutor
 from tests.helpers.prepare import hashes, prepare_folder
@@ -116,6 +118,21 @@ def test_an_encoder_that_dies_is_said(process):
     with pytest.raises(EncoderGoneError, match="run the same command again"):
         queue.add(np.zeros((9000, 32, 32, 3), np.uint8))
         queue.finish()
+
+
+def test_an_encoder_that_is_silent_is_said(monkeypatch):
+    monkeypatch.setattr(process_of_encoder, "ROWS_S", 0.1)
+    monkeypatch.setattr(process_of_encoder, "START_S", 0.1)
+    mine, theirs = multiprocessing.Pipe()
+    with pytest.raises(EncoderGoneError, match=r"has not answered for 0\.1 s"):
+        use(mine, option_of("encoder", "stats"))
+    link = PipeLink(mine)
+    link.start()
+    link.begin()
+    link.send(tiles_of(3))
+    with pytest.raises(EncoderGoneError, match=r"has not answered for 0\.1 s.*run the same command again"):
+        link.collect()
+    theirs.close()
 
 
 def test_with_shared_encoders_the_bytes_are_the_same(slides, tmp_path):

@@ -4,10 +4,11 @@ import time
 
 import pytest
 
+from data_prep.execution import executor
 from data_prep.execution.executor import make_executor
 from data_prep.execution.local import LocalExecutor
 from tests.helpers.jobs import die_on_killer, fail_on_zero, sleep_on_zero
-from zoomldm.errors import ConfigError
+from zoomldm.errors import ConfigError, UserError
 
 
 def test_a_worker_that_dies_costs_its_job_alone():
@@ -32,6 +33,12 @@ def test_a_workers_start_is_not_counted_as_its_jobs_time(monkeypatch):
 def test_a_mistake_in_a_job_ends_the_run_with_its_traceback():
     with pytest.raises(RuntimeError, match=r"(?s)Traceback.*ZeroDivisionError"):
         list(LocalExecutor(1).map(fail_on_zero, [1, 0]))
+
+
+def test_jobs_of_which_none_ends_are_not_waited_for_for_ever(monkeypatch):
+    monkeypatch.setattr(executor, "STILL_S", 0.5)
+    with pytest.raises(UserError, match="none of the 1 jobs at work has ended for"):
+        list(LocalExecutor(1).map(sleep_on_zero, [0]))
 
 
 @pytest.mark.parametrize(
