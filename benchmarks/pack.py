@@ -74,6 +74,7 @@ def settings_of() -> SlideSettings:
         encode_background=False,
         mpp=None,
         icc=True,
+        cache=None,
         seed=0,
     )
 

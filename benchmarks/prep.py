@@ -105,6 +105,7 @@ def settings_of(args: argparse.Namespace) -> SlideSettings:
         encode_background=False,
         mpp=None,
         icc=True,
+        cache=None,
         seed=0,
     )
 

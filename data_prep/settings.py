@@ -19,6 +19,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CacheSettings:
+    """A local folder that slides are copied to before they are read, and how many GB all copies may take together."""
+
+    folder: str
+    most_gb: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class SlideSettings:
     """What decides the pixels and rows that a slide gives: another value, and the slides are to be read again.
 
@@ -31,6 +39,7 @@ class SlideSettings:
         mpp: scale of slides that do not say theirs, micrometres a pixel of level 0; each slide notes its own scale, so
             that it does not belong to what a folder is about.
         icc: bring colours to sRGB by the file's profile.
+        cache: where slides are copied to before they are read; which changes nothing of what they give.
         seed: of the choice among a slide's regions.
     """
 
@@ -45,6 +54,7 @@ class SlideSettings:
     encode_background: bool
     mpp: float | None
     icc: bool
+    cache: CacheSettings | None
     seed: int
 
     def to_dict(self) -> dict[str, Any]:
@@ -53,7 +63,7 @@ class SlideSettings:
             "encoder": {"name": self.encoder.name},
             "tissue": self.tissue.to_dict(),
         }
-        return {key: value for key, value in known.items() if key not in ("readers", "mpp")}
+        return {key: value for key, value in known.items() if key not in ("readers", "mpp", "cache")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +112,7 @@ def from_config(cfg: DictConfig) -> tuple[SlideSettings, PackSettings]:
         encode_background=data["encode_background"],
         mpp=cfg.slide.mpp,
         icc=cfg.slide.icc,
+        cache=cache_of(cfg.slide.cache, cfg.slide.cache_gb),
         seed=data["seed"],
     )
     pack_settings = PackSettings(
@@ -115,6 +126,19 @@ def from_config(cfg: DictConfig) -> tuple[SlideSettings, PackSettings]:
         seed=data["seed"],
     )
     return slide_settings, pack_settings
+
+
+def cache_of(folder: str | None, most_gb: float | None) -> CacheSettings | None:
+    """Return where slides are copied to (``slide.cache``, ``slide.cache_gb``), None where they are not.
+
+    Raises:
+        ConfigError: a size without a folder, or one that makes no sense.
+    """
+    if most_gb is not None:
+        number_in(most_gb, "slide.cache_gb", 0.001, 1e6)
+        if folder is None:
+            raise ConfigError(f"slide.cache_gb={most_gb}: has no effect without slide.cache=FOLDER; give that too")
+    return CacheSettings(folder=str(Path(folder).expanduser().absolute()), most_gb=most_gb) if folder else None
 
 
 def readers_of(cfg: DictConfig) -> tuple[Option, ...]:

@@ -26,6 +26,7 @@ from data_prep.pack.statistics import is_standardised, one_encoder, train_statis
 from data_prep.pack.write import grids_of
 from data_prep.preparation import Contents, Preparation
 from data_prep.slides.slide import Slide
+from data_prep.work.cache import at_hand
 from data_prep.work.folder import check_settings, write_settings
 from data_prep.work.job import SlideJob
 from data_prep.work.state import DONE, DoneSlide
@@ -132,8 +133,8 @@ def _is_encoded(job: SlideJob, state: DoneSlide) -> bool:
 
 def encode_slide(job: SlideJob) -> str | None:
     """Encode the tiles that a slide's map holds, in the map's order; return what went wrong, if anything."""
-    with job.store.lock():
-        return _encode(job)
+    with job.store.lock(), at_hand(job.spec, job.settings.cache) as spec:
+        return _encode(replace(job, spec=spec))
 
 
 def _encode(job: SlideJob) -> str | None:

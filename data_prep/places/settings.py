@@ -49,6 +49,7 @@ def settings_of(
         encode_background=bool(config["encode_background"]),
         mpp=None,
         icc=bool(noted.get("icc", True)),
+        cache=None,
         seed=0,
     )
 

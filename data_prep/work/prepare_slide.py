@@ -11,6 +11,7 @@ from data_prep.slides.files import quick_hash
 from data_prep.slides.readers.base import UnreadableError
 from data_prep.slides.slide import Slide
 from data_prep.tissue.focus import FocusMap
+from data_prep.work.cache import at_hand
 from data_prep.work.images import ImageWriter
 from data_prep.work.job import SlideJob, failed, reason_of
 from data_prep.work.picture import picture_of
@@ -58,7 +59,9 @@ def prepare_slide(job: SlideJob) -> SlideState:
 
 def _attempt(job: SlideJob, encoder: Encoder, aside: SlideStore) -> SlideState:
     try:
-        return _prepare(job, encoder, aside)
+        with at_hand(job.spec, job.settings.cache) as spec:
+            state = _prepare(replace(job, spec=spec), encoder, aside)
+        return replace(state, path=str(job.spec.path))
     except (DataError, UnreadableError, OSError, MemoryError) as error:  # a damaged header may promise any size
         if isinstance(error, OSError):
             raise_if_disk_fault(error, aside.folder)

@@ -49,7 +49,7 @@ else:
     settings = SlideSettings(ladder=ladder, encoder=option_of("encoder", "stats"), readers=READERS,
                              tissue=tissue_settings(cells_per_tile=16), regions=regions, image_format="jpeg",
                              reference=dict.fromkeys(labels, 0.0), area_test_fraction=0.4, encode_background=False,
-                             mpp=None, icc=True, seed=0)
+                             mpp=None, icc=True, cache=None, seed=0)
     spec = SlideSpec(path=path, name="large", patient="large")
     state = prepare_slide(SlideJob(spec=spec, settings=settings, root=Path(sys.argv[1]), by_area=False))
     assert state.status == "done", state.reason

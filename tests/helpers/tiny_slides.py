@@ -198,6 +198,7 @@ def tiny_settings(
         "encode_background": False,
         "mpp": None,
         "icc": True,
+        "cache": None,
         "seed": 0,
     }
     return SlideSettings(ladder=ladder, regions=RegionSettings(**by_label), **(defaults | values))

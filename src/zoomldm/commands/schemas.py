@@ -117,6 +117,8 @@ class SlideScale:
 
     mpp: float | None
     icc: bool
+    cache: str | None
+    cache_gb: float | None
 
 
 @dataclass(kw_only=True)

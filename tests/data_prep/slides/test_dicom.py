@@ -9,6 +9,7 @@ from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
 from pydicom.uid import JPEGBaseline8Bit, VLWholeSlideMicroscopyImageStorage, generate_uid
 
+from data_prep.slides.companions import companions_of
 from data_prep.slides.dicom import read_header
 from data_prep.slides.slide import Slide
 from data_prep.slides.table import find_slides
@@ -121,6 +122,7 @@ def test_series_that_share_a_folder_are_slides_of_their_own(tmp_path):
     ]
     assert slides_of(tmp_path) == expected
     assert slides_of(tmp_path / "case" / "4.dcm") == expected[1:2]
+    assert [path.name for path in companions_of(tmp_path / "case" / "3.dcm")] == ["3.dcm", "4.dcm"]
 
 
 def test_other_dicom_is_left_out_and_what_cannot_be_read_is_reported(tmp_path):
