@@ -33,6 +33,7 @@ from zoomldm.sampling.compute import device_name
 from zoomldm.sampling.conditions import ShardPatches
 from zoomldm.stages.packed import PackedModel
 from zoomldm.stages.trained import HowToSample, TrainedModels, load_trained
+from zoomldm.stages.zoomed import judged_zoom
 
 LABELLED = ("model", "cond", "training", "curriculum", "data")
 """Groups whose options name a run in a comparison."""
@@ -105,6 +106,7 @@ def evaluated(
         )
     if evaluation is not None:
         _say(evaluation, known, folder)
+        judged_zoom(trained, folder / FOLDER, request.how, batch_size=request.batch_size, fresh=request.fresh)
     return evaluation
 
 
