@@ -57,6 +57,7 @@ def toy_evaluator(
     edm: Any = None,
     encoder: Any = None,
     untrained: Any = None,
+    shipped: Any = None,
     source: Any = None,
     **plan: Any,
 ) -> Evaluator:
@@ -73,6 +74,7 @@ def toy_evaluator(
         plan=Plan(**PLAN | plan),
         identity={"model": "m", "autoencoder": "a", "data": "d"},
         make_untrained=None if untrained is None else lambda: untrained,
+        shipped=shipped,
         conditioned_on=encoder and encoder.name,
         encoder=encoder,
         folder=folder,

@@ -107,12 +107,33 @@ class Described:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ShippedModel:
+    """The model that ships with the package, for a row beside that of the run.
+
+    Attributes:
+        why_not: why it cannot be had or does not fit the data set; None where it can.
+        identity: hashes of its weights, by part.
+        make: loads it.
+    """
+
+    why_not: str | None
+    identity: Mapping[str, str | None]
+    make: Callable[[], PatchGenerator]
+
+    @cached_property
+    def generator(self) -> PatchGenerator:
+        """What makes its patches."""
+        return self.make()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Bench:
     """What all magnifications of an evaluation share.
 
     Attributes:
         generator: the trained model with its autoencoder and perhaps an embedding diffusion model.
         make_untrained: builds the same network before training; None where it cannot be had.
+        shipped: the model that ships; None where no row asks for it.
         descriptors: the first one judges.
         identity: hashes of what synthetic patches depend on: ``model``, ``autoencoder``, ``edm``, ``data``.
         conditioned_on: name of the encoder that conditions the model; a descriptor of that name flatters it.
@@ -127,6 +148,7 @@ class Bench:
     plan: Plan
     identity: Mapping[str, str | None]
     make_untrained: Callable[[], LatentModel] | None = None
+    shipped: ShippedModel | None = None
     conditioned_on: str | None = None
     encoder: Encoder | None = None
     folder: Path | None = None

@@ -25,6 +25,7 @@ from zoomldm.evaluation.record import computed_or_read
 from zoomldm.evaluation.report.tables import text_claims, text_table
 from zoomldm.evaluation.result import Evaluation
 from zoomldm.evaluation.rows.base import Row
+from zoomldm.evaluation.rows.shipped import Shipped
 from zoomldm.evaluation.store import alone
 from zoomldm.evaluation.stored import FOLDER
 from zoomldm.features.base import Descriptor
@@ -32,6 +33,7 @@ from zoomldm.runs.run import Run
 from zoomldm.sampling.compute import device_name
 from zoomldm.sampling.conditions import ShardPatches
 from zoomldm.stages.packed import PackedModel
+from zoomldm.stages.shipped import shipped_model
 from zoomldm.stages.trained import HowToSample, TrainedModels, load_trained
 from zoomldm.stages.zoomed import judged_zoom
 
@@ -159,6 +161,7 @@ def _evaluator(
         ),
         identity=trained.identity,
         make_untrained=trained.maker_of_untrained(request.how.seed),
+        shipped=shipped_model(trained, request.how) if any(isinstance(row, Shipped) for row in rows) else None,
         conditioned_on=manifest.encoder.name,
         encoder=encoder,
         folder=folder / FOLDER / "patches",

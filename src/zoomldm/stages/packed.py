@@ -131,7 +131,7 @@ class PackedModel:
         from zoomldm.stages.trained import TrainedModels
 
         manifest = Manifest.load(data_root) if data_root else self.manifest
-        self._require_data(manifest)
+        self.require_data(manifest)
         if wants_edm and not self.has_edm:
             raise WeightsError(f"{self.folder}: holds no embedding diffusion model; choose source=oracle and data=")
         zoomldm = self._loaded("zoomldm", runs)
@@ -143,7 +143,7 @@ class PackedModel:
             edm=self._loaded("edm", runs) if wants_edm else None,
         )
 
-    def _require_data(self, manifest: Manifest) -> None:
+    def require_data(self, manifest: Manifest) -> None:
         """Refuse a data set that its model cannot read."""
         own = self.manifest
         if (manifest.ladder, manifest.encoder.dim) != (own.ladder, own.encoder.dim):

@@ -25,18 +25,30 @@ _PER_MAGNIFICATION = re.compile(r"^(?P<series>.+)/(?P<label>[0-9.]+x)$")
 
 
 def figure_2(
-    references: dict[str, np.ndarray], synthetic: dict[str, np.ndarray], *, num_rows: int = 5, side_px: int = 96
+    references: dict[str, np.ndarray],
+    synthetic: dict[str, np.ndarray],
+    *,
+    shipped: dict[str, np.ndarray] | None = None,
+    num_rows: int = 5,
+    side_px: int = 96,
 ) -> Image:
     """Make the panel of the paper's Figure 2: reference | synthetic for each magnification, highest first.
 
     Four magnifications stand beside each other, so that a page shows patches at full size.
+
+    Args:
+        shipped: patches that the model that ships makes of the same conditions, for a third column.
     """
-    columns = []
-    for label in references:
-        if label in synthetic:
-            columns.append(Column("reference", list(references[label][:num_rows]), label.replace("x", "×")))
-            columns.append(Column("synthetic", list(synthetic[label][:num_rows]), label.replace("x", "×")))
-    blocks = [columns[start : start + 8] for start in range(0, len(columns), 8)]
+    rows = {"reference": references, "synthetic": synthetic} | ({"model that ships": shipped} if shipped else {})
+    columns = [
+        Column(title, list(patches[label][:num_rows]), label.replace("x", "×"))
+        for label in references
+        if label in synthetic
+        for title, patches in rows.items()
+        if label in patches
+    ]
+    width = 4 * len(rows)
+    blocks = [columns[start : start + width] for start in range(0, len(columns), width)]
     return stacked([panel(block, side_px=side_px) for block in blocks])
 
 

@@ -77,11 +77,14 @@ def _pictures_section(evaluation: Evaluation, examples: Examples) -> Section | N
     real, synthetic = examples.patches.get("reference", {}), examples.patches.get(MAIN_ROW, {})
     if not synthetic:
         return None
-    image = pictures.figure_2(real, synthetic)
+    shipped = examples.patches.get("shipped")
+    image = pictures.figure_2(real, synthetic, shipped=shipped)
     caption = (
         "As in the paper's Figure 2: a real training patch and, to its right, the synthetic patch made from its "
         "condition, at each magnification. Noise and condition are new to each other; nothing is picked by hand."
     )
+    if shipped:
+        caption += " The third is what the model that ships (model=reference) makes of it: hours of training."
     return Section("Reference and synthetic", [Picture("reference_synthetic.png", png_bytes(image), caption)])
 
 
