@@ -18,9 +18,10 @@ from zoomldm.evaluation import distances
 from zoomldm.evaluation.bench import MIN_PATCHES, Bench, Described
 from zoomldm.evaluation.claims import claims_of
 from zoomldm.evaluation.errors import GROUPS, LEAST_PATIENTS, Members, groups_for, jackknife
+from zoomldm.evaluation.extremes import keep_extremes
 from zoomldm.evaluation.metrics.base import Compared, Metric
 from zoomldm.evaluation.protocols.base import Drawn
-from zoomldm.evaluation.result import KERNEL, Cell, DescriptorInfo, Evaluation
+from zoomldm.evaluation.result import KERNEL, MAIN_ROW, Cell, DescriptorInfo, Evaluation
 from zoomldm.evaluation.rows.base import Row
 from zoomldm.evaluation.rows.synthetic import SyntheticRow
 from zoomldm.evaluation.rung_data import RungData
@@ -145,6 +146,8 @@ class Evaluator:
             for descriptor in self.bench.descriptors:
                 cell = self._cell(descriptor, row, data, described, pairs)
                 evaluation.cells[descriptor.distance_name][row.name][rung.label] = cell
+            if row.name == MAIN_ROW and pairs is not None and self.bench.folder is not None:
+                keep_extremes(row, data, described, pairs)
             evaluation.seconds[row.name] = evaluation.seconds.get(row.name, 0.0) + time.monotonic() - started
         evaluation.drawn[rung.label] = self._facts(data)
 

@@ -154,7 +154,8 @@ def test_a_second_evaluation_of_the_same_is_read_and_not_computed(tmp_path):
     assert second == first
     assert not run(seed=1)[1]
     assert stored_evaluations(tmp_path, "fd_texture")[0].settings["seed"] == 1
-    assert set(stored_examples(tmp_path, "fd_texture").patches) == {"reference", "oracle"}
+    pictured = {"reference", "oracle", "nearest", "nearest reference", "farthest", "farthest reference"}
+    assert set(stored_examples(tmp_path, "fd_texture").patches) == pictured
 
 
 def test_fewer_rows_than_there_are_leave_the_fuller_report(tmp_path):

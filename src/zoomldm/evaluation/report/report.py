@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from zoomldm.evaluation.examples import Examples
+from zoomldm.evaluation.extremes import FARTHEST, NEAREST, NUM, REFERENCE
 from zoomldm.evaluation.report import pictures
 from zoomldm.evaluation.report.page import Claims, Folded, Page, Picture, Section, Table
 from zoomldm.evaluation.report.tables import distance_table, format_number, metric_table
@@ -35,6 +36,7 @@ def build_page(evaluation: Evaluation, examples: Examples, curves: pictures.Curv
     """Lay the report out; ``curves``: series → magnification → [(step, loss)]."""
     sections = [
         _pictures_section(evaluation, examples),
+        _extremes_section(evaluation, examples),
         _distance_section(evaluation),
         Section("What the figures show", _claims_items(evaluation)),
         _paired_section(evaluation),
@@ -86,6 +88,18 @@ def _pictures_section(evaluation: Evaluation, examples: Examples) -> Section | N
     if shipped:
         caption += " The third is what the model that ships (model=reference) makes of it: hours of training."
     return Section("Reference and synthetic", [Picture("reference_synthetic.png", png_bytes(image), caption)])
+
+
+def _extremes_section(evaluation: Evaluation, examples: Examples) -> Section | None:
+    items = []
+    for kind in (NEAREST, FARTHEST):
+        real, synthetic = examples.patches.get(kind + REFERENCE, {}), examples.patches.get(kind, {})
+        if synthetic:
+            image = pictures.figure_2(real, synthetic, num_rows=NUM)
+            num, judge = evaluation.settings["patches a magnification, at most"], evaluation.judge.distance_name
+            caption = f"Of at most {num} patches a magnification the {kind} to their reference, by {judge}'s vectors."
+            items.append(Picture(f"{kind}.png", png_bytes(image), caption))
+    return Section("Nearest and farthest", items) if items else None
 
 
 def _distance_section(evaluation: Evaluation) -> Section:
