@@ -17,7 +17,9 @@ REHEARSAL = "rehearsal"
 """How distances are called: of a few patches, they are no FIDs whatever the weights."""
 
 PREPARE, LATENTS, VERIFY = "data_prep/prepare.py", "data_prep/latents.py", "data_prep/verify.py"
-TRAIN, EVALUATE, SAMPLE, EXPORT = (f"src/{name}.py" for name in ("train", "evaluate", "sample", "export"))
+TRAIN, EVALUATE, SAMPLE, SLIDE, EXPORT = (
+    f"src/{name}.py" for name in ("train", "evaluate", "sample", "slide", "export")
+)
 
 FEW_PATCHES = {
     "data.max_patches_per_slide": "{default:1,20:6}",
@@ -97,7 +99,7 @@ def _stage(title: str, script: str, says: str, cuts: Mapping[str, str] | None = 
     return Stage(title=title, script=script, says=frozenset(says.split()), cuts=cuts or {}, **rest)  # type: ignore[arg-type]
 
 
-PREPARED, COLUMN, MODEL, TOKENS = "prepare", "latents", "ZoomLDM", "EDM"
+PREPARED, COLUMN, MODEL, TOKENS, ZOOM = "prepare", "latents", "ZoomLDM", "EDM", "zooming EDM"
 
 STAGES = (
     _stage("plan of the data", PREPARE, "data=brca_8mag plan=true", FEW_PATCHES),
@@ -135,6 +137,18 @@ STAGES = (
         {"n": "1", "sampling.steps": "1"}, needs=(TOKENS,),
     ),
     _stage("export", EXPORT, "run=zoomldm-brca_8mag-film", needs=(TOKENS,)),
+    _stage(
+        ZOOM, TRAIN, "model=edm_zoom data=brca_8mag",
+        FEW_STEPS | {"train.steps": "2", "optim.batch_size": "8", "optim.max_micro_batch": "8"},
+        needs=(MODEL,), named=True,
+    ),
+    _stage(
+        "slide", SLIDE, "run=zoomldm-brca_8mag-film out=synthetic.ome.tiff block=4",
+        {
+            "out": "${paths.runs}/synthetic.ome.tiff", "target": "0.3125", "sampling.steps": "2", "zoom.steps": "1",
+        },
+        needs=(ZOOM,),
+    ),
     _stage(
         "table1", TRAIN,
         "-m experiments=table1 model=zoomldm data=brca_8mag "

@@ -28,6 +28,7 @@ def disk_needed(weights: Path, scratch: Path) -> dict[str, int]:
         "ZoomLDM, two checkpoints while it resumes": 2 * model,
         "a run of a sweep": model,
         "EDM": CHECKPOINT_BYTES * EDM_PARAMETERS,
+        "zooming EDM": CHECKPOINT_BYTES * EDM_PARAMETERS,
         "export": 4 * (ZOOMLDM_PARAMETERS + EDM_PARAMETERS + VQ_PARAMETERS),
     }
 
