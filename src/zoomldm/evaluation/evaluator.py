@@ -21,7 +21,7 @@ from zoomldm.evaluation.errors import GROUPS, LEAST_PATIENTS, Members, groups_fo
 from zoomldm.evaluation.extremes import keep_extremes
 from zoomldm.evaluation.metrics.base import Compared, Metric
 from zoomldm.evaluation.protocols.base import Drawn
-from zoomldm.evaluation.result import KERNEL, MAIN_ROW, Cell, DescriptorInfo, Evaluation
+from zoomldm.evaluation.result import KERNEL, Cell, DescriptorInfo, Evaluation
 from zoomldm.evaluation.rows.base import Row
 from zoomldm.evaluation.rows.synthetic import SyntheticRow
 from zoomldm.evaluation.rung_data import RungData
@@ -38,8 +38,7 @@ class Evaluator:
     """Compare rows with real patches, magnification by magnification.
 
     Args:
-        rows: in the order of the table; those that cannot be had (no embedding diffusion model) are left out with a
-            note.
+        rows: in the order of the table; those that cannot be had are left out with a note.
         metrics: measured beside the Fréchet distance.
     """
 
@@ -146,8 +145,7 @@ class Evaluator:
             for descriptor in self.bench.descriptors:
                 cell = self._cell(descriptor, row, data, described, pairs)
                 evaluation.cells[descriptor.distance_name][row.name][rung.label] = cell
-            if row.name == MAIN_ROW and pairs is not None and self.bench.folder is not None:
-                keep_extremes(row, data, described, pairs)
+            keep_extremes(row, data, described, pairs)
             evaluation.seconds[row.name] = evaluation.seconds.get(row.name, 0.0) + time.monotonic() - started
         evaluation.drawn[rung.label] = self._facts(data)
 
@@ -184,9 +182,8 @@ class Evaluator:
         if drawn.num_conditions < MIN_PATCHES:
             self.bench.notes.append(f"{rung.label}: {have} training patches; left out")
             return False
-        if drawn.num < plan.num_per_magnification:
-            what = f"evaluated with {drawn.num} instead of {plan.num_per_magnification}"
-            self.bench.notes.append(f"{rung.label}: {have} training patches, two halves are needed; {what}")
+        if drawn.num < (asked := plan.num_per_magnification):
+            self.bench.notes.append(f"{rung.label}: {have} training patches, in two halves {drawn.num}, not {asked}")
         if drawn.num_shared:
             self.bench.notes.append(
                 f"{rung.label}: {have} training patches; {drawn.num_shared} of the {drawn.num_reference} patches of "

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from zoomldm.evaluation.bench import Described
+from zoomldm.evaluation.result import MAIN_ROW
 from zoomldm.evaluation.rows.base import Row
 from zoomldm.evaluation.rung_data import RungData
 from zoomldm.sampling.generator import images_of
@@ -15,8 +16,13 @@ NEAREST, FARTHEST, REFERENCE = "nearest", "farthest", " reference"
 NUM = 4
 
 
-def keep_extremes(row: Row, data: RungData, described: Described, pairs: Described) -> None:
-    """Keep a row's nearest and farthest patches for pictures, with their references, as the judge sees distances."""
+def keep_extremes(row: Row, data: RungData, described: Described, pairs: Described | None) -> None:
+    """Keep the main row's nearest and farthest patches for pictures, with their references, as the judge sees them.
+
+    Only where patches are on disk: they are not made again for a picture.
+    """
+    if row.name != MAIN_ROW or pairs is None or data.bench.folder is None:
+        return
     name = data.bench.descriptors[0].distance_name
     errors = np.square(described.vectors[name] - pairs.repeated(len(described)).vectors[name]).sum(1)
     order, num = np.argsort(errors, kind="stable"), min(NUM, len(errors) // 2)
