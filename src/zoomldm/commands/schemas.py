@@ -331,6 +331,16 @@ class App(Entry):
 
 
 @dataclass(kw_only=True)
+class View(Entry):
+    """conf/view.yaml."""
+
+    slides: list[str]
+    mpp: float | None
+    patch_px: int
+    port: int
+
+
+@dataclass(kw_only=True)
 class Export(Entry):
     """conf/export.yaml."""
 
@@ -388,6 +398,7 @@ ENTRIES = {
     "sample": Sample,
     "slide": Slide,
     "app": App,
+    "view": View,
     "export": Export,
     "demo": Demo,
     "reference": Reference,

@@ -203,6 +203,7 @@ UNREAD: dict[str, Callable[[DictConfig, bool], Iterator[tuple[str, str]]]] = {
     "evaluate": _unread_by_evaluation,
     "demo": _unread_by_demo,
     "reference": _unread_by_reference,
+    "view": lambda cfg, is_sweep: iter([("allow_code", "no class is made, so it has no effect")]),
     "doctor": lambda cfg, is_sweep: iter([("allow_code", "no class is made, so it has no effect")]),
 }
 """By entry, what gives each key or section that is not looked at, and why."""

@@ -56,6 +56,7 @@ SINGLE = ["training=single", "training.magnification=5"]
         ("evaluate", ["metrics=[kid]", "features=inception", "encoder=hipt"], r"encoder=hipt: nothing that was chosen"),
         ("evaluate", ["paths.remote=there"], r"paths\.remote=there: only training"),
         ("demo", ["mpp=0.5"], r"mpp=0\.5: the demo's own slides"),
+        ("view", ["allow_code=[mine]"], r"allow_code=\[mine\]: no class is made"),
         ("doctor", ["allow_code=[mine]"], r"allow_code=\[mine\]: no class is made"),
         ("prepare", ["features=stats"], r"features=stats: preparation judges nothing"),
         ("prepare", ["add=grid", "part=1/2"], r"part=1/2: add=grid packs nothing"),

@@ -1,0 +1,1 @@
+"""A page that shows slides: tiles cut by OpenSlide, a server for this machine alone, the page around it."""
