@@ -4,6 +4,7 @@ The work of each slide (images, rows, maps) is made directly, no pixel is read: 
 of that at each magnification below, of ``--image-kb`` kilobytes, grids of ``--dim`` channels. Of the slides that are
 made the first n are packed, each n in a process of its own, one core; memory is what packing takes beyond its imports.
 ``--against`` names an older checkout, which packs the same work in turns with this one; both must write the same bytes.
+Every measurement is noted in results.jsonl in the folder; ``--figure`` draws all that stand there.
 """
 
 import argparse
@@ -42,6 +43,7 @@ from zoomldm.encoder.base import Encoder  # noqa: E402
 from zoomldm.ladder import PAPER_LADDER  # noqa: E402
 
 POLL_S = 0.01
+RESULTS = "results.jsonl"
 
 
 class Simulated(Encoder):
@@ -197,7 +199,11 @@ def measured(code: Path, num_slides: int, args: argparse.Namespace) -> dict[str,
     if done.returncode:
         print(f"{code}: {num_slides} slides: {done.stderr.strip().splitlines()[-1]}", flush=True)
         return None
-    return json.loads(done.stdout.splitlines()[-1])
+    found = json.loads(done.stdout.splitlines()[-1])
+    with open(args.folder / RESULTS, "a") as stream:
+        name = "this" if code == ROOT else "against"
+        stream.write(json.dumps({"slides": num_slides, "patches": args.patches, "code": name} | found) + "\n")
+    return found
 
 
 def main() -> None:
@@ -210,6 +216,7 @@ def main() -> None:
     parser.add_argument("--shard-samples", type=int, default=1000)
     parser.add_argument("--repeats", type=int, default=1, help="medians of so many are shown")
     parser.add_argument("--against", type=Path, help="an older checkout, which packs the same work in turns")
+    parser.add_argument("--figure", type=Path, help="draw what has been measured until now")
     parser.add_argument("--only", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     work = args.folder / f"work-{args.patches}-{args.image_kb}-{args.dim}"
@@ -228,6 +235,8 @@ def main() -> None:
             show(num_slides, name, [one for one in taken if one])
         if len({one["sha256"] for taken in found.values() for one in taken if one}) > 1:
             sys.exit(f"{num_slides} slides: the shards have other bytes")
+    if args.figure:
+        draw(args.folder / RESULTS, args.figure)
 
 
 def show(num_slides: int, name: str, taken: list[dict[str, float]]) -> None:
@@ -238,6 +247,34 @@ def show(num_slides: int, name: str, taken: list[dict[str, float]]) -> None:
             f"{one['wall_s']:>7.1f} {one['plan_s']:>8.1f} {one['memory_mb']:.0f} {one['open_files']:.0f}",
             flush=True,
         )
+
+
+def draw(results: Path, path: Path) -> None:
+    """Draw time a sample, memory and open files by the number of slides, of each code."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot as plt
+
+    lines = [json.loads(line) for line in results.read_text().splitlines()]
+    figure, axes = plt.subplots(1, 3, figsize=(9, 2.6), layout="constrained")
+    ways = {
+        "CPU ms a sample": lambda line: 1e3 * line["cpu_s"] / line["samples"],
+        "open files": lambda line: line["open_files"],
+        "memory beyond imports, MB": lambda line: line["memory_mb"],
+    }
+    for axis, (title, value_of) in zip(axes, ways.items(), strict=True):
+        for name, label in (("against", "before"), ("this", "now")):
+            points: dict[int, list[float]] = {}
+            for line in lines:
+                if line["code"] == name:
+                    points.setdefault(line["slides"], []).append(value_of(line))
+            numbers = sorted(points)
+            axis.plot(numbers, [statistics.median(points[n]) for n in numbers], "o-", label=label)
+        axis.set(xscale="log", xlabel="slides", title=title)
+        axis.set_ylim(bottom=0)
+    axes[0].legend(frameon=False)
+    figure.savefig(path, dpi=80)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
 """plan=true: what would be made, from thumbnails, and a page to look at."""
 
 from data_prep.execution.serial import SerialExecutor
-from data_prep.report.estimate import print_estimate
+from data_prep.report.estimate import cost_lines, estimate_slide, print_estimate
+from data_prep.work.job import SlideJob
 from tests.helpers.prepare import prepare_folder, tiny_preparation
+from tests.helpers.tiny_slides import swapped_profile, tissue_pixels, write_slide
 
 
 def test_a_plan_shows_masks_and_says_the_patches_that_will_be_made(slides, tmp_path, capsys):
@@ -28,3 +30,18 @@ def test_a_plan_shows_masks_and_says_the_patches_that_will_be_made(slides, tmp_p
     for line in manifest.slides[:3]:
         assert " ".join(f"{label} {count}" for label, count in line["counts"].items() if count) in page
     assert sorted(path.name for path in root.iterdir()) == ["plan"]  # nothing else has begun
+
+
+def test_a_colour_profile_costs_its_slides_pixels(slides, tmp_path):
+    write_slide(slides / "a.tif", tissue_pixels(400, 300, 0), icc=swapped_profile())
+    preparation = tiny_preparation(slides, tmp_path / "data")
+    settings = preparation.slide_settings
+    found = {
+        spec.name: estimate_slide(SlideJob.of(spec, settings, tmp_path / "data", by_area=False))
+        for spec in preparation.specs
+    }
+    assert found["a"].num_icc_px == found["a"].num_read_px > 0
+    assert found["b"].num_icc_px == 0
+    lines = "\n".join(cost_lines(list(found.values()), 1e6, settings))
+    assert "colour profiles" in lines
+    assert "slide.icc=false" in lines
