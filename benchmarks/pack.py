@@ -57,13 +57,12 @@ class Simulated(Encoder):
 
 def settings_of() -> SlideSettings:
     labels = PAPER_LADDER.labels
-    segmenter = option_of("tissue", "default")
     return SlideSettings(
         ladder=PAPER_LADDER,
         encoder=Option("encoder", {"_target_": "pack.Simulated"}, ("pack",)),
         readers=(),
-        tissue=TissueSettings(
-            segmenter=segmenter, cells_per_tile=16, min_tile=0.1, regions=None, regions_replace=False
+        tissue=TissueSettings.from_dict(
+            option_of("tissue", "default").arguments | {"cells_per_tile": 16, "min_tile": 0.1, "regions": None}
         ),
         regions=RegionSettings(
             min_tissue=dict.fromkeys(labels, 0.5),

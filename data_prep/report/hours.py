@@ -14,7 +14,7 @@ from zoomldm.errors import UserError
 # Measured on one core (docs/data.md): a JPEG slide's pixels decoded and summed to base pixels; these folded and written
 # as patches; pixels brought to sRGB; samples and bytes packed.
 READ_PX_S, FOLD_PX_S, ICC_PX_S = 1.7e8, 7.5e7, 4.3e7
-PACK_SAMPLES_S, PACK_BYTES_S = 2500, 2.5e8
+PACK_SAMPLES_S, PACK_BYTES_S = 1500, 2.5e8
 GUESSED_PX_S = 2.5e7
 """Of a network on a GPU, where the encoder cannot be made to be timed."""
 TIMED_S, MOST_TILES = 0.5, 256

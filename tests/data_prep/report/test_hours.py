@@ -14,7 +14,7 @@ WORK = Work(
     num_icc_px=int(2 * 3600 * 4.3e7),
     num_base_px=int(3600 * 7.5e7),
     num_tiles=3_600_000,
-    num_samples=9_000_000,
+    num_samples=5_400_000,
     num_bytes=7200 * 2.5e8,
 )
 SPEED = Speed(tiles_s=250, device="a GPU", source="measured now")
