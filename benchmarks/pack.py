@@ -35,7 +35,6 @@ from data_prep.preparation import Contents, Preparation  # noqa: E402
 from data_prep.settings import PackSettings, SlideSettings  # noqa: E402
 from data_prep.slides.table import SlideSpec  # noqa: E402
 from data_prep.tissue.mask import TissueSettings  # noqa: E402
-from data_prep.work.images import RungSamples  # noqa: E402
 from data_prep.work.state import DoneSlide, FileFacts, ScaleFacts  # noqa: E402
 from data_prep.work.store import SlideStore  # noqa: E402
 from zoomldm.config import Option, option_of  # noqa: E402
@@ -89,7 +88,7 @@ def make_work(root: Path, number: int, args: argparse.Namespace) -> None:
     side = int((2 * args.patches) ** 0.5) + 1
     cells = np.zeros(side * side, np.int32)
     cells[np.sort(rng.permutation(side * side)[: args.patches])] = np.arange(1, args.patches + 1)
-    size, offset, samples, counts = args.image_kb * 1000, 0, [], {}
+    size, offset, arrays, counts = args.image_kb * 1000, 0, {}, {}
     pixels = rng.bytes(size)
     with open(store.images_path, "wb") as stream:
         for rung in PAPER_LADDER.rungs:
@@ -97,14 +96,19 @@ def make_work(root: Path, number: int, args: argparse.Namespace) -> None:
             corner = rng.integers(0, side, (count, 2), np.int32)
             spans = np.full((count, 4), -1, np.int64)
             spans[:, 0], spans[:, 1] = offset + size * np.arange(count), size
-            tissue = rng.random(count)
-            samples.append(RungSamples(corner=corner, corner_px0=corner[:, ::-1] * 512, tissue=tissue, spans=spans))
+            named = {
+                "place": corner,
+                "px0": corner[:, ::-1] * np.int64(512),
+                "tissue": rng.random(count),
+                "spans": spans,
+            }
+            arrays |= {f"{rung.index}.{name}": array for name, array in named.items()}
             stream.write(pixels * count)
             offset, counts[rung.label] = offset + size * count, count
     encoder = Simulated()
     encoder.dim = args.dim
-    store.save_rows(rng.standard_normal((args.patches + 1, args.dim), np.float32), encoder)
-    store.save_samples(cells.reshape(side, side), np.zeros((side, side), np.float32), samples)
+    np.savez(store.folder / "samples.npz", cells=cells.reshape(side, side), **arrays)  # of every version's layout
+    np.save(store.folder / "rows.npy", rng.standard_normal((args.patches + 1, args.dim), np.float32).astype(np.float16))
     store.write_state(_state(store.slide, counts, encoder, side * PAPER_LADDER.patch_px))
 
 
@@ -190,10 +194,7 @@ def measured(code: Path, num_slides: int, args: argparse.Namespace) -> dict[str,
     """Return what packing takes in a process of its own, by the code of a checkout; None where it fails."""
     root = args.folder / "packed"
     shutil.rmtree(root, ignore_errors=True)
-    words = [sys.executable, __file__, "--only", str(root), *sys.argv[1:], "--slides", str(num_slides)]
-    done = subprocess.run(
-        words, env=os.environ | {"BENCH_PACK_CODE": str(code)}, capture_output=True, text=True, check=False
-    )
+    done = by_code(code, "--only", str(root), "--slides", str(num_slides))
     shutil.rmtree(root, ignore_errors=True)
     if done.returncode:
         print(f"{code}: {num_slides} slides: {done.stderr.strip().splitlines()[-1]}", flush=True)
@@ -203,6 +204,17 @@ def measured(code: Path, num_slides: int, args: argparse.Namespace) -> dict[str,
         name = "this" if code == ROOT else "against"
         stream.write(json.dumps({"slides": num_slides, "patches": args.patches, "code": name} | found) + "\n")
     return found
+
+
+def by_code(code: Path, *words: str) -> subprocess.CompletedProcess:
+    """Run this script with the modules of a checkout."""
+    return subprocess.run(
+        [sys.executable, __file__, *sys.argv[1:], *words],
+        env=os.environ | {"BENCH_PACK_CODE": str(code)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def main() -> None:
@@ -217,14 +229,20 @@ def main() -> None:
     parser.add_argument("--against", type=Path, help="an older checkout, which packs the same work in turns")
     parser.add_argument("--figure", type=Path, help="draw what has been measured until now")
     parser.add_argument("--only", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--make", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     work = args.folder / f"work-{args.patches}-{args.image_kb}-{args.dim}"
     if args.only:
         print(json.dumps(measure(work, args.only, args.slides[0], args.shard_samples)))
         return
-    for number in range(max(args.slides)):
-        make_work(work, number, args)
+    if args.make:
+        for number in range(max(args.slides)):
+            make_work(work, number, args)
+        return
     codes = {"this": ROOT} | ({"against": args.against.absolute()} if args.against else {})
+    made = by_code([*codes.values()][-1], "--make")  # the older code cannot read what a later one writes
+    if made.returncode:
+        sys.exit(made.stderr)
     print(
         f"{'slides':>7} {'samples':>9} {'GB':>6} {'code':>8} {'CPU s':>7} {'wall s':>7} {'planning':>8} MB open files"
     )
