@@ -14,6 +14,7 @@ from data_prep.execution.encoding.batcher import Batcher, shares
 from data_prep.execution.encoding.process import EncoderProcess, PipeLink, use
 from data_prep.execution.encoding.queue import EncoderGoneError, SharedEncoder, TileQueue
 from data_prep.execution.local import LocalExecutor
+from tests.helpers.memory import peak_bytes
 from tests.helpers.prepare import hashes, prepare_folder
 from zoomldm.config import option_of
 from zoomldm.encoder.base import Encoder
@@ -63,6 +64,37 @@ def test_a_sender_that_is_gone_is_forgotten():
     batcher.forget(lambda sender: sender == "a")
     assert batcher.num_waiting == 4
     assert batcher.take()[1] == [("b", 4)]
+
+
+class Wide(Means):
+    """Long vectors; the first tile's is beyond float16 where it is white."""
+
+    dim = 4096
+
+    def __call__(self, tiles):
+        return np.repeat(tiles[:, :1, :1, 0].reshape(-1, 1).astype(np.float32) * 300, self.dim, axis=1)
+
+
+def test_rows_take_four_bytes_a_number_while_they_are_put_together():
+    tiles, found = np.full((512, 4, 4, 3), 7, np.uint8), []
+
+    def work():
+        queue = TileQueue(Wide())
+        for start in range(0, len(tiles), 8):
+            queue.add(tiles[start : start + 8])
+        found.append(queue.finish())
+
+    most = peak_bytes(work)
+    assert found[0].shape == (512, 4096)
+    assert found[0].dtype == np.float16
+    assert (found[0] == 2100).all()
+    assert most < 4.4 * found[0].size
+
+
+def test_what_float16_cannot_hold_is_not_taken_for_a_number():
+    queue = TileQueue(Wide())
+    queue.add(np.full((1, 4, 4, 3), 255, np.uint8))
+    assert np.isinf(queue.finish()).all()
 
 
 @pytest.fixture
