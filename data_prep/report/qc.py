@@ -16,8 +16,9 @@ from zoomldm.data.schema import slide_key
 from zoomldm.errors import DataError
 from zoomldm.files import remove_temporaries, write_atomically
 
-COLUMNS = ("slide", "patient", "status", "reason", "tissue", "pen", "focus", "soft", "regions_blurred")
+COLUMNS = ("slide", "patient", "status", "reason", "tissue", "pen", "folds", "focus", "soft", "regions_blurred")
 """Of ``slides.csv`` beside the page."""
+MOST_FOLDED = 0.005  # part of a slide's tissue that may be folded without a word
 MOST_SOFT = 0.1  # part of a slide's tiles that may be hardly in focus without a word
 ORDER = ("failed", "empty", "fine")
 """Of the slides on the page, the worst first."""
@@ -110,6 +111,7 @@ def oddities_of(state: DoneSlide) -> list[str]:
         f"{state.unreadable_tiles} unreadable tiles": state.unreadable_tiles,
         f"{state.regions_skipped} regions skipped": state.regions_skipped,
         f"pen on {state.pen:.1%}": state.pen,
+        f"folds, perhaps, on {state.folds or 0:.1%} of the tissue": (state.folds or 0) > MOST_FOLDED,
         f"{state.soft or 0:.0%} of the tiles hardly in focus": (state.soft or 0) > MOST_SOFT,
         f"{state.regions_blurred} blurred regions left out": state.regions_blurred,
         damaged_levels_of(state): state.damaged_levels,

@@ -15,6 +15,7 @@ from einops import reduce
 from data_prep.slides.slide import Slide
 from data_prep.tissue.contours import geojson_of
 from data_prep.tissue.density import strips_of, white_of
+from data_prep.tissue.folds import fold_share
 from data_prep.tissue.geojson import drawn_path, polygons_mask, read_polygons
 from data_prep.tissue.segmenter import Segmenter
 from zoomldm.config import Option
@@ -79,6 +80,7 @@ class TissueMask:
         thumbnail: (h * c, w * c, 3) uint8.
         glass: (3,) uint8, the median colour of the background.
         pen: fraction of the thumbnail that is pen.
+        folds: fraction of the tissue that may be folded (``tissue.folds``).
         pitch_px0: level-0 pixels along a mask pixel.
         origin_px0: x and y of the mask's corner in level 0.
     """
@@ -88,6 +90,7 @@ class TissueMask:
     thumbnail: np.ndarray
     glass: np.ndarray
     pen: float
+    folds: float
     pitch_px0: float
     origin_px0: tuple[int, int]
 
@@ -133,6 +136,7 @@ def find_tissue(slide: Slide, patch_px: int, base_mpp: float, settings: TissueSe
         thumbnail=thumbnail,
         glass=glass_of(thumbnail, inside & ~tissue & ~pen),
         pen=float(pen.mean()),
+        folds=fold_share(thumbnail, tissue, pitch_px * base_mpp),
         pitch_px0=pitch_px0,
         origin_px0=origin_px0,
     )

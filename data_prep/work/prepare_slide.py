@@ -133,6 +133,7 @@ def _state(
         size_px=(slide.width_px, slide.height_px),
         tissue=round(float(layout.mask.fraction.mean()), 6),
         pen=round(layout.mask.pen, 6),
+        folds=round(layout.mask.folds, 6),
         glass=layout.mask.glass.tolist(),
         area={"axis": layout.area.axis, "cut": layout.area.cut},
         by_area=job.by_area,

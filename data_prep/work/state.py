@@ -71,6 +71,7 @@ class DoneSlide:
         damaged_levels: those that the mask could not be made from, since a tile of theirs cannot be decoded.
         focus: median of the tiles', in 1/um (``tissue.focus``); None in old work, and where no tile was encoded.
         soft: part of the tiles that are hardly in focus (below ``tissue.focus.SOFT``).
+        folds: part of the tissue that may be folded (``tissue.folds``); None in old work.
         regions_blurred: regions left out because too much of them is below ``min_focus``.
         work_version: ``WORK_VERSION`` that made it.
         told: what decided the work besides file and settings (``told_of``); None in the work of older versions.
@@ -106,6 +107,7 @@ class DoneSlide:
     damaged_levels: list[int] = field(default_factory=list)
     focus: float | None = None
     soft: float | None = None
+    folds: float | None = None
     regions_blurred: int = 0
     work_version: int = 1
     reread_failed: str = ""
