@@ -173,6 +173,8 @@ STAGES = (
 NOT_REHEARSED = {
     (PREPARE, frozenset(["data=brca_8mag", "encoder=hipt", "executor=ray"])): "needs a Ray cluster",
     (PREPARE, frozenset(["data=brca_8mag", "encoder=ctranspath", "add=grid"])): "another encoder's weights",
+    (PREPARE, frozenset(["data=brca_8mag", "encoder=hipt", "part=SHARE", "slide.cache=$TMPDIR/slides"])): "a share of "
+    "the slides once more, read from copies; tests compare both",
     (SAMPLE, frozenset(["weights=weights/zoomldm_brca.ckpt", "data=brca_8mag"])): "the later official model, as a "
     "published file; tests load it in small",
 }
