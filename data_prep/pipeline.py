@@ -23,7 +23,7 @@ from data_prep.work.job import SlideJob, after_death
 from data_prep.work.prepare_slide import prepare_slide
 from data_prep.work.state import DoneSlide, FailedSlide, SlideState
 from zoomldm.data.manifest import MANIFEST_NAME, Manifest
-from zoomldm.errors import DataError, UserError
+from zoomldm.errors import DataError, UserError, counted
 from zoomldm.files import progress
 
 OUTAGE = 3  # slides in a row that cannot be read
@@ -61,19 +61,19 @@ def run(
     check_settings(preparation.root, preparation.slide_settings)
     named, unnamed = preparation.specs, packed_specs(preparation, read_plan(preparation.root))
     if unnamed and not repack:
-        print(f"{len(unnamed)} slides of the shards that are there are not in slides=; they stay")
+        print(f"not in slides=, but in the shards that are there, where they stay: {counted(len(unnamed), 'slide')}")
         preparation = replace(preparation, specs=sorted([*named, *unnamed], key=lambda spec: spec.name))
     known = known_splits(preparation)
     split = preparation.split(preparation.specs, known)
-    _say_what_looks_wrong(named, {spec.patient for spec in preparation.specs}, split)
+    _say_what_looks_wrong(preparation, named, split)
     share = [spec for i, spec in enumerate(named) if part is None or i % part[1] == part[0] - 1]
     todo, stale = _to_read(preparation, share, split)
     told = {spec.name for spec in unnamed}
     _agree(preparation, known, todo, stale=stale, unnamed=told, repack=repack)
     for words, number in Counter(stale.values()).items():
-        print(f"{number} of {len(share)} slides are read again: {words}")
+        print(f"read again: {number} of {counted(len(share), 'slide')}: {words}")
     if len(todo) < len(share):
-        print(f"{len(share) - len(todo)} of {len(share)} slides are done already")
+        print(f"done already: {len(share) - len(todo)} of {counted(len(share), 'slide')}")
     for fault in preparation.faults:
         print(f"failed: {fault.name}: {fault.reason}")
     prepare_slides(preparation, todo, split, executor)
@@ -95,12 +95,13 @@ def _to_read(preparation: Preparation, specs: list[SlideSpec], split: Split) -> 
     return todo, {name: words for name, words in why.items() if words}
 
 
-def _say_what_looks_wrong(named: list[SlideSpec], patients: set[str], split: Split) -> None:
+def _say_what_looks_wrong(preparation: Preparation, named: list[SlideSpec], split: Split) -> None:
     for spec in named:
         if is_frozen(spec.name):
             print(f"warning: {spec.name}: a frozen section by its barcode; diagnostic slides (-DX) are usually meant")
+    patients = {spec.patient for spec in preparation.specs}
     by_name = len(patients) == len(named) > 1 and all(spec.patient == spec.name for spec in named)
-    if by_name and split.held_out != NOTHING:
+    if by_name and split.held_out != NOTHING and not preparation.patients_known:
         print(
             f"note: {len(named)} slides = {len(named)} patients, by their names: two slides of one patient "
             "would lie in train and in test; give a CSV with a patient column"
@@ -203,7 +204,7 @@ def pack_slides(
                     f"{preparation.root}: slides whose patches are to be packed anew could not be read again (the "
                     "reasons are above); the shards that are there stay"
                 )
-            print(f"{len(again)} slides are read again: their shards are to be written, and their images were dropped")
+            print(f"read again for shards to be written, as their images were dropped: {counted(len(again), 'slide')}")
             prepare_slides(preparation, again, packing.contents.split, executor)
             tried |= {spec.name for spec in again}
         manifest = pack(packing, states, executor)

@@ -85,6 +85,7 @@ def preparation_of(cfg: DictConfig) -> Preparation:
         slide_settings=slide_settings,
         pack_settings=pack_settings,
         config=config | {"tissue": slide_settings.tissue.to_dict()},
+        patients_known=not cfg.slides,
     )
 
 

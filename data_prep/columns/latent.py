@@ -21,7 +21,7 @@ from zoomldm.data.manifest import Manifest, ShardInfo
 from zoomldm.data.schema import decode_image, encode_npy, fields_of
 from zoomldm.data.shards import ShardReader, column_path
 from zoomldm.encoder.base import padded
-from zoomldm.errors import DataError
+from zoomldm.errors import DataError, counted
 from zoomldm.files import progress
 
 if TYPE_CHECKING:
@@ -87,11 +87,12 @@ def _add_latents(root: Path, manifest: Manifest, maker: LatentMaker, *, repack: 
         copy_if_there(root / SHARDS / PLAN_NAME, root / NEW / PLAN_NAME)
     manifest = manifest.without(COLUMN)
     records: dict[str, ColumnRecord] = {}
-    total = sum(shard.num_samples for shard in manifest.shards)
-    with progress(total=total, label="latents", unit="patch") as bar:
+    made_by = {"autoencoder_sha256": maker.sha256}
+    todo = {s.path: s.num_samples for s in manifest.shards if not read_record(_base(root, s, folder), COLUMN, made_by)}
+    with progress(total=sum(todo.values()), label="latents", unit="patch") as bar:
         for shard in manifest.shards:
             records[shard.path] = _write_shard(root, shard, manifest.image_format, maker, folder)
-            bar.update(shard.num_samples)
+            bar.update(todo.get(shard.path, 0))
     if manifest.columns.get(VARIANTS, {}).get("autoencoder_sha256") != maker.sha256:
         manifest = manifest.without(VARIANTS)
     shape, std = _shape(root, records), _std([records[s.path] for s in manifest.shards if s.split == "train"])
@@ -107,7 +108,9 @@ def _add_latents(root: Path, manifest: Manifest, maker: LatentMaker, *, repack: 
         manifest = exchange(root, manifest)
     else:
         manifest.save(root)
-    print(f"{root}: {total:,} latents {shape} by {maker.source}, std {std:.4f} on train")
+    total, there = sum(shard.num_samples for shard in manifest.shards), len(manifest.shards) - len(todo)
+    kept = f", {sum(todo.values()):,} of them new; {counted(there, 'tar')} stayed" if there else ""
+    print(f"{root}: {total:,} latents {shape} by {maker.source}, std {std:.4f} on train{kept}")
     return manifest
 
 
@@ -147,9 +150,13 @@ def _by_others(manifest: Manifest, maker: LatentMaker) -> list[Path]:
     return tars
 
 
+def _base(root: Path, shard: ShardInfo, folder: str) -> Path:
+    return root / folder / shard.path.removeprefix(f"{SHARDS}/")
+
+
 def _write_shard(root: Path, shard: ShardInfo, image_format: str, maker: LatentMaker, folder: str) -> ColumnRecord:
     """Write a shard's latents beside its columns; in another folder, where they replace others, all get a place."""
-    base, made_by = root / folder / shard.path.removeprefix(f"{SHARDS}/"), {"autoencoder_sha256": maker.sha256}
+    base, made_by = _base(root, shard, folder), {"autoencoder_sha256": maker.sha256}
     if folder != SHARDS:
         old = root / shard.path
         link_shard(old, base, but=(COLUMN, VARIANTS))

@@ -22,7 +22,7 @@ if __package__ in (None, ""):  # run as a script: the repository's root is not o
 from data_prep.demo.patient import MPP
 from data_prep.demo.slides import JPEG_QUALITY, PYRAMID_STEP, TILE_PX, draw_slide, level_tags, slide_name
 from zoomldm.cli import user_errors
-from zoomldm.errors import UserError, near_match
+from zoomldm.errors import UserError, counted, near_match
 from zoomldm.files import open_atomically, progress
 
 DEFAULTS = {"num_patients": 4, "side_px": 32768, "island_px": 2048, "seed": 0}
@@ -117,7 +117,7 @@ def main(argv: Sequence[str]) -> None:
     if not folder:
         raise UserError("folder: missing; say where the slides go, for example folder=cache/rehearsal/slides")
     paths = make_large_slides(folder, **values)
-    print(f"{len(paths)} slides in {paths[0].parent}")
+    print(f"{counted(len(paths), 'slide')} in {paths[0].parent}")
 
 
 if __name__ == "__main__":

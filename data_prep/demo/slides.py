@@ -28,7 +28,7 @@ from data_prep.demo.patient import MPP, draw_patient
 from data_prep.demo.stain import Renderer
 from data_prep.execution.parent import follow_parent
 from zoomldm.cli import user_errors
-from zoomldm.errors import UserError, near_match
+from zoomldm.errors import UserError, counted, near_match
 from zoomldm.files import open_atomically, progress, write_json
 
 DRAWING_VERSION = 1  # raise it when the same seed no longer gives the same slide
@@ -181,7 +181,7 @@ def main(argv: Sequence[str]) -> None:
     if not values.get("folder"):
         raise UserError("folder: missing; say where the slides go, for example folder=demo/slides")
     paths = make_demo_slides(values.pop("folder"), **values)
-    print(f"{len(paths)} slides in {paths[0].parent}")
+    print(f"{counted(len(paths), 'slide')} in {paths[0].parent}")
 
 
 if __name__ == "__main__":

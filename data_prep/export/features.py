@@ -24,7 +24,7 @@ from data_prep.work.state import DoneSlide
 from data_prep.work.store import SlideStore
 from zoomldm.data.manifest import Manifest
 from zoomldm.data.schema import slide_key
-from zoomldm.errors import DataError
+from zoomldm.errors import DataError, counted
 from zoomldm.files import open_atomically, progress, remove_temporaries
 from zoomldm.ladder import Ladder
 
@@ -66,8 +66,9 @@ def export_features(preparation: Preparation) -> Path:
                 num_written += 1
     num_left = len(preparation.specs) + len(preparation.faults) - len(contents.done)
     print(
-        f"{folder}: {num_written} slides written, {len(contents.done) - num_written - num_empty} were there, "
-        f"{num_empty} without a tile, {num_left} not prepared"
+        f"{folder}: {counted(num_written, 'slide')} written, "
+        f"{len(contents.done) - num_written - num_empty} were there, {num_empty} without a tile, "
+        f"{num_left} not prepared"
     )
     return folder
 

@@ -8,6 +8,17 @@ WORK_COLUMNS = ("image", "grid", "meta", "reference")
 """Columns that packing makes of the slides' work; others are added later."""
 
 
+def what_is_to_be_added(manifest: Manifest, old: Manifest | None) -> str:
+    """Return in words which column that was added to the old shards the new ones lack; "" where none."""
+    facts = (old.columns if old else {}).get("latent")
+    if facts is None or "latent" in manifest.columns:
+        return ""
+    return (
+        f"there were latents by {facts.get('source')}, and new shards have none yet: run python data_prep/latents.py "
+        f"data={manifest.name} … as before; tars of latents that are there stay, the others are made"
+    )
+
+
 def with_added_columns(manifest: Manifest, old: Manifest | None, kept: Mapping[str, str]) -> Manifest:
     """Return the manifest with the columns that were added to the old one's shards, where all shards have them still.
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from data_prep.pack.plan_file import ShardPlan
 from data_prep.pack.shard_plan import Changes, is_all_anew
-from zoomldm.errors import ConfigError
+from zoomldm.errors import ConfigError, counted
 
 MAX_LISTED = 6
 
@@ -28,7 +28,8 @@ def agree_to_repack(root: Path, plan: ShardPlan, changes: Changes, *, unnamed: C
         return
     reasons = list(changes.reasons)
     if unnamed and not repack:
-        reasons.append(f"with it, {len(unnamed)} packed slides that slides= does not name ({listed(unnamed)}) would go")
+        told = counted(len(unnamed), "packed slide")
+        reasons.append(f"with it, {told} that slides= does not name ({listed(unnamed)}) would go")
     agree(root, tars, why="; ".join(reasons[:MAX_LISTED]) + _more(reasons), repack=repack)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from data_prep.execution.executor import Died, Executor
-from data_prep.pack.added import with_added_columns
+from data_prep.pack.added import what_is_to_be_added, with_added_columns
 from data_prep.pack.exchange import NEW, begin, exchange, place_kept
 from data_prep.pack.jobs import SHARDS, Counts, ShardJob, make_jobs
 from data_prep.pack.plan_file import ShardPlan, read_plan
@@ -146,6 +146,8 @@ def pack(packing: Packing, states: list[SlideState], executor: Executor) -> Mani
     manifest = _manifest(packing, [shards[number] for number in range(len(packing.jobs))], states)
     stay = {shard.path: shard.path for shard in manifest.shards} if packing.in_place else packing.kept
     manifest = with_added_columns(manifest, old, stay)
+    if words := what_is_to_be_added(manifest, old):
+        print(f"note: {words}")
     finished = replace(packing.plan, inputs_sha256=inputs_hash(states, contents))
     if packing.in_place:
         sync_tree(folder, files=False)

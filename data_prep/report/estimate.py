@@ -21,7 +21,7 @@ from data_prep.work.read_slide import open_slide
 from zoomldm.config import Option
 from zoomldm.data.schema import slide_key
 from zoomldm.encoder.base import Encoder
-from zoomldm.errors import DataError
+from zoomldm.errors import DataError, counted
 from zoomldm.files import progress, write_atomically
 from zoomldm.ladder import Rung
 
@@ -159,8 +159,8 @@ def cost_lines(estimates: list[Estimate], num_bytes: float, settings: SlideSetti
     )
     speed = speed_of(settings.encoder, settings.ladder.patch_px)
     head = (
-        f"{len(estimates)} slides: about {readable_bytes(num_bytes)} of shards, and nearly as much of work that they "
-        "are packed from; about as long, over all workers together:"
+        f"{counted(len(estimates), 'slide')}: about {readable_bytes(num_bytes)} of shards, and nearly as much of work "
+        "that they are packed from; about as long, over all workers together:"
     )
     return [head, *hour_lines(work, speed)]
 

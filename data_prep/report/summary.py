@@ -10,6 +10,7 @@ from data_prep.work.state import DoneSlide, FailedSlide, SlideState
 from data_prep.work.store import SlideStore
 from zoomldm.data.manifest import MANIFEST_NAME, Manifest
 from zoomldm.data.schema import SPLITS
+from zoomldm.errors import counted
 
 MAX_EXCLUDED_NAMED = 10
 
@@ -90,6 +91,7 @@ def _last_line(root: Path, states: list[SlideState], manifest: Manifest, page: P
     )
     num_bytes = sum(column["bytes"] for shard in manifest.shards for column in shard.columns.values())
     return (
-        f"{kinds['ok']} slides with samples, {kinds['empty']} without, {kinds['failed']} failed; "
-        f"{len(manifest.shards)} shards, {num_bytes / 1e6:,.0f} MB in {root}; look at {page}; {elapsed_s:.1f} s"
+        f"{counted(kinds['ok'], 'slide')} with samples, {kinds['empty']} without, {kinds['failed']} failed; "
+        f"{counted(len(manifest.shards), 'shard')}, {num_bytes / 1e6:,.0f} MB in {root}; look at {page}; "
+        f"{elapsed_s:.1f} s"
     )

@@ -1,4 +1,4 @@
-"""Errors that a user can mend; the command line prints them without a traceback."""
+"""Errors that a user can mend, and words for messages; the command line prints them without a traceback."""
 
 import difflib
 from collections.abc import Iterable
@@ -24,3 +24,8 @@ def near_match(name: str, known: Iterable[str]) -> str:
     """Return `` did you mean 'x'?`` for the known name closest to ``name``, or an empty string."""
     match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f" did you mean {match[0]!r}?" if match else ""
+
+
+def counted(number: int, noun: str) -> str:
+    """Return ``1 slide``, ``2 slides``, ``1,136 slides``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

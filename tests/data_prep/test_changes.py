@@ -45,7 +45,7 @@ def test_a_raised_work_version_is_said_and_done_without_asking_where_no_shards_a
     assert read == ["a", "c"]
     raised()
     prepare_folder(slides, data)
-    assert "2 of 3 slides are read again: work version 1 there, 2 now" in capsys.readouterr().out
+    assert "read again: 2 of 3 slides: work version 1 there, 2 now" in capsys.readouterr().out
     assert sorted(read[2:]) == ["a", "b", "c"]
     prepare_folder(slides, data)
     assert "nothing to do" in capsys.readouterr().out
@@ -65,7 +65,7 @@ def test_a_raised_work_version_is_asked_about_where_shards_are(slides, tmp_path,
     assert (read, hashes(data)) == ([], before)
     capsys.readouterr()
     prepare_folder(slides, data, repack=True)
-    assert "3 of 3 slides are read again: work version 1 there, 2 now" in capsys.readouterr().out
+    assert "read again: 3 of 3 slides: work version 1 there, 2 now" in capsys.readouterr().out
     assert sorted(read) == ["a", "b", "c"]
     assert hashes(data) == before
 

@@ -1,9 +1,12 @@
 """One slide under two names, and cohorts whose patients nobody named."""
 
 import shutil
+from dataclasses import replace
 
+from data_prep.execution.serial import SerialExecutor
+from data_prep.pipeline import run
 from data_prep.report.verification import verify
-from tests.helpers.prepare import prepare_folder
+from tests.helpers.prepare import prepare_folder, tiny_preparation
 
 
 def test_a_copy_under_another_name_is_named_and_left_out(slides, tmp_path, capsys):
@@ -27,4 +30,6 @@ def test_a_cohort_without_patients_is_told_so(slides, tmp_path, capsys):
     prepare_folder(slides, tmp_path / "data")
     assert "3 slides = 3 patients" in capsys.readouterr().out
     prepare_folder(slides, tmp_path / "paper", split_mode="paper")
+    assert "3 slides = 3 patients" not in capsys.readouterr().out
+    run(replace(tiny_preparation(slides, tmp_path / "drawn"), patients_known=True), SerialExecutor())
     assert "3 slides = 3 patients" not in capsys.readouterr().out

@@ -208,7 +208,7 @@ def test_names_that_are_none_of_files(slides, tmp_path, capsys):
     ]
     preparation = tiny_preparation(slides, tmp_path / "data", specs=specs)
     print_estimate(preparation, SerialExecutor())
-    assert "1 slides" in capsys.readouterr().out
+    assert "1 slide: about" in capsys.readouterr().out
     assert len(list((tmp_path / "data" / "plan").glob("b*.geojson"))) == 1
 
 

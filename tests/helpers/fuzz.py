@@ -5,6 +5,7 @@ A case is known by its kind, seed and number alone. It ends in ``done``, ``refus
 shards that verify.py does not find whole.
 """
 
+import codecs
 import contextlib
 import hashlib
 import io
@@ -419,6 +420,7 @@ def run_alone(case: Case) -> Outcome:
     Where it goes wrong its input is kept.
     """
     os.environ["TQDM_DISABLE"] = "1"
+    codecs.lookup("utf-8-sig")  # while Python's own files can be read
     os.fsync = lambda descriptor: None
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]))
     outcome = run_case(case)

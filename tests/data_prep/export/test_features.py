@@ -65,7 +65,7 @@ def test_files_that_are_there_stay_and_others_are_made_again(slides, tmp_path, c
     state = store.done()
     store.write_state(replace(state, file=replace(state.file, quick_hash="another")))
     export_features(preparation)
-    assert "1 slides written, 2 were there" in capsys.readouterr().out
+    assert "1 slide written, 2 were there" in capsys.readouterr().out
     with pytest.raises(ConfigError, match="another configuration"):
         export_features(tiny_preparation(slides, root, min_tissue=0.7))
 

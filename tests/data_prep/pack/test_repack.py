@@ -34,12 +34,18 @@ def test_slides_that_are_not_named_stay_and_new_ones_are_added(slides, tiny_slid
     for number, name in enumerate(("d", "e")):
         tiny_slide(name, seed=10 + number, folder="new", width=400, height=360)
     manifest = prepare_folder(tmp_path / "new", data)
-    assert "3 slides of the shards that are there are not in slides=; they stay" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "not in slides=, but in the shards that are there, where they stay: 3 slides" in said
+    assert "there were latents by run, and new shards have none yet: run python data_prep/latents.py data=tiny" in said
     assert {line["slide"] for line in manifest.slides} == {"a", "b", "c", "d", "e"}
     assert {name: h for name, h in hashes(data).items() if name in before} == before
     assert any(name.endswith("latent.tar") for name in before)
+    capsys.readouterr()
     manifest = with_latents(manifest)
     assert verify(manifest) == []
+    new = sum(s.num_samples for s in manifest.shards if f"{s.path}.latent.tar" not in before)
+    stayed = sum(name.endswith("latent.tar") for name in before)
+    assert f"{new:,} of them new; {stayed} tars stayed" in capsys.readouterr().out
     capsys.readouterr()
     prepare_folder(tmp_path / "new", data)
     assert "nothing to do" in capsys.readouterr().out
