@@ -146,8 +146,10 @@ class RayExecutor:
             result = self.ray.get(reference, timeout=FETCH_S)
         except self.ray.exceptions.GetTimeoutError:
             return Died(f"its result could not be fetched from its node within {FETCH_S:g} s")
-        except self.ray.exceptions.RayError as error:
+        except (self.ray.exceptions.WorkerCrashedError, self.ray.exceptions.NodeDiedError) as error:
             return Died(f"its worker died {RETRIES + 1} times ({type(error).__name__})")
+        except self.ray.exceptions.RayError as error:
+            return Died(f"Ray could not run it ({type(error).__name__}: {str(error).splitlines()[0]})")
         if isinstance(result, Exception):
             raise result
         return result
