@@ -105,7 +105,7 @@ def test_what_has_an_effect_is_not(words, is_sweep):
             "reader=flat",
             r"data_prep/prepare\.py and data_prep/verify\.py and src/sample\.py and src/app\.py take it",
         ),
-        ("evaluate", "n=16", r"src/sample\.py takes it"),
+        ("evaluate", "n=16", r"src/sample\.py and src/slide\.py take it"),
         ("sample", "cond=film", r"src/train\.py takes it"),
     ],
 )
