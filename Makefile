@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.setup-done
 export PYTHONUNBUFFERED = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo rehearse app view test test-slow fuzz lint format fid bench bench-prep bench-pack bench-loader \
+.PHONY: help setup demo rehearse app slide view test test-slow fuzz lint format fid bench bench-prep bench-pack bench-loader \
 	bench-grids bench-train bench-sample doctor reference clean distclean
 
 help:  ## this list
@@ -37,6 +37,11 @@ app: setup  ## a page to play with the newest ZoomLDM run, on 127.0.0.1 (RUN=nam
 	@$(PY) -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("gradio") is None)' || sed -n '/^# What `make app` adds/,$$p' constraints.txt | \
 		$(PY) -m pip install --quiet --no-deps --requirement /dev/stdin
 	$(PY) src/app.py $(if $(RUN),run=$(RUN)) $(if $(PORT),port=$(PORT))
+
+slide: setup  ## a synthetic slide by the model that ships, then the page of `make view` with a painted one beside it (RUN=name SEED=0)
+	$(PY) data_prep/demo/slides.py folder=cache/bench-slides num_patients=1
+	$(PY) src/slide.py $(if $(RUN),run=$(RUN),model=reference) out=data/synthetic/slide-$(or $(SEED),0).ome.tiff seed=$(or $(SEED),0) $(ARGS)
+	$(MAKE) view SLIDES="data/synthetic/slide-$(or $(SEED),0).ome.tiff cache/bench-slides/demo-P01.tif"
 
 view: setup  ## one slide or two to zoom into, on 127.0.0.1 (SLIDES="a.ome.tiff b.svs" PORT=7861); adds Bokeh
 	@$(PY) -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("bokeh") is None)' || \

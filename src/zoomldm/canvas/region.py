@@ -100,11 +100,11 @@ class RegionSampler:
         return x0[0] / scale
 
     def _denoiser(self, region: Region, base: Tensor | None, timesteps: Tensor) -> Denoise:
-        """Return what the solver asks: windows shifted at every other timestep, glass as it is, parents agreed with."""
+        """Return what the solver asks: windows that shift and at the end overlap, glass, agreement."""
         schedule, scale = self.model.schedule, self.model.latent_scale
         token_map = TokenMap.of(region.tokens, self.model.conditioner.position)
         place = {int(t): step for step, t in enumerate(timesteps)}
-        last = self.agreement.until * schedule.num_timesteps
+        last, window = self.agreement.until * schedule.num_timesteps, self.model.latent_shape[1]
 
         def denoise(x: Tensor, timestep: Tensor) -> tuple[Tensor, Tensor]:
             t = timestep.expand(1)
@@ -113,8 +113,8 @@ class RegionSampler:
                 x[0],
                 timestep,
                 token_map,
-                window=self.model.latent_shape[1],
-                shifted=place.get(int(timestep), 0) % 2 == 1,
+                window=window,
+                shifts=(0, window // 2) if timestep < last else (window // 2 * (place.get(int(timestep), 0) % 2),),
                 batch_size=self.batch_size,
                 needed=region.needed,
             )

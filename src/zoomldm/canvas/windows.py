@@ -60,7 +60,7 @@ def predict_region(
     tokens: TokenMap,
     *,
     window: int,
-    shifted: bool,
+    shifts: Sequence[int],
     batch_size: int,
     needed: Tensor | None = None,
 ) -> Tensor:
@@ -68,26 +68,34 @@ def predict_region(
 
     Args:
         t: the timestep, ().
-        window: q; shifted: by half a window in both directions.
+        window: q; shifts: of the grids of windows, in both directions: (0,), (q / 2,), or both for predictions that
+            fade into each other, at twice the price.
         needed: bool (H, W): patches that are wanted; a window over none of them is not computed (0 there). None: all.
     """
     step = window // tokens.side  # latent cells a token
-    shift = window // 2 if shifted else 0
     corners = [
         (y, x0)
+        for shift in shifts
         for y, x0 in itertools.product(starts(x.shape[1], window, shift), starts(x.shape[2], window, shift))
         if needed is None
         or bool(needed[y // window : -(-(y + window) // window), x0 // window : -(-(x0 + window) // window)].any())
     ]
-    total, count = torch.zeros_like(x), x.new_zeros(x.shape[1:])
+    total, count, weight = torch.zeros_like(x), x.new_zeros(x.shape[1:]), _taper(window, x)
     for start in range(0, len(corners), batch_size):
         some = corners[start : start + batch_size]
         windows = torch.stack([x[:, y : y + window, x0 : x0 + window] for y, x0 in some])
         own = tokens.at([(y // step, x0 // step) for y, x0 in some])
         for (y, x0), said in zip(some, predict(windows, t.expand(len(some)), own).float()):
-            total[:, y : y + window, x0 : x0 + window] += said
-            count[y : y + window, x0 : x0 + window] += 1
-    return total / count.clamp(min=1)
+            total[:, y : y + window, x0 : x0 + window] += said * weight
+            count[y : y + window, x0 : x0 + window] += weight
+    return total / count.clamp(min=weight.min())
+
+
+def _taper(window: int, like: Tensor) -> Tensor:
+    """Return how much a window's cells count where windows overlap, `q q`: most in the middle."""
+    place = torch.arange(window, device=like.device)
+    side = (torch.minimum(place, window - 1 - place) + 0.5).to(like.dtype)
+    return side[:, None] * side[None]
 
 
 def _touched(patches: Tensor, top: int, left: int, window: int) -> Tensor:

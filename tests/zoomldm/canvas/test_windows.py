@@ -27,7 +27,7 @@ def test_a_window_in_place_has_its_patchs_tokens_and_a_shifted_one_those_under_i
     assert torch.allclose(shifted[2:, 2:], below_right[:2, :2], atol=1e-6)
 
 
-def region(shifted, batch_size=64, needed=None):
+def region(shifts, batch_size=64, needed=None):
     tokens = TokenMap.of(torch.randn(2, 3, 16, 5, generator=torch.Generator().manual_seed(0)), None)
     x = torch.randn(3, 16, 24, generator=torch.Generator().manual_seed(1))
     seen = []
@@ -36,27 +36,37 @@ def region(shifted, batch_size=64, needed=None):
         seen.append(len(windows))
         return windows + own.mean((1, 2))[:, None, None, None]
 
-    options = {"window": 8, "shifted": shifted, "batch_size": batch_size, "needed": needed}
+    options = {"window": 8, "shifts": shifts, "batch_size": batch_size, "needed": needed}
     return x, predict_region(predict, x, torch.tensor(500), tokens, **options), seen
 
 
-@pytest.mark.parametrize("shifted", [False, True])
-def test_the_size_of_batches_does_not_matter(shifted):
-    _, whole, seen = region(shifted)
-    _, parts, more = region(shifted, batch_size=1)
+@pytest.mark.parametrize("shifts", [(0,), (4,), (0, 4)])
+def test_the_size_of_batches_does_not_matter(shifts):
+    _, whole, seen = region(shifts)
+    _, parts, more = region(shifts, batch_size=1)
     assert torch.allclose(whole, parts, atol=1e-6)
     assert sum(seen) == len(more) > 1
 
 
 def test_overlapping_predictions_are_averaged():
-    x, said, _ = region(shifted=True)
+    x, said, _ = region((0, 4))
     assert (said - x).abs().max() < 1  # each is x and a small number of its window's tokens: no sums
+
+
+def test_overlapping_windows_leave_no_step_at_their_borders():
+    steps = {}
+    for shifts in ((0,), (0, 4)):
+        x, said, _ = region(shifts)
+        change = (said - x)[0, 0].diff().abs()
+        steps[shifts] = float(change[7::8].max() / change.sum())
+    assert steps[0,] == pytest.approx(max(steps.values()))
+    assert steps[0, 4] < 0.6 * steps[0,]
 
 
 def test_windows_over_glass_alone_are_not_computed():
     needed = torch.zeros(2, 3, dtype=torch.bool)
     needed[0, 0] = True
-    _, said, seen = region(shifted=False, needed=needed)
+    _, said, seen = region((0,), needed=needed)
     assert seen == [1]
     assert torch.equal(said[:, 8:], torch.zeros_like(said[:, 8:]))
     assert not torch.equal(said[:, :8, :8], torch.zeros_like(said[:, :8, :8]))
