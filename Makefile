@@ -40,7 +40,8 @@ app: setup  ## a page to play with the newest ZoomLDM run, on 127.0.0.1 (RUN=nam
 
 slide: setup  ## a synthetic slide by the model that ships, then the page of `make view` with a painted one beside it (RUN=name SEED=0)
 	$(PY) data_prep/demo/slides.py folder=cache/bench-slides num_patients=1
-	$(PY) src/slide.py $(if $(RUN),run=$(RUN),model=reference) out=data/synthetic/slide-$(or $(SEED),0).ome.tiff seed=$(or $(SEED),0) $(ARGS)
+	$(PY) src/slide.py $(if $(RUN),run=$(RUN),model=reference) out=data/synthetic/slide-$(or $(SEED),0).ome.tiff seed=$(or $(SEED),0) \
+		fabric=$$($(PY) -c 'import torch; print("auto" if torch.cuda.is_available() else "ddp")') $(ARGS)
 	$(MAKE) view SLIDES="data/synthetic/slide-$(or $(SEED),0).ome.tiff cache/bench-slides/demo-P01.tif"
 
 view: setup  ## one slide or two to zoom into, on 127.0.0.1 (SLIDES="a.ome.tiff b.svs" PORT=7861); adds Bokeh
