@@ -108,7 +108,7 @@ def evaluated(
         )
     if evaluation is not None:
         _say(evaluation, known, folder)
-        judged_zoom(trained, folder / FOLDER, request.how, batch_size=request.batch_size, fresh=request.fresh)
+        judged_zoom(trained, folder, request.how, batch_size=request.batch_size, fresh=request.fresh)
     return evaluation
 
 
