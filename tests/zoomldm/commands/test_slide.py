@@ -16,7 +16,8 @@ from zoomldm.commands.check import stage_in
 from zoomldm.errors import ConfigError, UserError
 from zoomldm.launch.settings import FabricSettings
 
-ROOTS = ("root=10", "roots=2x3", "block=2", "sampling.steps=3", "zoom.steps=2", "run=zoom")
+STRICT = ("agreement.start=0.8", "agreement.until=0.3", "agreement.reach=1", "agreement.final=2")
+ROOTS = ("root=10", "roots=2x3", "block=2", "sampling.steps=3", "zoom.steps=2", "run=zoom", *STRICT)
 
 
 @pytest.fixture(scope="module")
