@@ -91,11 +91,11 @@ def _check_numbers(cfg: DictConfig) -> None:
 def _check_edm(cfg: DictConfig) -> None:
     """Refuse a model that cannot zoom, before it is loaded."""
     if packed := packed_model(cfg):
-        name, config = packed.name, packed.part("edm").config if packed.has_edm else None
+        name, stage = packed.name, packed.stage("edm") if packed.has_edm else None
     else:
         run = find_edm(cfg.paths.runs, find_run(cfg.paths.runs, "zoomldm", cfg.run).name, cfg.edm)
-        name, config = run.name, run.config
-    if config is None or not isinstance(stage_of(config, allowed(cfg)), ZoomingEDMStage):
+        name, stage = run.name, stage_of(run.config, allowed(cfg))
+    if not isinstance(stage, ZoomingEDMStage):
         raise ConfigError(
             f"{name}: its embedding diffusion model does not zoom; train one on that run with `python src/train.py "
             "model=edm_zoom` (demo: model=edm_zoom_tiny), name one with edm=, or choose model=reference"

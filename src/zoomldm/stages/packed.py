@@ -22,7 +22,7 @@ from zoomldm.errors import WeightsError
 from zoomldm.files import sha256_of
 from zoomldm.ladder import Ladder
 from zoomldm.runs.lineage import AUTOENCODER, ZOOMLDM
-from zoomldm.stages.base import stage_of
+from zoomldm.stages.base import Stage, stage_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -104,6 +104,10 @@ class PackedModel:
         """Return what is said of one of the models."""
         return Part(**self.content["parts"][kind])
 
+    def stage(self, kind: str, runs: str | Path = "") -> Stage:
+        """Return the stage that a part was trained as."""
+        return stage_of({**self.part(kind).config, "paths": {"runs": str(runs)}})
+
     @property
     def config(self) -> dict[str, Any]:
         """The ZoomLDM's configuration."""
@@ -159,7 +163,7 @@ class PackedModel:
         said, file = self.part(part), f"{part}.safetensors"
         config = {**said.config, "paths": {"runs": str(runs)}}
         return (kind or Loaded)(
-            module=self._module(part, stage_of(config), said, self.folder / file),
+            module=self._module(part, self.stage(part, runs), said, self.folder / file),
             config=config,
             step=said.step,
             sha256=self.sha256[file],

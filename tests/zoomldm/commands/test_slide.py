@@ -193,3 +193,14 @@ def test_a_plan_says_sizes_and_draws_nothing(root, tmp_path, capsys):
     slide.run(asked(root, tmp_path / "s.ome.tiff", "plan=true"))
     assert "192 x 128 px" in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
+
+
+def test_the_model_that_ships_zooms(tmp_path, capsys):
+    cfg = compose("slide", tmp_path, f"out={tmp_path / 's.ome.tiff'}", "model=reference", "plan=true")
+    slide.check(cfg)
+    slide.run(cfg)
+    assert "4,096 x 4,096 px" in capsys.readouterr().out
+    cfg = compose("slide", tmp_path, f"out={tmp_path / 's.ome.tiff'}", "model=reference", "target=0.15625")
+    slide.check(cfg)
+    slide.run(cfg)
+    assert pixels(tmp_path / "s.ome.tiff").std() > 5
