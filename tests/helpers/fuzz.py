@@ -5,7 +5,6 @@ A case is known by its kind, seed and number alone. It ends in ``done``, ``refus
 shards that verify.py does not find whole.
 """
 
-import codecs
 import contextlib
 import hashlib
 import io
@@ -16,6 +15,7 @@ import shutil
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -357,7 +357,8 @@ def judge(
         return f"another slide's work has changed: {lost}"
     tars = [n for n in before if n.startswith("shards/") and n.endswith(".tar")]
     lost = [name for name in tars if after.get(name) != before[name]]
-    if lost and (command in KEEPS or outcome.what == "refused") and not (command is prepare and "made again" in said):
+    is_kept = command in KEEPS or (outcome.what == "refused" and command is not grids)  # which goes forward only
+    if lost and is_kept and not (command is prepare and "made again" in said):
         return f"shards have changed: {lost}"
     if outcome.what == "refused" and not names_file(case, target, said):
         return f"the reason does not name {target.name}: {said}"
@@ -420,13 +421,22 @@ def run_alone(case: Case) -> Outcome:
     Where it goes wrong its input is kept.
     """
     os.environ["TQDM_DISABLE"] = "1"
-    codecs.lookup("utf-8-sig")  # while Python's own files can be read
     os.fsync = lambda descriptor: None
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]))
+    _warm(case.folder)
     outcome = run_case(case)
     if outcome.fault:
         keep(case, outcome)
     return outcome
+
+
+@cache
+def _warm(folder: Path) -> None:
+    """Run every command once on what is whole, so that modules are imported while Python's own files can be read."""
+    for command in (prepare, plan, checked, exported, read_all, repaired, latents, grids):
+        mutations.restored(folder / "base", folder / "case")
+        with quiet():
+            command(folder / "case")
 
 
 def _after_death(case: Case, died: Died, limit_s: float) -> Outcome:
