@@ -94,10 +94,11 @@ class RayExecutor:
                         stopped.add(reference)
                         ray.cancel(reference, force=True)
         finally:
-            for reference in running:
-                ray.cancel(reference, force=True)
-            for actor in actors:
-                ray.kill(actor)
+            if ray.is_initialized():  # else a call would start a cluster
+                for reference in running:
+                    ray.cancel(reference, force=True)
+                for actor in actors:
+                    ray.kill(actor)
 
     def _places(self) -> int:
         return self.workers or max(1, int(self.ray.cluster_resources().get("CPU", 1)))
