@@ -124,7 +124,8 @@ class Grower:
         """Make what a level lacks of a kind, each process its blocks, and wait for the others."""
         todo: Sequence[Block] = self.store.lacks(level, kind)
         self.wait()  # before anybody writes: all have the same list
-        for block in progress(todo[self.rank :: self.num_processes], label=title, unit="block"):
+        mine = todo[self.rank :: self.num_processes]
+        for block in progress(mine, total=len(mine), label=title, unit="block", shown=self.rank == 0):
             make(block)
         self.wait()
 
