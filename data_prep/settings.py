@@ -108,7 +108,7 @@ def from_config(cfg: DictConfig) -> tuple[SlideSettings, PackSettings]:
         regions=regions_of(data, ladder),
         image_format=_one_of(data["image_format"], "data.image_format", ("png", "jpeg")),
         reference=numbers_by_label(data["reference"], ladder, "data.reference", 0, 1),
-        area_test_fraction=split["area_test_fraction"],
+        area_test_fraction=number_in(split["area_test_fraction"], "data.split.area_test_fraction", 0.0, 0.9),
         encode_background=data["encode_background"],
         mpp=cfg.slide.mpp,
         icc=cfg.slide.icc,

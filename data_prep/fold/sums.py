@@ -27,8 +27,8 @@ def box_sums(pixels: np.ndarray, factor: int) -> np.ndarray:
 
 
 def halve_sums(sums: np.ndarray, count: int) -> np.ndarray:
-    """Add (h, w, c) sums of ``count`` pixels each over 2x2 boxes; uint16 while 4·count·255 fits, else uint32."""
-    dtype = np.uint16 if 4 * count * 255 < 1 << 16 else np.uint32
+    """Add (h, w, c) sums of ``count`` pixels each over 2x2 boxes; in the smallest type that holds 4·count·255."""
+    dtype = np.min_scalar_type(4 * count * 255)
     rows = sums[0::2].astype(dtype)
     rows += sums[1::2]
     halved = np.empty((rows.shape[0], rows.shape[1] // 2, rows.shape[2]), dtype)
@@ -41,8 +41,8 @@ def round_sums(sums: np.ndarray, count: int) -> np.ndarray:
     """Return the mean of ``count`` pixels as uint8, halves rounded up: the one rounding of a patch."""
     if count == 1:
         return sums.astype(np.uint8, copy=False)
-    wide = sums.astype(np.uint32)
-    wide += np.uint32(count // 2)
+    wide = sums.astype(max(np.dtype(np.uint32), np.min_scalar_type(256 * count)))
+    wide += wide.dtype.type(count // 2)
     if count & (count - 1) == 0:
         return np.right_shift(wide, count.bit_length() - 1, out=wide).astype(np.uint8)
-    return (wide // np.uint32(count)).astype(np.uint8)
+    return (wide // wide.dtype.type(count)).astype(np.uint8)

@@ -30,3 +30,10 @@ def test_halves_are_rounded_up_once(count):
 def test_box_sums_refuses_part_of_a_box():
     with pytest.raises(ValueError, match="whole boxes"):
         box_sums(np.zeros((5, 4, 3), np.uint8), 2)
+
+
+def test_twelve_rungs_of_large_boxes_overflow_nowhere():
+    for count in (9 * 4**11, 25 * 4**10, 4**16):
+        halved = halve_sums(np.full((2, 2, 3), 255 * (count // 4), np.min_scalar_type(255 * (count // 4))), count // 4)
+        assert halved.astype(object).max() == 255 * count
+        assert (round_sums(halved, count) == 255).all()
