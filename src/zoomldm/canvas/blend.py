@@ -44,9 +44,10 @@ def _pixels(start: int, end: int, side: int) -> slice:
 
 def _around(level: Level, block: Block, side: int) -> Iterator[Block]:
     """Yield a block and its neighbours."""
-    for other in level.blocks(side):
-        if abs(other.top - block.top) <= side and abs(other.left - block.left) <= side:
-            yield other
+    for top in (block.top - side, block.top, block.top + side):
+        for left in (block.left - side, block.left, block.left + side):
+            if 0 <= top < level.rows and 0 <= left < level.columns:
+                yield level.block(top, left, side)
 
 
 def _weights(level: Level, block: Block, halo: int) -> np.ndarray:

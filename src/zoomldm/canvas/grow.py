@@ -43,7 +43,7 @@ class Tree:
     def roots(self, level: Level, block: Block) -> np.ndarray:
         """Draw the tokens of root patches, float32 (H, W, n, d)."""
         numbers = _numbers(level, block).flatten().to(self.device)
-        options = _options(self.root_sampling) | {"seed": self.seed}
+        options = self.root_sampling.options(self.seed)
         with torch.inference_mode():
             tokens = self.edm.sample(torch.full_like(numbers, level.rung.index), numbers, **options)
         return _laid_out(tokens, block)
@@ -61,7 +61,7 @@ class Tree:
         own = torch.from_numpy(parents)[rows // 2 - area.top, columns // 2 - area.left].flatten(0, 1)
         quadrant = (2 * (rows % 2) + columns % 2).flatten()
         numbers = _numbers(level, block).flatten().to(self.device)
-        options = _options(self.sampling) | {"seed": self.seed}
+        options = self.sampling.options(self.seed)
         with torch.inference_mode():
             tokens = self.edm.sample_children(
                 own.to(self.device),
@@ -162,11 +162,3 @@ def _numbers(level: Level, area: Block) -> Tensor:
 
 def _laid_out(tokens: Tensor, block: Block) -> np.ndarray:
     return tokens.float().cpu().numpy().reshape(block.bottom - block.top, block.right - block.left, *tokens.shape[1:])
-
-
-def _options(sampling: Sampling) -> dict[str, Any]:
-    return {
-        "solver": sampling.solver,
-        "num_steps": sampling.steps,
-        "guidance_scale": sampling.guidance_scale,
-    }

@@ -56,7 +56,11 @@ class Level:
         """Yield its blocks of ``side`` x ``side`` patches, row by row."""
         for top in range(0, self.rows, side):
             for left in range(0, self.columns, side):
-                yield Block(top, left, min(top + side, self.rows), min(left + side, self.columns))
+                yield self.block(top, left, side)
+
+    def block(self, top: int, left: int, side: int) -> Block:
+        """Return the block of ``side`` x ``side`` patches from a corner on, as far as the level goes."""
+        return Block(top, left, min(top + side, self.rows), min(left + side, self.columns))
 
     def with_halo(self, block: Block, halo: int) -> Block:
         """Return a block and ``halo`` patches around it, as far as the level goes."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from zoomldm.data.batch import Batch, GridGroup
+from zoomldm.data.batch import Batch
 from zoomldm.data.manifest import Manifest
 from zoomldm.ladder import Rung
 from zoomldm.model.zooming import ZoomingEDM, quarters
@@ -49,6 +49,7 @@ class ZoomJudge:
         self, model: ZoomLDM, edm: ZoomingEDM, *, zooming: Sampling, plain: Sampling, seed: int, batch_size: int
     ) -> None:
         self.model, self.edm, self.seed, self.batch_size = model.eval(), edm.eval(), seed, batch_size
+        self.device = edm.token_mean.device
         self.zooming, self.plain = zooming, plain
 
     @torch.inference_mode()
@@ -60,7 +61,8 @@ class ZoomJudge:
             if count < 2:
                 continue
             options = {"split": split, "magnification": parent.magnification, "seed": self.seed, "columns": ("grid",)}
-            batches = list(patches.batches(**options, num=count, batch_size=self.batch_size))
+            read = patches.batches(**options, num=count, batch_size=self.batch_size)
+            batches = [batch.to(self.device) for batch in read]
             child = manifest.ladder[parent.index - 1]
             by_rung[child.label] = _mean([self._errors(batch, parent, child) for batch in batches])
             drift[parent.label] = self._drift(batches, parent, manifest.ladder.rungs)
@@ -69,10 +71,11 @@ class ZoomJudge:
 
     def _errors(self, batch: Batch, parent: Rung, child: Rung) -> dict[str, Tensor]:
         quadrant, numbers = self._quadrants(batch, 0), batch.sample_number
-        own, real = self._tokens(batch.grids, batch.rung), self._tokens(quarters(batch.grids, quadrant), batch.rung - 1)
+        tokens = self.model.tokens
+        own, real = tokens(batch.grids, batch.rung), tokens(quarters(batch.grids, quadrant), batch.rung - 1)
         drawn = self._children(own, quadrant, child, numbers)
         wrong = self._children(own, (quadrant + 1 + numbers % 3) % 4, child, numbers)
-        options = _options(self.plain) | {"seed": self.seed}
+        options = self.plain.options(self.seed)
         plain = self.edm.sample(torch.full_like(numbers, child.index), numbers, **options)
         found = (drawn, wrong, plain, real.roll(1, 0))
         return {kind: self._distance(tokens, real) for kind, tokens in zip(KINDS, found)}
@@ -81,24 +84,21 @@ class ZoomJudge:
         """Return the mean errors of levels below real roots, each drawn out of the drawn one above."""
         levels: list[list[Tensor]] = [[] for _ in range(root.index)]
         for batch in batches:
-            grids, tokens = batch.grids, self._tokens(batch.grids, batch.rung)
+            grids, tokens = batch.grids, self.model.tokens(batch.grids, batch.rung)
             for depth in range(1, root.index + 1):
                 quadrant, rung = self._quadrants(batch, depth), rungs[root.index - depth]
                 grids = quarters(grids, quadrant)
                 tokens = self._children(tokens, quadrant, rung, batch.sample_number + depth * 10**9)
-                levels[depth - 1].append(self._distance(tokens, self._tokens(grids, batch.rung - depth)))
+                levels[depth - 1].append(self._distance(tokens, self.model.tokens(grids, batch.rung - depth)))
         return [float(torch.cat(errors).mean()) for errors in levels]
 
     def _quadrants(self, batch: Batch, depth: int) -> Tensor:
         generator = torch.Generator().manual_seed(self.seed * 1000 + depth * 100 + int(batch.rung[0]))
-        return torch.randint(0, 4, (len(batch),), generator=generator)
+        return torch.randint(0, 4, (len(batch),), generator=generator).to(self.device)
 
     def _children(self, parents: Tensor, quadrant: Tensor, rung: Rung, numbers: Tensor) -> Tensor:
-        options = _options(self.zooming) | {"seed": self.seed}
+        options = self.zooming.options(self.seed)
         return self.edm.sample_children(parents, quadrant, torch.full_like(numbers, rung.index), numbers, **options)
-
-    def _tokens(self, grids: Sequence[GridGroup], rung: Tensor) -> Tensor:
-        return self.model.tokens([group.dense() for group in grids], rung)
 
     def _distance(self, tokens: Tensor, real: Tensor) -> Tensor:
         return (self.edm.standardise(tokens) - self.edm.standardise(real)).square().mean((1, 2))
@@ -106,20 +106,12 @@ class ZoomJudge:
 
 def table_of(errors: ZoomErrors) -> Iterator[str]:
     """Yield the lines of a table for people."""
-    yield f"{'':>12}" + "".join(f"{label:>11}" for label in errors.by_rung)
+    yield f"{'':16}" + "".join(f"{label:>11}" for label in errors.by_rung)
     for kind in KINDS:
-        yield f"{kind:>16}"[:16] + "".join(f"{found[kind]:>11.3f}" for found in errors.by_rung.values())
+        yield f"{kind:16}" + "".join(f"{found[kind]:>11.3f}" for found in errors.by_rung.values())
     for label, levels in errors.drift.items():
         yield f"from {label:>9}: after 1, 2, … levels " + " ".join(f"{error:.3f}" for error in levels)
 
 
 def _mean(parts: Sequence[dict[str, Tensor]]) -> dict[str, float]:
     return {kind: float(torch.cat([part[kind] for part in parts]).mean()) for kind in KINDS}
-
-
-def _options(sampling: Sampling) -> dict[str, object]:
-    return {
-        "solver": sampling.solver,
-        "num_steps": sampling.steps,
-        "guidance_scale": sampling.guidance_scale,
-    }

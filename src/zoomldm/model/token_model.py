@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from zoomldm.diffusion.guidance import guided
+from zoomldm.diffusion.guidance import Predict, guided
 from zoomldm.diffusion.noise import keyed_normal
 from zoomldm.diffusion.prediction.x0 import X0
 from zoomldm.diffusion.schedules.base import NoiseSchedule
@@ -68,15 +68,9 @@ class TokenModel(nn.Module, ABC):
 
         All noise of a sample is keyed by (seed, its number).
         """
-        shape = (self.num_tokens, self.token_dim)
-        return self.denoise(
-            keyed_normal(seed, sample_numbers, shape, stream="token sampling"),
-            rung,
-            solver=solver,
-            num_steps=num_steps,
-            guidance_scale=guidance_scale,
-            noise=lambda step: keyed_normal(seed, sample_numbers, shape, stream=f"token sampling step {step}"),
-        )
+        x_T, noise = self.keyed_noise(seed, sample_numbers)
+        options = {"solver": solver, "num_steps": num_steps, "guidance_scale": guidance_scale}
+        return self.denoise(x_T, rung, noise=noise, **options)
 
     @torch.no_grad()
     def denoise(
@@ -95,7 +89,20 @@ class TokenModel(nn.Module, ABC):
             noise: fresh noise for each step of a stochastic solver.
         """
         predict = guided(self.predict_x0, rung, torch.full_like(rung, self.null_rung), guidance_scale)
-        x0 = solver.solve(
-            predict, x_T, self.schedule, num_steps=num_steps, prediction=X0(min_snr_gamma=None), noise=noise
-        )
+        return self.follow(predict, x_T, solver=solver, num_steps=num_steps, noise=noise)
+
+    def keyed_noise(self, seed: int, sample_numbers: Tensor) -> tuple[Tensor, Noise]:
+        """Return the noise `b n d` that samples begin with, and that of each step, keyed by (seed, their numbers)."""
+
+        def noise(stream: str) -> Tensor:
+            return keyed_normal(seed, sample_numbers, (self.num_tokens, self.token_dim), stream=stream)
+
+        return noise("token sampling"), lambda step: noise(f"token sampling step {step}")
+
+    def follow(
+        self, predict: Predict, x_T: Tensor, *, solver: Solver, num_steps: int, noise: Noise | None = None
+    ) -> Tensor:
+        """Follow the solver from noise to tokens, as the conditioner would give them, by what predicts clean ones."""
+        prediction = X0(min_snr_gamma=None)
+        x0 = solver.solve(predict, x_T, self.schedule, num_steps=num_steps, prediction=prediction, noise=noise)
         return self.unstandardise(x0)

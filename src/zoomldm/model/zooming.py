@@ -21,7 +21,6 @@ from zoomldm.data.batch import Batch, GridGroup
 from zoomldm.diffusion.guidance import drop_condition, guided
 from zoomldm.diffusion.losses import squared_error
 from zoomldm.diffusion.noise import keyed_dropout, keyed_normal, keyed_timesteps, keyed_uniform
-from zoomldm.diffusion.prediction.x0 import X0
 from zoomldm.diffusion.schedules.base import NoiseSchedule
 from zoomldm.diffusion.solvers.base import Solver
 from zoomldm.errors import ConfigError
@@ -127,7 +126,7 @@ class ZoomingEDM(EDM):
             parent_tokens: as the conditioner gives them, `b n d`; quadrant: int64 (b,), see `Parents`.
             rung: of the children, (b,); sample_numbers: key all noise, with the seed.
         """
-        standard, shape = self.standardise(parent_tokens), (self.num_tokens, self.token_dim)
+        standard = self.standardise(parent_tokens)
 
         def predict(x: Tensor, t: Tensor, told: Tensor) -> Tensor:
             times = len(x) // len(rung)
@@ -135,15 +134,9 @@ class ZoomingEDM(EDM):
             return self.predict_x0(x, t, torch.where(told, rung.repeat(times), self.null_rung), parents)
 
         told = torch.ones_like(rung, dtype=torch.bool)
-        x0 = solver.solve(
-            guided(predict, told, ~told, guidance_scale),
-            keyed_normal(seed, sample_numbers, shape, stream="token sampling"),
-            self.schedule,
-            num_steps=num_steps,
-            prediction=X0(min_snr_gamma=None),
-            noise=lambda step: keyed_normal(seed, sample_numbers, shape, stream=f"token sampling step {step}"),
-        )
-        return self.unstandardise(x0)
+        x_T, noise = self.keyed_noise(seed, sample_numbers)
+        predict_guided = guided(predict, told, ~told, guidance_scale)
+        return self.follow(predict_guided, x_T, solver=solver, num_steps=num_steps, noise=noise)
 
 
 class ZoomingEDMTrainable(EDMTrainable):

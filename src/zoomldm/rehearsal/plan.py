@@ -35,6 +35,7 @@ FEW_STEPS = {
     "train.statistics_samples": "8",
 }
 SMALL_BATCH = {"optim.batch_size": "2", "optim.max_micro_batch": "2"}
+FEW_TOKENS = FEW_STEPS | {"train.steps": "2", "optim.batch_size": "8", "optim.max_micro_batch": "8"}
 ONE_CELL = (
     FEW_STEPS
     | SMALL_BATCH
@@ -119,11 +120,7 @@ STAGES = (
         "ZoomLDM, resumed", TRAIN, "model=zoomldm data=brca_8mag", FEW_STEPS | SMALL_BATCH | {"train.steps": "2"},
         needs=(MODEL,), named=True,
     ),
-    _stage(
-        TOKENS, TRAIN, "model=edm data=brca_8mag",
-        FEW_STEPS | {"train.steps": "2", "optim.batch_size": "8", "optim.max_micro_batch": "8"},
-        needs=(MODEL,), named=True,
-    ),
+    _stage(TOKENS, TRAIN, "model=edm data=brca_8mag", FEW_TOKENS, needs=(MODEL,), named=True),
     _stage(
         "evaluate", EVALUATE, "data=brca_8mag features=inception rows=[halves,oracle,generated]",
         {
@@ -137,11 +134,7 @@ STAGES = (
         {"n": "1", "sampling.steps": "1"}, needs=(TOKENS,),
     ),
     _stage("export", EXPORT, "run=zoomldm-brca_8mag-film", needs=(TOKENS,)),
-    _stage(
-        ZOOM, TRAIN, "model=edm_zoom data=brca_8mag",
-        FEW_STEPS | {"train.steps": "2", "optim.batch_size": "8", "optim.max_micro_batch": "8"},
-        needs=(MODEL,), named=True,
-    ),
+    _stage(ZOOM, TRAIN, "model=edm_zoom data=brca_8mag", FEW_TOKENS, needs=(MODEL,), named=True),
     _stage(
         "slide", SLIDE, "run=zoomldm-brca_8mag-film out=synthetic.ome.tiff block=4",
         {

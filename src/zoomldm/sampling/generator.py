@@ -84,6 +84,15 @@ class Sampling:
     steps: int
     guidance_scale: float
 
+    def options(self, seed: int) -> dict[str, Any]:
+        """Return the keywords of a model's ``sample``."""
+        return {
+            "seed": seed,
+            "solver": self.solver,
+            "num_steps": self.steps,
+            "guidance_scale": self.guidance_scale,
+        }
+
 
 class PatchGenerator:
     """Turn conditions into uint8 patches: solver, guidance and autoencoder.
@@ -166,13 +175,13 @@ class PatchGenerator:
             )
         with self._inference():
             numbers = self._numbers(sample_numbers)
-            return self.edm.sample(torch.full_like(numbers, rung), numbers, **self._options(self.edm_sampling))
+            return self.edm.sample(torch.full_like(numbers, rung), numbers, **self.edm_sampling.options(self.seed))
 
     def from_tokens(self, tokens: Tensor, sample_numbers: Sequence[int]) -> np.ndarray:
         """Synthesise a patch for each row of tokens `b n d`, uint8 (b, p, p, 3)."""
         with self._inference():
             num, tokens, numbers = len(tokens), *self._padded(tokens, self._numbers(sample_numbers))
-            latents = self.model.sample(tokens, numbers, **self._options(self.sampling))
+            latents = self.model.sample(tokens, numbers, **self.sampling.options(self.seed))
             return to_images(self.autoencoder.decode(latents)[:num])
 
     def reconstruct(self, images: np.ndarray) -> np.ndarray:
@@ -191,14 +200,6 @@ class PatchGenerator:
             torch.cat([tokens, repeat(tokens[-1:], "1 n d -> k n d", k=num_more)]),
             torch.cat([sample_numbers, repeat(sample_numbers[-1:], "1 -> k", k=num_more)]),
         )
-
-    def _options(self, sampling: Sampling) -> dict[str, Any]:
-        return {
-            "seed": self.seed,
-            "solver": sampling.solver,
-            "num_steps": sampling.steps,
-            "guidance_scale": sampling.guidance_scale,
-        }
 
     def _numbers(self, sample_numbers: Iterable[int]) -> Tensor:
         return torch.as_tensor(list(sample_numbers), dtype=torch.int64, device=self.device)
