@@ -134,8 +134,7 @@ class Evaluator:
         return identity_hash(content | {"drawn": asdict(drawn), "errors": ERRORS, "judge": judge})
 
     def _evaluate_rung(self, evaluation: Evaluation, rung: Rung, drawn: Drawn) -> None:
-        wants_embeddings = any(metric.needs_embeddings for metric in self.metrics)
-        data = RungData(self.bench, rung, drawn, wants_embeddings=wants_embeddings)
+        data = RungData(self.bench, rung, drawn, wants_embeddings=any(one.needs_embeddings for one in self.metrics))
         for row in self.rows:
             started = time.monotonic()
             described = row.described(data)
@@ -182,8 +181,9 @@ class Evaluator:
         if drawn.num_conditions < MIN_PATCHES:
             self.bench.notes.append(f"{rung.label}: {have} training patches; left out")
             return False
-        if drawn.num < (asked := plan.num_per_magnification):
-            self.bench.notes.append(f"{rung.label}: {have} training patches, in two halves {drawn.num}, not {asked}")
+        if drawn.num < plan.num_per_magnification:
+            what = f"evaluated with {drawn.num} instead of {plan.num_per_magnification}"
+            self.bench.notes.append(f"{rung.label}: {have} training patches, two halves are needed; {what}")
         if drawn.num_shared:
             self.bench.notes.append(
                 f"{rung.label}: {have} training patches; {drawn.num_shared} of the {drawn.num_reference} patches of "
