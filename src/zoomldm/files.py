@@ -5,6 +5,7 @@ flushed before it is renamed into place, its folder afterwards.
 """
 
 import errno
+import glob
 import hashlib
 import json
 import os
@@ -93,11 +94,32 @@ def remove_tree(folder: Path) -> None:
             os.rmdir(below)
 
 
-def remove_temporaries(*folders: Path) -> None:
-    """Delete what killed processes left of `open_atomically` in folders to which nobody writes now."""
+def remove_temporaries(*folders: Path, of: str = "") -> None:
+    """Delete what killed processes left of `open_atomically` in folders to which nobody writes now.
+
+    Args:
+        of: a file's name: of this one alone, to which nobody else writes.
+    """
     for folder in folders:
-        for path in folder.glob(".*.tmp"):
+        for path in folder.glob(f".{glob.escape(of)}.*.tmp" if of else ".*.tmp"):
             remove(path)
+
+
+@contextmanager
+def held(lock: Path, busy: str) -> Iterator[None]:
+    """Hold a lock file while the block runs.
+
+    Raises:
+        UserError: says ``busy``: another process holds it.
+    """
+    from filelock import FileLock, Timeout
+
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(lock, timeout=0):
+            yield
+    except Timeout as error:
+        raise UserError(busy) from error
 
 
 def sync(path: Path) -> None:

@@ -10,14 +10,14 @@ import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 
 from zoomldm.canvas.plan import Level
 from zoomldm.canvas.store import CanvasStore
-from zoomldm.files import raise_if_disk_fault, remove, rename, sync
+from zoomldm.files import open_atomically, remove_temporaries
 
 TILE_PX = 256
 OME = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
@@ -44,12 +44,11 @@ class Pyramid:
         """Write levels, coarsest first, to a file that takes its name only when it is whole."""
         import tifffile
 
-        temporary = path.with_name(f".{path.name}.tmp")
         options = {"deflate": {"compression": "zlib", "compressionargs": {"level": 6}, "predictor": True}}
         options["jpeg"] = {"compression": "jpeg", "compressionargs": {"level": 95}, "subsampling": (1, 1)}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with tifffile.TiffWriter(temporary, bigtiff=True) as writer:
+        remove_temporaries(path.parent, of=path.name)
+        with open_atomically(path, "w+b") as stream:
+            with tifffile.TiffWriter(stream, bigtiff=True) as writer:
                 for place, level in enumerate(reversed(levels)):
                     pixels_a_cm = 1e4 / level.rung.mpp
                     writer.write(
@@ -67,14 +66,7 @@ class Pyramid:
                         software="ZoomLDM",
                         **options[self.compression],
                     )
-            _chain(temporary)
-            sync(temporary)
-            rename(temporary, path)
-        except OSError as error:
-            raise_if_disk_fault(error, path)
-            raise
-        finally:
-            remove(temporary)
+            _chain(stream)
 
     def _description(self, level: Level) -> str:
         """Return the OME-XML of the finest level."""
@@ -120,17 +112,17 @@ def _stamp(level: Level) -> np.ndarray:
     return np.asarray(image) > 127
 
 
-def _chain(path: Path) -> None:
+def _chain(stream: IO[bytes]) -> None:
     """Make each SubIFD of a BigTIFF's first image the next image of the one before it."""
     import tifffile
 
-    with tifffile.TiffFile(path) as tiff:
+    stream.seek(0)
+    with tifffile.TiffFile(stream) as tiff:
         first, order = tiff.pages[0], tiff.byteorder
         below = first.tags[SUB_IFDS].value if SUB_IFDS in first.tags else ()
         offsets = [first.offset, *([below] if isinstance(below, int) else below)]
-    with open(path, "r+b") as stream:
-        for offset, following in zip(offsets, [*offsets[1:], 0]):
-            stream.seek(offset)
-            (num_tags,) = struct.unpack(f"{order}Q", stream.read(8))
-            stream.seek(offset + 8 + 20 * num_tags)
-            stream.write(struct.pack(f"{order}Q", following))
+    for offset, following in zip(offsets, [*offsets[1:], 0]):
+        stream.seek(offset)
+        (num_tags,) = struct.unpack(f"{order}Q", stream.read(8))
+        stream.seek(offset + 8 + 20 * num_tags)
+        stream.write(struct.pack(f"{order}Q", following))

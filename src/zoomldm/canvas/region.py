@@ -72,21 +72,22 @@ class RegionSampler:
         device = self.compute.device
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, self.compute.autocast):
             region = Region(**{name: None if x is None else x.to(device) for name, x in vars(region).items()})
-            image = self._decode(self._denoise(region))
-            if region.parent is not None:
+            bigger = None if region.parent is None else enlarge(region.parent)
+            image = self._decode(self._denoise(region, bigger))
+            if bigger is not None:
                 image = in_pixels(image, region.parent, reach=self.agreement.reach, times=self.agreement.final)
-                image = torch.where(_spread(region.needed, image), image, enlarge(region.parent))
+                image = torch.where(_spread(region.needed, image), image, bigger)
             return rearrange(to_uint8(image[None])[0], "c h w -> h w c").cpu().numpy()
 
-    def _denoise(self, region: Region) -> Tensor:
-        """Follow the solver to unscaled latents `c H*q W*q`."""
+    def _denoise(self, region: Region, bigger: Tensor | None) -> Tensor:
+        """Follow the solver to unscaled latents `c H*q W*q`; ``bigger``: the parent, enlarged."""
         schedule, solver, scale = self.model.schedule, self.sampling.solver, self.model.latent_scale
-        start = 1.0 if region.parent is None else self.agreement.start
+        start = 1.0 if bigger is None else self.agreement.start
         x = self._noise(region.numbers, "sampling")
         timesteps = solver.timesteps(self.sampling.steps, schedule.num_timesteps).flip(0)
         timesteps = timesteps[timesteps <= start * schedule.num_timesteps].to(x.device)
         levels = schedule.alphas_cumprod.to(x.device)
-        base = None if region.parent is None else self._encode(enlarge(region.parent)) * scale
+        base = None if bigger is None else self._encode(bigger) * scale
         if base is not None and start < 1:
             x = schedule.add_noise(base[None], x[None], timesteps[:1])[0]
         x0 = solver.follow(
@@ -102,6 +103,7 @@ class RegionSampler:
     def _denoiser(self, region: Region, base: Tensor | None, timesteps: Tensor) -> Denoise:
         """Return what the solver asks: windows that shift and at the end overlap, glass, agreement."""
         schedule, scale = self.model.schedule, self.model.latent_scale
+        needed = region.needed.cpu()  # windows are chosen here, not on the device
         token_map = TokenMap.of(region.tokens, self.model.conditioner.position)
         place = {int(t): step for step, t in enumerate(timesteps)}
         last, window = self.agreement.until * schedule.num_timesteps, self.model.latent_shape[1]
@@ -116,7 +118,7 @@ class RegionSampler:
                 window=window,
                 shifts=(0, window // 2) if timestep < last else (window // 2 * (place.get(int(timestep), 0) % 2),),
                 batch_size=self.batch_size,
-                needed=region.needed,
+                needed=needed,
             )
             x0, eps = self.model.prediction.told(schedule, x, said[None], t)
             if base is None:

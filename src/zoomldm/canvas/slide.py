@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from filelock import FileLock, Timeout
 from lightning_fabric import Fabric
 
 from zoomldm.canvas.grow import Grower, Tree
@@ -18,13 +17,14 @@ from zoomldm.canvas.pyramid import Pyramid
 from zoomldm.canvas.region import RegionSampler
 from zoomldm.canvas.settings import Agreement, Glass
 from zoomldm.canvas.store import CanvasStore
-from zoomldm.errors import ConfigError, UserError
-from zoomldm.files import remove_tree, rename, write_json
+from zoomldm.errors import ConfigError, DataError
+from zoomldm.files import held, remove_tree, rename, write_json
 from zoomldm.model.autoencoder import Autoencoder
 from zoomldm.model.zooming import ZoomingEDM
 from zoomldm.model.zoomldm import ZoomLDM
 from zoomldm.sampling.compute import Compute
 from zoomldm.sampling.generator import Sampling
+from zoomldm.stored import read_json, stored_as
 
 IDENTITY, DRAWN = "slide.json", "drawn.json"
 VERSION = 1
@@ -97,7 +97,7 @@ class SlideJob:
             UserError: another run draws this slide; what is drawn so far was drawn otherwise; a full disk.
         """
         is_first = self.fabric.global_rank == 0
-        with self._alone() if is_first else _nothing():
+        with self._alone() if is_first else nullcontext():
             if is_first and self.is_done():
                 print(f"{self.path}: done already; delete it to draw it again")
             self.fabric.barrier()
@@ -168,7 +168,10 @@ class SlideJob:
             remove_tree(self.work)  # of a slide that is done, or of nobody knows what
             write_json(path, own)
             return
-        before = json.loads(path.read_text())
+        try:
+            before = stored_as(dict[str, Any], read_json(path))
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path}: damaged ({error}); delete {self.work} to begin anew") from error
         changed = sorted(key for key in own if before.get(key) != own[key])
         if changed:
             raise ConfigError(
@@ -176,19 +179,10 @@ class SlideJob:
                 "to go on with it, another out=, or delete that folder to begin anew"
             )
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Hold the slide's lock.
-
-        Raises:
-            UserError: another process has it.
-        """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with FileLock(self.work.with_name(f".{self.work.name}.lock"), timeout=0):
-                yield
-        except Timeout as error:
-            raise UserError(f"{self.path}: another process is drawing it; wait for it, or give another out=") from error
+    def _alone(self) -> AbstractContextManager[None]:
+        """Hold the slide's lock, which raises UserError where another process has it."""
+        busy = f"{self.path}: another process is drawing it; wait for it, or give another out="
+        return held(self.work.with_name(f".{self.work.name}.lock"), busy)
 
     def _finish(self) -> None:
         rename(self.work / IDENTITY, self.work / DRAWN)
@@ -196,8 +190,3 @@ class SlideJob:
             remove_tree(self.work)
         level = self.levels[-1]
         print(f"{self.path}: {level.width_px:,} x {level.height_px:,} px, {self.path.stat().st_size / 1e6:.1f} MB")
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield

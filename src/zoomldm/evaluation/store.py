@@ -4,16 +4,14 @@ import hashlib
 import json
 import shutil
 import zipfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 
-from zoomldm.errors import UserError
-from zoomldm.files import open_atomically
+from zoomldm.files import held, open_atomically
 
 
 def identity_hash(content: dict[str, Any]) -> str:
@@ -21,22 +19,17 @@ def identity_hash(content: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> AbstractContextManager[None]:
     """Keep a second evaluation of the same run out.
 
     Raises:
         UserError: there is one already.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(folder / ".lock", timeout=0):
-            yield
-    except Timeout as error:
-        raise UserError(
-            f"{folder.parent.name}: another process evaluates this run now; wait for its end (what it has made is used "
-            "then), or evaluate another run"
-        ) from error
+    return held(
+        folder / ".lock",
+        f"{folder.parent.name}: another process evaluates this run now; wait for its end (what it has made is used "
+        "then), or evaluate another run",
+    )
 
 
 class Chunks:

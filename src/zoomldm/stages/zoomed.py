@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from zoomldm.evaluation.zoom import ZoomErrors, ZoomJudge, table_of
 from zoomldm.files import write_json
 from zoomldm.model.zooming import ZoomingEDM
 from zoomldm.stages.trained import HowToSample, TrainedModels, sampling_of
+from zoomldm.stored import read_json, stored_as
 
 NAME, NUM = "zoom.json", 48
 
@@ -41,5 +41,8 @@ def _kept(path: Path, identity: dict[str, Any]) -> ZoomErrors | None:
     """Return what was found before with the same models and settings."""
     if not path.is_file():
         return None
-    found = json.loads(path.read_text())
-    return ZoomErrors(**found["errors"]) if found["identity"] == json.loads(json.dumps(identity)) else None
+    try:
+        found = read_json(path)
+        return stored_as(ZoomErrors, found["errors"]) if found["identity"] == identity else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # damaged: it is judged again
