@@ -6,11 +6,13 @@ them. So one file serves both kinds of readers.
 
 from __future__ import annotations
 
+import json
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Any, Literal
+from xml.etree import ElementTree
 from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
@@ -22,7 +24,8 @@ from zoomldm.files import open_atomically, remove_temporaries
 TILE_PX = 256
 OME = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
 SUB_IFDS = 330
-MARK = "SYNTHETIC"
+MARK, SETTINGS = "SYNTHETIC", "settings"
+"""What a mark says, and the fact that holds how a slide was drawn, as JSON."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,19 @@ class Pyramid:
             '<AnnotationRef ID="Annotation:0"/></Image><StructuredAnnotations><MapAnnotation ID="Annotation:0">'
             f"<Value>{facts}</Value></MapAnnotation></StructuredAnnotations></OME>"
         )
+
+
+def settings_in(path: Path) -> dict[str, Any] | None:
+    """Return the fact `SETTINGS` of a slide that was written here; None for any other file."""
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            described = ElementTree.fromstring(tiff.ome_metadata or "<none/>")
+    except (tifffile.TiffFileError, ElementTree.ParseError):
+        return None
+    facts = {one.get("K"): one.text for one in described.iter(f"{{{OME}}}M")}
+    return json.loads(facts[SETTINGS]) if SETTINGS in facts else None
 
 
 def _tiles(store: CanvasStore, level: Level, stamp: np.ndarray | None) -> Iterator[np.ndarray]:

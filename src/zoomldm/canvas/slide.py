@@ -13,7 +13,7 @@ from lightning_fabric import Fabric
 
 from zoomldm.canvas.grow import Grower, Tree
 from zoomldm.canvas.plan import Level
-from zoomldm.canvas.pyramid import Pyramid
+from zoomldm.canvas.pyramid import SETTINGS, Pyramid, settings_in
 from zoomldm.canvas.region import RegionSampler
 from zoomldm.canvas.settings import Agreement, Glass
 from zoomldm.canvas.store import CanvasStore
@@ -99,6 +99,7 @@ class SlideJob:
         is_first = self.fabric.global_rank == 0
         with self._alone() if is_first else nullcontext():
             if is_first and self.is_done():
+                self._require_same(settings_in(self.path), self.path)
                 print(f"{self.path}: done already; delete it to draw it again")
             self.fabric.barrier()
             if self.is_done():
@@ -157,26 +158,37 @@ class SlideJob:
     def _pyramid(self) -> Pyramid:
         facts = {"synthetic": "true", "generator": "ZoomLDM", "model": self.model_name, "seed": str(self.seed)}
         hashes = {f"sha256 of {part}": sha256 for part, sha256 in self.weights.items()}
-        settings = {"settings": json.dumps(self.identity(), sort_keys=True)}
+        settings = {SETTINGS: json.dumps(self.identity(), sort_keys=True)}
         name = f"synthetic slide of {self.model_name}, seed {self.seed}"
         return Pyramid(compression=self.compression, mark=self.mark, name=name, facts=facts | hashes | settings)
 
     def _claim(self) -> None:
         """Say in the folder what is drawn there, or find that it is the same as before."""
-        path, own = self.work / IDENTITY, json.loads(json.dumps(self.identity()))
+        path = self.work / IDENTITY
         if not path.is_file():
             remove_tree(self.work)  # of a slide that is done, or of nobody knows what
-            write_json(path, own)
+            write_json(path, self.identity())
             return
         try:
             before = stored_as(dict[str, Any], read_json(path))
         except (OSError, ValueError) as error:
             raise DataError(f"{path}: damaged ({error}); delete {self.work} to begin anew") from error
+        self._require_same(before, self.work)
+
+    def _require_same(self, before: Mapping[str, Any] | None, place: Path) -> None:
+        """Refuse to take what is there for this slide.
+
+        Args:
+            before: the identity that it was drawn, or begun, with; None where it is not by us.
+        """
+        if before is None:
+            raise ConfigError(f"{place}: is there already and was not drawn by slide.py; give another out=")
+        own = json.loads(json.dumps(self.identity()))
         changed = sorted(key for key in own if before.get(key) != own[key])
         if changed:
             raise ConfigError(
-                f"{self.work}: holds a slide that was begun with another {', '.join(changed)}; give the same settings "
-                "to go on with it, another out=, or delete that folder to begin anew"
+                f"{place}: holds a slide that was begun with another {', '.join(changed)}; give the same settings "
+                "to go on with it, another out=, or delete it to begin anew"
             )
 
     def _alone(self) -> AbstractContextManager[None]:

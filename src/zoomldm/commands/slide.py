@@ -1,4 +1,4 @@
-"""slide.py: whole synthetic slides. Nothing here imports torch before ``run``."""
+"""slide.py: whole synthetic slides. Importing this imports no torch; ``check`` does, at its end."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from zoomldm.canvas.slide import SlideJob
-    from zoomldm.stages.trained import TrainedModels
+    from zoomldm.stages.trained import HowToSample, TrainedModels
 
 SUFFIXES = (".ome.tiff", ".ome.tif")
-BYTES_A_PIXEL = 3.5
-"""Of the file and of the work beside it together, at most: both keep every pixel, compressed."""
+BYTES_A_PIXEL, COPIES = 3.5, 3
+"""Compressed without loss, at most; in the file, in the work beside it, and in the file's next version."""
 
 
 def check(cfg: DictConfig) -> None:
@@ -57,7 +57,7 @@ def check(cfg: DictConfig) -> None:
         raise ConfigError(f"model={cfg.model.name} is a whole model: leave out run= and edm=")
     levels = _levels(cfg)
     _check_edm(cfg)
-    needed, folder = _bytes(levels) * cfg.n, Path(cfg.out).absolute().parent
+    needed, folder = _bytes(cfg, levels) * cfg.n, Path(cfg.out).absolute().parent
     while not folder.is_dir():
         folder = folder.parent
     if needed > (free := shutil.disk_usage(folder).free):
@@ -119,8 +119,18 @@ def _levels(cfg: DictConfig) -> list[Level]:
     return levels_of(ladder, root=root, target=target, rows=rows, columns=columns)
 
 
-def _bytes(levels: Sequence[Level]) -> int:
-    return int(sum(BYTES_A_PIXEL * level.height_px * level.width_px * 2 for level in levels))
+def _bytes(cfg: DictConfig, levels: Sequence[Level]) -> int:
+    """Return the bytes of a slide while it is drawn, at most: pixels, and the tokens of every patch."""
+    from zoomldm.cond.base import token_side
+
+    tokens = stored_config(cfg)["model"]["tokens"]
+    bytes_a_patch = 4 * token_side(tokens["resolution"]) ** 2 * tokens["dim"]
+    return int(
+        sum(
+            COPIES * BYTES_A_PIXEL * level.height_px * level.width_px + bytes_a_patch * level.rows * level.columns
+            for level in levels
+        )
+    )
 
 
 def paths_of(cfg: DictConfig) -> list[Path]:
@@ -145,17 +155,17 @@ def run(cfg: DictConfig, command: Sequence[str] = ()) -> None:
             f"{level.rung.label:>10}  {level.width_px:,} x {level.height_px:,} px  "
             f"{level.rows * level.columns:,} patches at most  {level.rung.mpp:g} µm a pixel"
         )
-    print(f"up to {_bytes(levels) / 1e9:.2f} GB a slide while it is drawn; glass is not sampled")
+    print(f"up to {_bytes(cfg, levels) / 1e9:.2f} GB a slide while it is drawn; glass is not sampled")
     if cfg.plan:
         return
     hardware = hardware_of(cfg, stored_config(cfg))
-    on_devices(hardware, partial(_run, cfg, hardware), command=command, cache=cfg.paths.cache)
+    on_devices(hardware, partial(_run, cfg, levels, hardware), command=command, cache=cfg.paths.cache)
 
 
-def _run(cfg: DictConfig, hardware: FabricSettings, fabric: Fabric) -> None:
-    trained = _trained(cfg)
+def _run(cfg: DictConfig, levels: Sequence[Level], hardware: FabricSettings, fabric: Fabric) -> None:
+    trained, how = _trained(cfg), how_to_sample(cfg, hardware, fabric)
     for number, path in enumerate(paths_of(cfg)):
-        _job(cfg, trained, hardware, fabric, path, cfg.seed + number).run()
+        _job(cfg, levels, trained, how, fabric, path, cfg.seed + number).run()
 
 
 def _trained(cfg: DictConfig) -> TrainedModels:
@@ -168,24 +178,30 @@ def _trained(cfg: DictConfig) -> TrainedModels:
 
 
 def _job(
-    cfg: DictConfig, trained: TrainedModels, hardware: FabricSettings, fabric: Fabric, path: Path, seed: int
+    cfg: DictConfig,
+    levels: Sequence[Level],
+    trained: TrainedModels,
+    how: HowToSample,
+    fabric: Fabric,
+    path: Path,
+    seed: int,
 ) -> SlideJob:
     from zoomldm.canvas.settings import Agreement, Glass
     from zoomldm.canvas.slide import SlideJob
     from zoomldm.stages.trained import sampling_of
 
-    how = how_to_sample(cfg, hardware, fabric)
+    tokens = sampling_of(trained.edm.config, allowed(cfg))
     return SlideJob(
         path=path,
-        levels=_levels(cfg),
+        levels=levels,
         model=trained.model.module,
         autoencoder=trained.autoencoder.module,
         edm=trained.edm.module,
         weights=trained.weights,
         model_name=trained.run.name,
         sampling=how.over(trained.sampling),
-        root_sampling=sampling_of(trained.edm.config, allowed(cfg)),
-        zoom_sampling=replace(sampling_of(trained.edm.config, allowed(cfg)), **plain(cfg.zoom)),
+        root_sampling=tokens,
+        zoom_sampling=replace(tokens, **plain(cfg.zoom)),
         agreement=Agreement(**plain(cfg.agreement)),
         glass=Glass(**plain(cfg.glass)),
         compute=how.compute,

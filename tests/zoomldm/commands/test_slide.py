@@ -85,7 +85,7 @@ def test_processes_share_the_blocks_and_draw_the_same_pixels(root, drawn, tmp_pa
 
     def draw(rank):
         try:
-            slide._run(cfg, FabricSettings(**cfg.fabric), Fabric(rank))
+            slide._run(cfg, slide._levels(cfg), FabricSettings(**cfg.fabric), Fabric(rank))
         except BaseException as error:
             found.append(error)
             barrier.abort()
@@ -146,6 +146,24 @@ def test_a_slide_that_is_done_stays(root, drawn, capsys):
     slide.run(asked(root, drawn))
     assert "done already" in capsys.readouterr().out
     assert drawn.read_bytes() == before
+
+
+def test_a_slide_that_is_done_is_not_taken_for_another(root, drawn, tmp_path):
+    before = drawn.read_bytes()
+    with pytest.raises(ConfigError, match="another seed"):
+        slide.run(asked(root, drawn, "seed=9"))
+    assert drawn.read_bytes() == before
+    theirs = tmp_path / "theirs.ome.tiff"
+    theirs.write_bytes(b"II*\0 someone's")
+    with pytest.raises(ConfigError, match="was not drawn by"):
+        slide.run(asked(root, theirs))
+    assert theirs.read_bytes() == b"II*\0 someone's"
+
+
+def test_tokens_count_among_the_bytes_that_are_needed(root, tmp_path):
+    cfg = asked(root, tmp_path / "s.ome.tiff")
+    level = slide._levels(cfg)[-1]
+    assert slide._bytes(cfg, [level]) == 24 * (3 * 3.5 * 32 * 32 + 4 * 16 * 128)
 
 
 def test_glass_is_not_sampled(root, drawn, tmp_path):
