@@ -79,7 +79,7 @@ class SlideJob:
             "seed": self.seed,
             "roots": [self.levels[0].rows, self.levels[0].columns],
             "root": self.levels[0].rung.magnification,
-            "base_mpp": self.levels[-1].rung.mpp,
+            "target": self.levels[-1].rung.magnification,
             "sampling": repr(self.sampling),
             "root tokens": repr(self.root_sampling),
             "tokens": repr(self.zoom_sampling),

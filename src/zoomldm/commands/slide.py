@@ -52,6 +52,8 @@ def check(cfg: DictConfig) -> None:
     check_sampling(cfg, {"n": 1, "block": 1, "batch_size": 1})
     if not str(cfg.out).endswith(SUFFIXES):
         raise ConfigError(f"out={cfg.out}: expected a name that ends with {SUFFIXES[0]}")
+    if folders := [path for path in paths_of(cfg) if path.is_dir()]:
+        raise ConfigError(f"out={folders[0]}: is a folder; give another name")
     _check_numbers(cfg)
     if section(cfg, "model") and (cfg.run or cfg.edm):
         raise ConfigError(f"model={cfg.model.name} is a whole model: leave out run= and edm=")
@@ -68,10 +70,15 @@ def check(cfg: DictConfig) -> None:
 
 
 def _check_numbers(cfg: DictConfig) -> None:
-    for key, low, high in (("agreement.start", 0, 1), ("agreement.until", 0, 1)):
-        value = cfg.agreement[key.split(".")[1]]
-        if not low <= value <= high:
-            raise ConfigError(f"{key}={value}: expected a number from {low} to {high}")
+    for key, value, high in (
+        ("agreement.start", cfg.agreement.start, 1),
+        ("agreement.until", cfg.agreement.until, 1),
+        ("glass.brightness", cfg.glass.brightness, 255),
+        ("glass.chroma", cfg.glass.chroma, 255),
+        ("zoom.guidance_scale", cfg.zoom.guidance_scale, 100),
+    ):
+        if not 0 <= value <= high:
+            raise ConfigError(f"{key}={value}: expected a number from 0 to {high}")
     if cfg.agreement.start == 0:
         raise ConfigError("agreement.start=0: nothing would be drawn; expected above 0")
     for key, value, least in (

@@ -193,6 +193,8 @@ def test_glass_is_not_sampled(root, drawn, tmp_path):
         (["halo=2"], "at most half of block=2"),
         (["compression=lzw"], "deflate or jpeg"),
         (["n=0"], "n=0"),
+        (["glass.brightness=-5"], "glass.brightness"),
+        (["zoom.guidance_scale=-1"], "zoom.guidance_scale"),
         (["seed=-1"], "seed"),
     ],
 )
@@ -200,6 +202,12 @@ def test_what_cannot_be_drawn_is_said_first(root, tmp_path, words, said):
     with pytest.raises(UserError, match=said):
         asked(root, tmp_path / "s.ome.tiff", *words)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_of_that_name_is_said_first(root, tmp_path):
+    (tmp_path / "s-01.ome.tiff").mkdir()
+    with pytest.raises(ConfigError, match=r"s-01.ome.tiff: is a folder"):
+        asked(root, tmp_path / "s.ome.tiff", "n=2")
 
 
 def test_several_slides_have_names_and_seeds_of_their_own(root, tmp_path):
