@@ -53,7 +53,7 @@ def options_named(cfg: DictConfig, group: str) -> list[Option]:
     Raises:
         ConfigError: none is.
     """
-    options = options_of(group, plain(cfg[group]) or {}, allowed(cfg))
+    options = options_of(group, section(cfg, group) or {}, allowed(cfg))
     if not options:
         raise ConfigError(f"{group}=[]: choose one at least")
     return list(options.values())

@@ -138,6 +138,19 @@ def require_zoomldm(run_name: str, parents: Mapping[str, str], *, learnt: str | 
     )
 
 
+def require_step(run_name: str, parents: Mapping[str, str], *, zoomldm: Parent, step: int) -> None:
+    """Refuse an embedding diffusion model that learnt the tokens of another step of a ZoomLDM than the one asked for.
+
+    Raises:
+        UserError: it did, or its checkpoint, one of an earlier version, does not say.
+    """
+    if parents.get(ZOOMLDM) != zoomldm.sha256:
+        raise UserError(
+            f"embedding diffusion model {run_name} learnt the tokens of another step of run {zoomldm.name} than of step "
+            f"{step}, or does not say of which: leave out edm= for all rows but that of generated patches, or step= for all"
+        )
+
+
 GO_ON_OTHERWISE = "fresh=true deletes that run and starts anew, or choose another run_name="
 
 

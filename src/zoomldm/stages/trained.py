@@ -16,7 +16,8 @@ from zoomldm.errors import DataError, UserError
 from zoomldm.model.token_model import TokenModel
 from zoomldm.model.zoomldm import ZoomLDM
 from zoomldm.runs.belonging import find_edm
-from zoomldm.runs.lineage import Parent, require_autoencoder, require_data, require_zoomldm
+from zoomldm.runs.checkpoint import newest_model
+from zoomldm.runs.lineage import Parent, require_autoencoder, require_data, require_step, require_zoomldm
 from zoomldm.runs.run import Run, find_run
 from zoomldm.sampling.compute import Compute
 from zoomldm.sampling.generator import PatchGenerator, Sampling
@@ -140,7 +141,7 @@ def load_trained(
     require_autoencoder(
         run.name, model.parents, latent=manifest.columns.get("latent"), autoencoder=autoencoder.as_parent
     )
-    loaded_edm = _load_edm(runs, model, edm, allow) if wants_edm else None
+    loaded_edm = _load_edm(runs, model, edm, allow, step=step) if wants_edm else None
     return TrainedModels(run=run, manifest=manifest, model=model, autoencoder=autoencoder, edm=loaded_edm, allow=allow)
 
 
@@ -165,11 +166,17 @@ def sampling_of(config: dict[str, Any], allow: tuple[str, ...]) -> Sampling:
 
 
 def _load_edm(
-    runs: str | Path, model: Loaded[ZoomLDM], name: str | None, allow: tuple[str, ...]
+    runs: str | Path, model: Loaded[ZoomLDM], name: str | None, allow: tuple[str, ...], *, step: int | None
 ) -> Loaded[TokenModel] | None:
-    """Load the named embedding diffusion model, or the newest that belongs to a ZoomLDM; None where there is none."""
+    """Load the named embedding diffusion model, or the newest that belongs to a ZoomLDM; None where there is none.
+
+    Args:
+        step: of the ZoomLDM's checkpoint, where one was asked for.
+    """
     try:
         run = find_edm(runs, model.run_name, name)
+        if step is not None:
+            require_step(run.name, newest_model(run.folder).parents, zoomldm=model.as_parent, step=step)
     except UserError as error:
         if name is not None:
             raise

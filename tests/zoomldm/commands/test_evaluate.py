@@ -1,6 +1,8 @@
 """evaluate.py's and sample.py's work on run folders as training leaves them, with random weights."""
 
 import hashlib
+import shutil
+from dataclasses import replace
 
 import pytest
 from PIL import Image
@@ -12,6 +14,7 @@ from zoomldm.errors import UserError
 from zoomldm.evaluation.report.compare_runs import compare_runs, display_names
 from zoomldm.evaluation.stored import stored_evaluations
 from zoomldm.runs.belonging import find_edm
+from zoomldm.runs.checkpoint import Checkpoints, load_model
 from zoomldm.runs.run import Run
 from zoomldm.stages.base import Judged
 
@@ -55,6 +58,24 @@ def test_a_named_checkpoint_is_evaluated_beside_the_newest(root):
     assert metrics.read() == before
     with pytest.raises(UserError, match="no checkpoint of step 11; it has 10"):
         evaluate.run(compose("evaluate", root, "run=zoom", "step=11", *few))
+
+
+def test_a_named_checkpoint_has_no_generated_patches_of_another_steps_edm(root, tmp_path, capsys):
+    for name in ("data", "runs"):
+        shutil.copytree(root / name, tmp_path / name)
+    zoom, edm = (Checkpoints(tmp_path / "runs" / name / "checkpoints") for name in ("zoom", "edm"))
+    _, weights = load_model(tmp_path / "runs" / "zoom")
+    zoom.save(replace(zoom.info(10), step=20), {}, {name: tensor + 1 for name, tensor in weights.items()})
+    _, tokens = load_model(tmp_path / "runs" / "edm")
+    edm.save(replace(edm.info(10), step=20, parents={"zoomldm": zoom.info(20).model_sha256}), {}, tokens)
+    few = ("sampling.steps=1", "num_per_magnification=8", "rows=[oracle,generated]", "metrics=[paired]", "run=zoom")
+    evaluation = evaluate.run(compose("evaluate", tmp_path, "step=10", "magnifications=[20]", *few))
+    assert "learnt the tokens of another step of run zoom than of step 10" in capsys.readouterr().out
+    assert "generated" not in evaluation.rows
+    with pytest.raises(UserError, match=r"another step of run zoom than of step 10, or .*leave out edm="):
+        evaluate.run(compose("evaluate", tmp_path, "step=10", "edm=edm", *few))
+    evaluation = evaluate.run(compose("evaluate", tmp_path, "step=20", "magnifications=[20]", *few))
+    assert "generated" in evaluation.rows
 
 
 @pytest.mark.parametrize("source", ["oracle", "generated"])
@@ -106,6 +127,11 @@ def test_senseless_requests_are_refused_before_work(root, name, words, said):
     check = {"evaluate": evaluate.check, "sample": sample.check}[name]
     with pytest.raises(UserError, match=said):
         check(compose(name, root, *words))
+
+
+def test_an_evaluation_by_nothing_is_refused(root):
+    with pytest.raises(UserError, match=r"metrics=\[\]: choose one"):
+        evaluate.run(compose("evaluate", root, "metrics=[]"))
 
 
 def test_an_edm_of_another_run_is_refused(root):
