@@ -13,10 +13,11 @@ from zoomldm.app.requests import Limits
 from zoomldm.commands.devices import on_devices
 from zoomldm.commands.job import allowed, plain
 from zoomldm.commands.requests import data_root, hardware_of, options_named, packed_model, section, stored_config
-from zoomldm.config import CONF, Option, option_of
+from zoomldm.config import CONF, Option, option_of, section_of
 from zoomldm.data.schema import SPLITS
 from zoomldm.errors import ConfigError, near_match
 from zoomldm.launch.settings import FabricSettings
+from zoomldm.runs.run import newest
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -44,7 +45,7 @@ def check(cfg: DictConfig) -> None:
     FabricSettings(**plain(cfg.fabric))
     if section(cfg, "model") and (cfg.run or cfg.edm):
         raise ConfigError(f"model={cfg.model.name} is a whole model: leave out run= and edm=")
-    stored_config(cfg)
+    stored_config(_with_a_model(cfg))
     if importlib.util.find_spec("gradio") is None:
         raise ConfigError(
             "the page needs Gradio, which is not installed: `make app` does, or `pip install zoomldm[app]`"
@@ -53,8 +54,20 @@ def check(cfg: DictConfig) -> None:
 
 def run(cfg: DictConfig, command: Sequence[str] = ()) -> None:
     """Show the page until Ctrl-C, from one device."""
+    cfg = _with_a_model(cfg)
+    if packed := packed_model(cfg):
+        print(f"the page shows model={packed.name}, which ships; run=NAME shows a run of yours")
     hardware = replace(hardware_of(cfg, stored_config(cfg)), devices=1, compile=False)
     on_devices(hardware, partial(_run, cfg, hardware), command=command, cache=cfg.paths.cache)
+
+
+def _with_a_model(cfg: DictConfig) -> DictConfig:
+    """Return the configuration with the model that ships, where none is named and no run is there yet."""
+    if section(cfg, "model") or cfg.run or cfg.edm or newest(cfg.paths.runs, "zoomldm"):
+        return cfg
+    from omegaconf import OmegaConf
+
+    return OmegaConf.merge(cfg, section_of("model", "reference"))
 
 
 def _run(cfg: DictConfig, hardware: FabricSettings, fabric: Fabric) -> None:

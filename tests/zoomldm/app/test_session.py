@@ -178,6 +178,16 @@ def test_a_packed_model_has_no_samples_and_everything_else(root, session, tmp_pa
         assert len(packed.sample(request("generated")).images) == 2
 
 
+def test_without_a_run_the_page_shows_the_model_that_ships(tmp_path, monkeypatch, capsys):
+    shown = []
+    monkeypatch.setattr("zoomldm.app.serve.serve", lambda session, *, port: shown.append(session))
+    app.run(toy_runs.compose("app", tmp_path, "fabric=cpu"))
+    assert shown[0].models.run.name == "reference"
+    assert "model=reference, which ships" in capsys.readouterr().out
+    with pytest.raises(UserError, match="run none"):
+        app.run(toy_runs.compose("app", tmp_path, "run=none"))
+
+
 @pytest.mark.parametrize(
     ("word", "said"),
     [
