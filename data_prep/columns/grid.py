@@ -141,6 +141,12 @@ def _encode(job: SlideJob) -> str | None:
     encoder, ladder, store = get_encoder(job.settings.encoder), job.settings.ladder, job.store
     state, cells = store.done(), store.cells()
     slide = Slide(job.spec, ladder.base_mpp, job.settings.readers, use_icc=job.settings.icc)
+    if (slide.scale.level, slide.pitch_px0) != (state.scale.level, state.scale.pitch_px0):
+        slide.close()
+        return (
+            f"its shards were made from level {state.scale.level}, and level {slide.scale.level} would be read now; "
+            f"delete {store.folder} and run prepare.py with repack=true, which reads it again"
+        )
     slide.glass = np.array(state.glass, np.uint8)
     queue = TileQueue(encoder)
     queue.add(np.broadcast_to(slide.glass, (1, ladder.patch_px, ladder.patch_px, 3)))

@@ -1,8 +1,9 @@
 """How a slide's level-0 pixels become base pixels (the ladder's 20x): which level is read and what is averaged.
 
 The level-0 mpp is the slide table's, else the file's, else 10 / its objective power, else ``slide.mpp``. Of the levels,
-the coarsest is taken whose mpp an integer box (1, 2, ...) brings within 10 % of the base mpp; failing that, the
-coarsest one finer than the base is resampled by area.
+those count whose mpp an integer box (1, 2, ...) brings within 10 % of the base mpp: the one that comes nearest, and of
+those within 1 % of it the coarsest, since downsamples are often rounded. Failing that, the coarsest level that is finer
+than the base is resampled by area.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ from pathlib import Path
 from zoomldm.errors import DataError
 
 MPP_RANGE = (0.05, 20.0)
-BOX_TOLERANCE = 0.10
+BOX_TOLERANCE, AS_NEAR = 0.10, 0.01
 GIVEN, SPARE = "given mpp", "slide.mpp"  # sources that are not the file
 OBJECTIVE_MPP = 10.0  # mpp = 10 / objective power: 20x is 0.5, 40x 0.25
 
@@ -135,16 +136,17 @@ def choose_scale(mpp_level0: float, downsamples: Sequence[float], base_mpp: floa
             source=source,
         )
 
-    for level in reversed(range(len(downsamples))):
-        level_mpp = mpp_level0 * downsamples[level]
-        box = round(base_mpp / level_mpp)
-        if box >= 1 and abs(base_mpp / level_mpp / box - 1) <= BOX_TOLERANCE:
-            return scale(level, box, float(box), level_mpp * box)
+    ratios = [base_mpp / (mpp_level0 * downsample) for downsample in downsamples]
+    off = {i: abs(ratio / round(ratio) - 1) for i, ratio in enumerate(ratios) if round(ratio) >= 1}
+    nearest = min(off.values(), default=1.0)
+    if nearest <= BOX_TOLERANCE:
+        level = max(i for i, by in off.items() if by <= min(nearest + AS_NEAR, BOX_TOLERANCE))
+        box = round(ratios[level])
+        return scale(level, box, float(box), mpp_level0 * downsamples[level] * box)
     finer = [level for level, downsample in enumerate(downsamples) if mpp_level0 * downsample < base_mpp]
     if not finer:
         raise DataError(
             f"{path}: scanned at {mpp_level0:.4g} mpp, coarser than the ladder's {base_mpp:g}; leave the slide out or "
             "choose a ladder with a larger data.ladder.base_mpp"
         )
-    level = finer[-1]
-    return scale(level, None, base_mpp / (mpp_level0 * downsamples[level]), base_mpp)
+    return scale(finer[-1], None, ratios[finer[-1]], base_mpp)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -145,6 +147,18 @@ def test_rows_that_another_encoder_left_behind_are_not_taken(slides, tmp_path, m
     assert (manifest.encoder.name, manifest.encoder.dim) == ("mean", 3)
     prepare_folder(slides, tmp_path / "two", encoder=MEAN)
     assert hashes(root) == hashes(tmp_path / "two")
+
+
+def test_a_slide_that_was_read_from_another_level_is_refused(slides, tmp_path):
+    """As older versions chose levels: its tiles would be others than those of its shards."""
+    root = tmp_path / "data"
+    prepare_folder(slides, root)
+    before, store = hashes(root), tiny_preparation(slides, root).store("a")
+    state = store.done()
+    store.write_state(replace(state, scale=replace(state.scale, level=1)))
+    with pytest.raises(DataError, match=r"from level 1, and level 0 would be read now; delete .*/a and run"):
+        add(slides, root)
+    assert hashes(root) == before
 
 
 class Other(MeanColour):
