@@ -12,12 +12,13 @@ from data_prep.pack.exchange import finish_exchange, shards_locked
 from data_prep.pack.pack import Packing, pack, packing_of
 from data_prep.pack.plan_file import read_plan
 from data_prep.pack.shard_plan import changes_of, known_splits, packed_specs
-from data_prep.pack.splits import AREA, NOTHING, Split
+from data_prep.pack.splits import AREA, Split
 from data_prep.preparation import Preparation
+from data_prep.report.doubts import doubts_about
 from data_prep.report.qc import damaged_levels_of
 from data_prep.report.summary import is_page_older, print_summary, write_failure_page, write_summary_page
 from data_prep.slides.files import stamp_of
-from data_prep.slides.table import SlideSpec, is_frozen
+from data_prep.slides.table import SlideSpec
 from data_prep.work.folder import check_settings
 from data_prep.work.job import SlideJob, after_death
 from data_prep.work.prepare_slide import prepare_slide
@@ -65,7 +66,8 @@ def run(
         preparation = replace(preparation, specs=sorted([*named, *unnamed], key=lambda spec: spec.name))
     known = known_splits(preparation)
     split = preparation.split(preparation.specs, known)
-    _say_what_looks_wrong(preparation, named, split)
+    for words in doubts_about(preparation, named, split):
+        print(words)
     share = [spec for i, spec in enumerate(named) if part is None or i % part[1] == part[0] - 1]
     todo, stale = _to_read(preparation, share, split)
     told = {spec.name for spec in unnamed}
@@ -93,19 +95,6 @@ def _to_read(preparation: Preparation, specs: list[SlideSpec], split: Split) -> 
     todo = [spec for spec in specs if not preparation.store(spec.name).is_done(spec, **now)]
     why = {spec.name: preparation.store(spec.name).why_stale(spec, **now) for spec in todo}
     return todo, {name: words for name, words in why.items() if words}
-
-
-def _say_what_looks_wrong(preparation: Preparation, named: list[SlideSpec], split: Split) -> None:
-    for spec in named:
-        if is_frozen(spec.name):
-            print(f"warning: {spec.name}: a frozen section by its barcode; diagnostic slides (-DX) are usually meant")
-    patients = {spec.patient for spec in preparation.specs}
-    by_name = len(patients) == len(named) > 1 and all(spec.patient == spec.name for spec in named)
-    if by_name and split.held_out != NOTHING and not preparation.patients_known:
-        print(
-            f"note: {len(named)} slides = {len(named)} patients, by their names: two slides of one patient "
-            "would lie in train and in test; give a CSV with a patient column"
-        )
 
 
 def _agree(

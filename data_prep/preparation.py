@@ -22,6 +22,7 @@ class Preparation:
         specs: the slides, in the order of the slide table.
         faults: lines of the table that cannot become slides.
         excluded: slides that the table itself leaves out.
+        frozen: frozen sections that are left out (``slide.frozen``).
         config: what the manifest keeps of the configuration.
         patients_known: a slide without a patient of its own is one patient's for sure (slides that were drawn).
         waiting: rows of another encoder that wait beside the slides' are taken for theirs.
@@ -33,6 +34,7 @@ class Preparation:
     pack_settings: PackSettings
     faults: list[SlideFault] = field(default_factory=list)
     excluded: list[str] = field(default_factory=list)
+    frozen: list[str] = field(default_factory=list)
     config: dict[str, Any] = field(default_factory=dict)
     patients_known: bool = False
     waiting: bool = False

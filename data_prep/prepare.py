@@ -70,18 +70,23 @@ def preparation_of(cfg: DictConfig) -> Preparation:
     from data_prep.preparation import Preparation
     from data_prep.settings import from_config, plain
     from data_prep.slides.readers.base import suffixes_of
-    from data_prep.slides.table import excluded_in, find_slides
+    from data_prep.slides.table import excluded_in, find_slides, is_frozen
+    from zoomldm.errors import ConfigError
 
     slide_settings, pack_settings = from_config(cfg)
     slides = cfg.slides or demo_slides(cfg)
     specs, faults = find_slides(str(slides), suffixes_of(slide_settings.readers), slide_settings.mpp)
-    specs = with_presets(specs, slide_settings.tissue)
+    frozen = [spec.name for spec in specs if is_frozen(spec.name) and not cfg.slide.frozen]
+    if specs and len(frozen) == len(specs):
+        raise ConfigError(f"slides={slides} slide.frozen=false: every slide of it is a frozen section by its barcode")
+    specs = with_presets([spec for spec in specs if spec.name not in frozen], slide_settings.tissue)
     config = {name: value for name, value in plain(cfg.data).items() if name not in ("root", "slides")}
     return Preparation(
         root=Path(cfg.data.root),
         specs=specs,
         faults=faults,
         excluded=excluded_in(str(slides)),
+        frozen=frozen,
         slide_settings=slide_settings,
         pack_settings=pack_settings,
         config=config | {"tissue": slide_settings.tissue.to_dict()},

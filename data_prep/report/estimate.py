@@ -8,6 +8,7 @@ from data_prep.fold.quadtree import union_of
 from data_prep.pack.shard_plan import known_splits
 from data_prep.pack.splits import AREA
 from data_prep.preparation import Preparation
+from data_prep.report.doubts import doubts_about, notes_about
 from data_prep.report.hours import Work, hour_lines, speed_of
 from data_prep.report.qc import template
 from data_prep.settings import SlideSettings
@@ -87,7 +88,10 @@ def estimate_slide(job: SlideJob) -> Estimate | str:
 def print_estimate(preparation: Preparation, executor: Executor) -> None:
     """Print patches by magnification (beside the paper's for its data), bytes and hours; write the page of masks."""
     specs, settings = preparation.specs, preparation.slide_settings
-    by_area = preparation.split(specs, known_splits(preparation)).held_out == AREA
+    split = preparation.split(specs, known_splits(preparation))
+    for words in doubts_about(preparation, specs, split):
+        print(words)
+    by_area = split.held_out == AREA
     jobs = [SlideJob.of(spec, settings, preparation.root, by_area=by_area) for spec in specs]
     estimates: list[Estimate] = []
     reasons = {fault.name: fault.reason for fault in preparation.faults}
@@ -116,6 +120,7 @@ def write_plan(preparation: Preparation, estimates: list[Estimate], reasons: dic
         title=f"{preparation.pack_settings.name}: plan",
         estimates=sorted(estimates, key=lambda estimate: (sum(estimate.counts) > 0, estimate.tissue, estimate.slide)),
         reasons=reasons,
+        notes=notes_about(preparation),
         labels=preparation.slide_settings.ladder.labels,
         picture_of=lambda slide: picture_path(preparation.root, slide).name,
     )

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from data_prep.pack.splits import AREA, NOTHING, Split
 from data_prep.preparation import Contents, Preparation
+from data_prep.report.doubts import notes_about
 from data_prep.report.qc import write_page
 from data_prep.work.state import DoneSlide, FailedSlide, SlideState
 from data_prep.work.store import SlideStore
@@ -12,12 +13,10 @@ from zoomldm.data.manifest import MANIFEST_NAME, Manifest
 from zoomldm.data.schema import SPLITS
 from zoomldm.errors import counted
 
-MAX_EXCLUDED_NAMED = 10
-
 
 def print_summary(contents: Contents, states: list[SlideState], manifest: Manifest, elapsed_s: float) -> None:
     """Print what was made, and write the QC page."""
-    for note in _notes(contents):
+    for note in _split_notes(contents):
         print(f"note: {note}")
     page = write_summary_page(contents, states, manifest)
     print(f"{'magnification':>14}  {'train':>10}  {'test':>10}")
@@ -39,7 +38,7 @@ def write_summary_page(contents: Contents, states: list[SlideState], manifest: M
         title=f"{manifest.name}: quality control",
         counts=manifest.counts,
         dropped=manifest.dropped,
-        notes=_notes(contents),
+        notes=[*notes_about(contents.preparation), *_split_notes(contents)],
         split_of={state.slide: _split_of(state, contents.split) for state in contents.done},
     )
 
@@ -53,19 +52,13 @@ def is_page_older(root: Path, states: list[SlideState]) -> bool:
     return page.stat().st_mtime_ns < max(path.stat().st_mtime_ns for path in told if path.is_file())
 
 
-def _notes(contents: Contents) -> list[str]:
-    notes = _excluded_notes(contents.preparation)
+def _split_notes(contents: Contents) -> list[str]:
+    notes = []
     if contents.split.held_out == AREA:
         notes.append("one patient only: the held-out part is a separate area of each slide, no region lies in both")
     if contents.split.held_out == NOTHING:
         notes.append("split=paper: every patient is in train, nothing is held out")
     return notes
-
-
-def _excluded_notes(preparation: Preparation) -> list[str]:
-    excluded = preparation.excluded
-    shown = ", ".join(excluded[:MAX_EXCLUDED_NAMED]) + (", …" if len(excluded) > MAX_EXCLUDED_NAMED else "")
-    return [f"{len(excluded)} lines of the slide table are excluded by its own column: {shown}"] if excluded else []
 
 
 def write_failure_page(preparation: Preparation, states: list[SlideState]) -> None:
@@ -76,7 +69,7 @@ def write_failure_page(preparation: Preparation, states: list[SlideState]) -> No
         title=f"{preparation.pack_settings.name}: nothing packed",
         counts={split: {} for split in SPLITS},
         dropped={},
-        notes=_excluded_notes(preparation),
+        notes=notes_about(preparation),
         split_of={},
     )
 

@@ -77,7 +77,7 @@ def test_lines_that_the_table_excludes_are_counted_aloud(slides, tmp_path, capsy
     lines = [f"{slides}/a.tif,", f"{slides}/b.tif,", f"{slides}/c.tif,yes"]
     table.write_text("\n".join(["path,exclude", *lines]))
     manifest = prepare(config_of(tmp_path / "data", table))
-    words = f"1 lines of the slide table are excluded by its own column: {slides}/c.tif"
+    words = f"1 line of the slide table left out by its own column: {slides}/c.tif"
     assert words in capsys.readouterr().out
     assert words in (tmp_path / "data" / "qc" / "index.html").read_text()
     assert [line["slide"] for line in manifest.slides] == ["a", "b"]

@@ -117,6 +117,7 @@ class SlideScale:
 
     mpp: float | None
     icc: bool
+    frozen: bool
     cache: str | None
     cache_gb: float | None
 
