@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from data_prep.columns.latent import LatentMaker, add_latents
+from data_prep.columns.variants import add_variants
 from data_prep.pack import pack as packing
 from data_prep.pack.plan_file import read_plan
 from data_prep.report.verification import verify
@@ -49,6 +50,28 @@ def test_slides_that_are_not_named_stay_and_new_ones_are_added(slides, tiny_slid
     capsys.readouterr()
     prepare_folder(tmp_path / "new", data)
     assert "nothing to do" in capsys.readouterr().out
+
+
+def test_turned_latents_stay_where_slides_are_added(slides, tiny_slide, tmp_path):
+    data = tmp_path / "data"
+
+    def with_turned(manifest):
+        def tiny(images):
+            return encode(images[:, :8, :8])
+
+        return add_variants(with_latents(manifest), tiny, [20.0])
+
+    first = with_turned(prepare_folder(slides, data))
+    written = {path: path.stat().st_mtime_ns for path in data.rglob("*.variants.tar")}
+    tiny_slide("d", seed=9, width=400, height=360)
+    added = prepare_folder(slides, data)
+    assert added.columns["variants"] == first.columns["variants"]
+    manifest = with_turned(added)
+    assert {path: path.stat().st_mtime_ns for path in written} == written
+    training = [shard for shard in manifest.shards if shard.split == "train" and shard.magnification == 20]
+    assert len(training) > len(written)
+    assert all("variants" in shard.columns for shard in training)
+    assert verify(manifest) == []
 
 
 def test_half_a_folder_takes_nothing_away(slides, tmp_path, capsys):
