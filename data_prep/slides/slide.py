@@ -15,6 +15,7 @@ from zoomldm.config import Option
 from zoomldm.errors import DataError
 
 STRIP_PX = 1 << 22  # of a level, read at once for the thumbnail
+UNPROVEN = 4  # pixels along a thumbnail pixel, at least, of a level whose pixels may be picked instead of averaged
 
 
 class Slide:
@@ -41,7 +42,8 @@ class Slide:
             raise DataError(f"{self.path}: an empty file (0 bytes); copy the slide again")
         self.reader = open_reader(self.path, readers)
         mpp = mpp_of(self.reader.properties, self.path, given=spec.mpp, spare=spec.spare_mpp)
-        self.scale = choose_scale(mpp.value, self.downsamples, base_mpp, source=mpp.source, path=self.path)
+        proven = self.downsamples[: self.reader.num_proven]
+        self.scale = choose_scale(mpp.value, proven, base_mpp, source=mpp.source, path=self.path)
         self.mpp_of_file = mpp.of_file
         self._set_bounds()
 
@@ -159,7 +161,9 @@ class Slide:
             UnreadableError: level 0 cannot be decoded either.
         """
         wanted_px0 = pitch_px * self.pitch_px0
-        level = max(i for i, d in enumerate(self.downsamples) if i == 0 or d <= wanted_px0 * 1.05)
+        proven = self.reader.num_proven or len(self.downsamples)
+        most = [wanted_px0 * (1.05 if i < proven else 1 / UNPROVEN) for i in range(len(self.downsamples))]
+        level = max(i for i, d in enumerate(self.downsamples) if i == 0 or d <= most[i])
         while level:
             try:
                 return self._thumbnail_of(level, wanted_px0, size)

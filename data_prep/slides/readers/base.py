@@ -30,6 +30,8 @@ class SlideReader(ABC):
         vendor: the format, in a word.
         level_sizes: (width, height) of every level in its own pixels, the finest first.
         downsamples: level-0 pixels a pixel of every level.
+        num_proven: how many of the levels, from the finest on, patches may be made of; others, of which it is not known
+            whether their pixels are averages or picked, serve the thumbnail alone. None: all.
         properties: what the file says, under OpenSlide's names: openslide.mpp-x and -y, openslide.objective-power,
             openslide.bounds-x, -y, -width and -height (level-0 pixels; the whole level where they are missing).
         colour: what brings its pixels to sRGB; ``Slide`` applies it.
@@ -40,6 +42,7 @@ class SlideReader(ABC):
     vendor: str
     level_sizes: list[tuple[int, int]]
     downsamples: list[float]
+    num_proven: int | None = None
     properties: Mapping[str, str] = {}
     colour: Colour = Colour()
     glass: np.ndarray = np.array(WHITE, np.uint8)

@@ -106,24 +106,39 @@ class NativeLevel:
 def native_pages(path: Path, level_sizes: Sequence[tuple[int, int]]) -> dict[int, tifffile.TiffPage]:
     """Return for each level (by its width and height) the one tiled 8-bit RGB page of the TIFF that holds it."""
     try:
-        pages = list(tifffile.TiffFile(path).pages)
+        pages = [page for page in tifffile.TiffFile(path).pages if _is_tiled_rgb(page)]
     except Exception:  # no TIFF, or one that tifffile cannot parse: OpenSlide reads it
         return {}
     found = {}
-    for level, (width, height) in enumerate(level_sizes):
-        matching = [
-            page
-            for page in pages
-            if isinstance(page, tifffile.TiffPage)
-            and page.is_tiled
-            and (page.imagewidth, page.imagelength) == (width, height)
-            and page.dtype == np.uint8
-            and page.samplesperpixel == 3
-            and page.planarconfig == 1
-        ]
+    for level, size in enumerate(level_sizes):
+        matching = [page for page in pages if (page.imagewidth, page.imagelength) == tuple(size)]
         if len(matching) == 1:
             found[level] = matching[0]
     return found
+
+
+def pages_below(page: tifffile.TiffPage) -> list[tifffile.TiffPage]:
+    """Return the lower levels that a TIFF keeps in the sub-IFDs of its full-size page, tiled and coded alike."""
+    try:
+        below = list(page.pages or ())
+    except Exception:  # damaged: the full size is there all the same
+        return []
+    found = [page]
+    for one in below:
+        down, across = found[-1].imagelength / one.imagelength, found[-1].imagewidth / one.imagewidth
+        if _is_tiled_rgb(one) and has_same_coding(one, page) and across > 1 and abs(down / across - 1) < 0.01:
+            found.append(one)
+    return found[1:]
+
+
+def _is_tiled_rgb(page: object) -> bool:
+    return (
+        isinstance(page, tifffile.TiffPage)
+        and page.is_tiled
+        and page.dtype == np.uint8
+        and page.samplesperpixel == 3
+        and page.planarconfig == 1
+    )
 
 
 def is_identical(native: NativeLevel, downsample: float) -> bool:
