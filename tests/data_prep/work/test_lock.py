@@ -4,6 +4,7 @@ import errno
 import os
 import signal
 import socket
+import threading
 import time
 from functools import partial
 
@@ -134,6 +135,31 @@ def test_a_lock_that_a_dead_host_has_left_is_a_persons_to_delete(tmp_path, monke
         enter(path)
     (tmp_path / "a.lock.soft").unlink()
     enter(path)
+
+
+def test_a_lock_file_that_was_left_empty_is_taken_away(tmp_path, monkeypatch, capsys):
+    """Its process was killed between making it and writing who it is."""
+    monkeypatch.setattr(filelock.FileLock, "acquire", no_flock)
+    monkeypatch.setattr(lock, "SAID_AFTER_S", 0.2)
+    (tmp_path / "a.lock.soft").touch()
+    enter(tmp_path / "a.lock")
+    assert "a.lock.soft: left empty by a process that was killed" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == []
+
+
+def test_an_empty_lock_file_that_has_just_been_made_stays(tmp_path, monkeypatch):
+    monkeypatch.setattr(filelock.FileLock, "acquire", no_flock)
+    for limit in ("SAID_AFTER_S", "LIMIT_S"):
+        monkeypatch.setattr(lock, limit, 0.3)
+    marker = tmp_path / "a.lock.soft"
+    marker.touch()
+    another = threading.Timer(0.1, lambda: os.replace(tmp_path / "new", marker))
+    (tmp_path / "new").touch()
+    another.start()
+    with pytest.raises(UserError, match=r"if there is none, delete .*a\.lock\.soft"):
+        enter(tmp_path / "a.lock")
+    another.join()
+    assert marker.exists()
 
 
 def test_jobs_on_two_hosts_in_one_folder_make_the_bytes_of_one(slides, tmp_path):
