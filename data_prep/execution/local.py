@@ -5,6 +5,7 @@ with it, and workers end with their parent; ``concurrent.futures`` breaks whole 
 """
 
 import contextlib
+import math
 import multiprocessing
 import os
 import time
@@ -14,10 +15,13 @@ from typing import Any
 
 from data_prep.execution.encoding.process import EncoderProcess, use
 from data_prep.execution.executor import THREAD_VARIABLES, Died, JobT, Patience, ResultT, fault_of
-from data_prep.execution.parent import follow_parent
+from data_prep.execution.parent import END_S, end, follow_parent, limit_sends
 from zoomldm.config import Option
+from zoomldm.errors import UserError
 
 POLL_S = 1.0
+START_S = 900.0
+"""How long a process may take to start and to take in its job."""
 _READY = object()
 
 
@@ -75,7 +79,7 @@ class LocalExecutor:
                 result = worker.take()
                 if result is not _READY:
                     found.append((worker, result))
-            elif self.timeout_s and worker.elapsed_s() > self.timeout_s:
+            elif worker.elapsed_s() > (self.timeout_s or math.inf):
                 found.append((worker, Died(f"took longer than {self.timeout_s:g} s")))
         return found
 
@@ -111,12 +115,17 @@ class _Worker:
         child.close()
         if link:
             link[0].close()
+        limit_sends(self.pipe, START_S)
         self.number, self._is_ready, self._began = -1, False, 0.0
 
     def give(self, number: int, job: Any) -> None:
         self.number, self._began = number, time.monotonic()
-        with contextlib.suppress(OSError):  # it has died; `take` says so
+        try:
             self.pipe.send(job)
+        except BlockingIOError as error:
+            raise self._not_started() from error
+        except OSError:  # it has died; `take` says so
+            pass
 
     def take(self) -> Any:
         """Return ``_READY`` once, when the process has started, then a result for each job."""
@@ -131,19 +140,27 @@ class _Worker:
         return received
 
     def elapsed_s(self) -> float:
-        return time.monotonic() - self._began if self._is_ready else 0.0
+        """Return how long the process has worked on its job.
+
+        Raises:
+            UserError: it should have started long ago.
+        """
+        elapsed_s = time.monotonic() - self._began
+        if not self._is_ready and elapsed_s > START_S:
+            raise self._not_started()
+        return elapsed_s if self._is_ready else 0.0
+
+    def _not_started(self) -> UserError:
+        return UserError(
+            f"process {self.process.pid} has not begun its job within {START_S:g} s: the disk with Python or this "
+            "checkout hangs, or the machine is out of memory. Mend that, then run the same command again"
+        )
 
     def stop(self, at_once: bool = True) -> None:
         with contextlib.suppress(OSError):
             self.pipe.send(None)
-        if at_once:
-            self.process.kill()
-        self.process.join(10)
-        if self.process.is_alive():
-            self.process.kill()
-            self.process.join(10)
-        if self.process.is_alive():
-            print(f"warning: process {self.process.pid} cannot be ended, its disk or mount hangs; it is left alone")
+        self.process.join(0 if at_once else END_S)
+        end(self.process)
         self.pipe.close()
 
 

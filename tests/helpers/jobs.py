@@ -19,3 +19,10 @@ def sleep_on_zero(number: int) -> int:
 
 def fail_on_zero(number: int) -> float:
     return 1 / number
+
+
+class HangsAtStart:
+    """A job that its process takes a minute to unpickle: it hangs before it has begun."""
+
+    def __reduce__(self) -> tuple:
+        return time.sleep, (60,)

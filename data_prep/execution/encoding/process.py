@@ -21,7 +21,7 @@ from data_prep.execution.encoding.queue import (
     silent,
     tell,
 )
-from data_prep.execution.parent import follow_parent
+from data_prep.execution.parent import end, follow_parent, limit_sends
 from zoomldm.config import Option
 from zoomldm.encoder.base import Encoder
 from zoomldm.errors import UserError
@@ -59,8 +59,7 @@ class EncoderProcess:
         return worker
 
     def stop(self) -> None:
-        self._process.kill()
-        self._process.join(10)
+        end(self._process)
         self._control.close()
 
 
@@ -147,6 +146,7 @@ class PipeLink:
         self._pipe, self._turn, self._num_sent = pipe, 0, 0
         self._rows: list[np.ndarray] = []
         self._changed, self._gone = threading.Condition(), False
+        limit_sends(pipe, ROWS_S)
 
     def start(self) -> None:
         threading.Thread(target=self._receive, daemon=True).start()
@@ -171,6 +171,8 @@ class PipeLink:
         self._num_sent += len(tiles)
         try:
             self._pipe.send((self._turn, np.ascontiguousarray(tiles)))
+        except BlockingIOError as error:
+            raise silent(ROWS_S) from error
         except OSError as error:
             raise EncoderGoneError(GONE) from error
 

@@ -164,6 +164,8 @@ def test_an_encoder_that_is_silent_is_said(monkeypatch):
     link.send(tiles_of(3))
     with pytest.raises(EncoderGoneError, match=r"has not answered for 0\.1 s.*run the same command again"):
         link.collect()
+    with pytest.raises(EncoderGoneError, match=r"has not answered for 0\.1 s"):
+        link.send(np.zeros((1 << 14, 32, 32, 3), np.uint8))  # more than the pipe holds
     theirs.close()
 
 

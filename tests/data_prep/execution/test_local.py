@@ -4,10 +4,10 @@ import time
 
 import pytest
 
-from data_prep.execution import executor
+from data_prep.execution import executor, local
 from data_prep.execution.executor import make_executor
 from data_prep.execution.local import LocalExecutor
-from tests.helpers.jobs import die_on_killer, fail_on_zero, sleep_on_zero
+from tests.helpers.jobs import HangsAtStart, die_on_killer, fail_on_zero, sleep_on_zero
 from zoomldm.errors import ConfigError, UserError
 
 
@@ -39,6 +39,14 @@ def test_jobs_of_which_none_ends_are_not_waited_for_for_ever(monkeypatch):
     monkeypatch.setattr(executor, "STILL_S", 0.5)
     with pytest.raises(UserError, match="none of the 1 jobs at work has ended for"):
         list(LocalExecutor(1).map(sleep_on_zero, [0]))
+
+
+@pytest.mark.parametrize("job", ["small", "x" * (1 << 24)])
+def test_a_process_that_does_not_start_is_not_waited_for_for_ever(monkeypatch, job):
+    """Also where its pipe holds no more, so that sending the job would wait."""
+    monkeypatch.setattr(local, "START_S", 0.5)
+    with pytest.raises(UserError, match=r"has not begun its job within 0\.5 s: the disk with Python .* hangs"):
+        list(LocalExecutor(1).map(HangsAtStart(), [job]))
 
 
 @pytest.mark.parametrize(
