@@ -18,6 +18,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
@@ -26,18 +27,17 @@ ROOT = Path(os.environ.get("BENCH_PACK_CODE", Path(__file__).resolve().parents[1
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 import numpy as np  # noqa: E402
+from slide_settings import paper_settings  # noqa: E402
 
 from data_prep.execution.serial import SerialExecutor  # noqa: E402
-from data_prep.fold.regions import RegionSettings  # noqa: E402
 from data_prep.pack.pack import pack, packing_of  # noqa: E402
 from data_prep.pack.splits import split_patients  # noqa: E402
 from data_prep.preparation import Contents, Preparation  # noqa: E402
 from data_prep.settings import PackSettings, SlideSettings  # noqa: E402
 from data_prep.slides.table import SlideSpec  # noqa: E402
-from data_prep.tissue.mask import TissueSettings  # noqa: E402
 from data_prep.work.state import DoneSlide, FileFacts, ScaleFacts  # noqa: E402
 from data_prep.work.store import SlideStore  # noqa: E402
-from zoomldm.config import Option, option_of  # noqa: E402
+from zoomldm.config import Option  # noqa: E402
 from zoomldm.encoder.base import Encoder  # noqa: E402
 from zoomldm.ladder import PAPER_LADDER  # noqa: E402
 
@@ -55,28 +55,8 @@ class Simulated(Encoder):
 
 
 def settings_of() -> SlideSettings:
-    labels = PAPER_LADDER.labels
-    return SlideSettings(
-        ladder=PAPER_LADDER,
-        encoder=Option("encoder", {"_target_": "pack.Simulated"}, ("pack",)),
-        readers=(),
-        tissue=TissueSettings.from_dict(
-            option_of("tissue", "default").arguments | {"cells_per_tile": 16, "min_tile": 0.1, "regions": None}
-        ),
-        regions=RegionSettings(
-            min_tissue=dict.fromkeys(labels, 0.5),
-            stride=dict.fromkeys(labels, 1.0),
-            max_per_slide=dict.fromkeys(labels),
-        ),
-        image_format="jpeg",
-        reference=dict.fromkeys(labels, 0.0),
-        area_test_fraction=0.4,
-        encode_background=False,
-        mpp=None,
-        icc=True,
-        cache=None,
-        seed=0,
-    )
+    encoder = Option("encoder", {"_target_": "pack.Simulated"}, ("pack",))
+    return replace(paper_settings("data.min_tissue=0.5"), encoder=encoder)
 
 
 def make_work(root: Path, number: int, args: argparse.Namespace) -> None:

@@ -31,22 +31,23 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
+from slide_settings import paper_settings  # noqa: E402
+
 from data_prep.execution.encoding.own import get_encoder, share  # noqa: E402
 from data_prep.execution.encoding.queue import TileQueue  # noqa: E402
 from data_prep.execution.local import LocalExecutor  # noqa: E402
 from data_prep.fold.quadtree import union_of  # noqa: E402
-from data_prep.fold.regions import RegionSettings, find_regions  # noqa: E402
+from data_prep.fold.regions import find_regions  # noqa: E402
 from data_prep.settings import SlideSettings  # noqa: E402
 from data_prep.slides.slide import Slide  # noqa: E402
 from data_prep.slides.table import SlideSpec  # noqa: E402
-from data_prep.tissue.mask import TissueSettings, find_tissue  # noqa: E402
+from data_prep.tissue.mask import find_tissue  # noqa: E402
 from data_prep.work.job import SlideJob  # noqa: E402
 from data_prep.work.prepare_slide import prepare_slide  # noqa: E402
 from data_prep.work.state import FailedSlide, SlideState  # noqa: E402
-from zoomldm.config import Option, option_of  # noqa: E402
+from zoomldm.config import Option  # noqa: E402
 from zoomldm.data.schema import encode_image  # noqa: E402
 from zoomldm.encoder.base import Encoder  # noqa: E402
-from zoomldm.ladder import PAPER_LADDER  # noqa: E402
 
 READERS = tuple(
     Option("reader", {"_target_": f"data_prep.slides.readers.{name}"})
@@ -80,34 +81,11 @@ tiny_vit = cache(TinyViT)
 
 
 def settings_of(args: argparse.Namespace) -> SlideSettings:
-    ladder = replace(PAPER_LADDER, patch_px=args.patch_px, num_rungs=args.num_rungs)
-    labels = ladder.labels
-    return SlideSettings(
-        ladder=ladder,
-        encoder=Option("encoder", {"_target_": "zoomldm.encoder.stats.StatsEncoder", "name": args.encoder}),
-        readers=READERS[:1],
-        tissue=TissueSettings(
-            segmenter=option_of("tissue", "default"),
-            cells_per_tile=max(4, args.patch_px // 16),
-            min_tile=0.1,
-            min_focus=None,
-            regions=None,
-            regions_replace=False,
-        ),
-        regions=RegionSettings(
-            min_tissue=dict.fromkeys(labels, 0.25),
-            stride=dict.fromkeys(labels, 1.0),
-            max_per_slide=dict.fromkeys(labels),
-        ),
-        image_format="jpeg",
-        reference=dict.fromkeys(labels, 0.0),
-        area_test_fraction=0.4,
-        encode_background=False,
-        mpp=None,
-        icc=True,
-        cache=None,
-        seed=0,
-    )
+    ladder = {"patch_px": args.patch_px, "num_rungs": args.num_rungs}
+    words = [f"data.ladder.{name}={value}" for name, value in ladder.items()]
+    words += ["reader=[auto]", "data.min_tissue=0.25", f"data.tissue.cells_per_tile={max(4, args.patch_px // 16)}"]
+    encoder = Option("encoder", {"_target_": "zoomldm.encoder.stats.StatsEncoder", "name": args.encoder})
+    return replace(paper_settings(*words), encoder=encoder)
 
 
 def plain_way(spec: SlideSpec, settings: SlideSettings, encoder: Encoder) -> int:

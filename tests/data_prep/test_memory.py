@@ -13,14 +13,11 @@ import resource, sys
 sys.path[:0] = [{root!r}, {root!r} + "/src"]
 from pathlib import Path
 import imagecodecs, numpy as np, tifffile
-from data_prep.fold.regions import RegionSettings
-from data_prep.settings import SlideSettings
+from benchmarks.slide_settings import paper_settings
 from data_prep.slides.table import SlideSpec
 from data_prep.work.job import SlideJob
 from data_prep.work.prepare_slide import prepare_slide
-from tests.helpers.settings import make_ladder
-from tests.helpers.tiny_slides import READERS, tissue_pixels, tissue_settings
-from zoomldm.config import option_of
+from tests.helpers.tiny_slides import tissue_pixels
 
 WIDTH, HEIGHT, MPP, TILE = {width}, {height}, {mpp}, 512
 path = Path(sys.argv[1]) / "large.tif"
@@ -42,14 +39,8 @@ if sys.argv[2] == "make":
                        subfiletype=int(number > 0), metadata=None,
                        resolution=(1e4 / MPP / d,) * 2, resolutionunit="CENTIMETER")
 else:
-    ladder = make_ladder()
-    labels = ladder.labels
-    regions = RegionSettings(min_tissue=dict.fromkeys(labels, 0.3), stride=dict.fromkeys(labels, 1.0) | {stride},
-                             max_per_slide=dict.fromkeys(labels) | {{"20x": 200, "10x": 200, "5x": 200}})
-    settings = SlideSettings(ladder=ladder, encoder=option_of("encoder", "stats"), readers=READERS,
-                             tissue=tissue_settings(cells_per_tile=16), regions=regions, image_format="jpeg",
-                             reference=dict.fromkeys(labels, 0.0), area_test_fraction=0.4, encode_background=False,
-                             mpp=None, icc=True, cache=None, seed=0)
+    most = "{{default:null,20:200,10:200,5:200}}"
+    settings = paper_settings("data.min_tissue=0.3", "data.stride={stride}", f"data.max_patches_per_slide={{most}}")
     spec = SlideSpec(path=path, name="large", patient="large")
     state = prepare_slide(SlideJob(spec=spec, settings=settings, root=Path(sys.argv[1]), by_area=False))
     assert state.status == "done", state.reason
@@ -58,7 +49,7 @@ else:
 """
 
 
-def peak_mb(folder: Path, width: int, height: int, *, mpp: float, stride: dict[str, float]) -> int:
+def peak_mb(folder: Path, width: int, height: int, *, mpp: float, stride: str) -> int:
     script = folder / "large.py"
     script.write_text(SCRIPT.format(root=str(ROOT), width=width, height=height, mpp=mpp, stride=stride))
     for step in ("make", "prepare"):
@@ -72,12 +63,12 @@ def peak_mb(folder: Path, width: int, height: int, *, mpp: float, stride: dict[s
 
 @pytest.mark.slow
 def test_a_slide_of_50_000_by_40_000_px_takes_less_than_a_gigabyte(tmp_path):
-    stride = {"0.625x": 0.5, "0.3125x": 0.25, "0.15625x": 0.25}
+    stride = "{default:1,0.625:0.5,0.3125:0.25,0.15625:0.25}"
     assert peak_mb(tmp_path, 50_000, 40_000, mpp=0.5, stride=stride) < 1024
 
 
 @pytest.mark.slow
 def test_a_slide_of_100_000_by_100_000_px_with_overlap_takes_less_than_a_gigabyte(tmp_path):
     """As a scanner at 40x makes it; neighbouring regions share up to fifteen sixteenths. Takes 5 GB of disk."""
-    stride = {"2.5x": 0.25, "1.25x": 0.125, "0.625x": 0.0625, "0.3125x": 0.0625, "0.15625x": 0.0625}
+    stride = "{default:1,2.5:0.25,1.25:0.125,0.625:0.0625,0.3125:0.0625,0.15625:0.0625}"
     assert peak_mb(tmp_path, 100_000, 100_000, mpp=0.25, stride=stride) < 1024
