@@ -33,10 +33,11 @@ reference: setup  ## train the model that ships, on drawn slides: hours on two c
 rehearse: setup  ## every paper-size command at full architecture, a few steps of each, before a GPU is paid for (SLIDES=folder)
 	$(PY) src/rehearse.py $(if $(SLIDES),slides='$(SLIDES)') $(ARGS)
 
-app: setup  ## a page to play with the newest ZoomLDM run or the model that ships, on 127.0.0.1 (RUN=name MODEL=reference PORT=7860); adds Gradio
+app: setup  ## a page to play with the newest ZoomLDM run or the model that ships, on 127.0.0.1 (RUN=name MODEL=reference SLIDES="a.svs b.svs" PORT=7860); adds Gradio
 	@$(PY) -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("gradio") is None)' || sed -n '/^# What `make app` adds/,$$p' constraints.txt | \
 		$(PY) -m pip install --quiet --no-deps --requirement /dev/stdin
-	$(PY) src/app.py $(if $(RUN),run=$(RUN)) $(if $(MODEL),model=$(MODEL)) $(if $(PORT),port=$(PORT))
+	$(PY) src/app.py $(if $(RUN),run=$(RUN)) $(if $(MODEL),model=$(MODEL)) $(if $(PORT),port=$(PORT)) \
+		$(if $(SLIDES),slides="[$$(echo $(SLIDES) | tr -s ' ' ,)]")
 
 slide: setup  ## a synthetic slide by the model that ships, then the page of `make view` with a painted one beside it (RUN=name SEED=0)
 	$(PY) data_prep/demo/slides.py folder=cache/bench-slides num_patients=1

@@ -28,6 +28,7 @@ TITLES = {
     "image": "a picture of mine",
     "slide": "a place on a slide",
 }
+NO_SLIDES = "No slide is at hand. Start the page with some: `make app SLIDES=\"a.svs b.tif\"`, or `slides=[a.svs,b.tif]`."
 MARK = (214, 39, 40)
 STYLE = ".gradio-container img {image-rendering: pixelated}"
 
@@ -67,7 +68,7 @@ class Page:
                         height=200,
                         interactive=False,
                     )
-            row = _picture("all magnifications, the reference above", name="row")
+            row = _picture("all magnifications, each below its reference where there is one", name="row")
             inputs = [*self.inputs.values()]
             shared = {"inputs": inputs, "concurrency_id": "model", "concurrency_limit": 1, "api_visibility": "private"}
             make.click(self._answered(self.sample), outputs=[reference, result, files, said], **shared)
@@ -90,6 +91,8 @@ class Page:
             picture = gr.File(label="picture: PNG or JPEG, 8-bit RGB", elem_id="picture", height=120)
             mpp = gr.Number(session.ladder.base_mpp, label="its scale, micrometres a pixel", elem_id="mpp")
         with gr.Column(visible=False) as of_slide:
+            if not session.offer.slides:
+                gr.Markdown(NO_SLIDES, elem_id="no-slides")
             slide = gr.Dropdown([*session.offer.slides], value=None, label="slide", elem_id="slide")
             overview = _picture("click on a place", name="overview")
             place = gr.State(None)
