@@ -23,7 +23,9 @@ from zoomldm.diffusion.solvers.ddim import DDIM
 from zoomldm.encoder import ctranspath, hipt
 from zoomldm.model.autoencoder import VQAutoencoder
 from zoomldm.model.dit import DiT, sin_cos_positions
+from zoomldm.model.kl import KLAutoencoder
 from zoomldm.model.unet import build_unet
+from zoomldm.stages.published import autoencoder_of_file
 from zoomldm.weights.layout_published import DIT, SUMMARIZER, infer_dit, infer_summarizer
 from zoomldm.weights.layout_unet import infer_unet
 from zoomldm.weights.layout_vq import infer_vq
@@ -101,6 +103,24 @@ def vq_errors(
         "codes": (float(wrong_codes), 0.0),
         "out": (vector.error("out", model.decode(vector.outputs["quant"])), 2e-5),
     }
+
+
+def test_an_autoencoder_without_a_codebook_has_the_same_networks(tmp_path: Path) -> None:
+    """A KL file whose mean is the golden VQ's latent: the outputs are the golden ones, and the variance is apart."""
+    vector = next(one for one in VECTORS.values() if one.family == "vq_f4")
+    state = {key: value for key, value in vector.state_dict.items() if not key.startswith("quantize")}
+    for key in ("encoder.conv_out.weight", "encoder.conv_out.bias", "quant_conv.bias"):
+        state[key] = torch.cat((state[key], 2 + state[key]))
+    state["quant_conv.weight"] = torch.block_diag(*2 * [state["quant_conv.weight"][:, :, 0, 0]])[:, :, None, None]
+    torch.save({"state_dict": state}, tmp_path / "kl-f4.ckpt")
+    model, _ = autoencoder_of_file(tmp_path / "kl-f4.ckpt")
+    with deterministic():
+        mean, deviation = model.distribution(vector.inputs["x"])
+        out = model.decode(vector.outputs["quant"])
+    assert isinstance(model, KLAutoencoder)
+    assert vector.error("latent", mean) <= 2e-5
+    assert vector.error("latent", deviation) > 0.1
+    assert vector.error("out", out) <= 2e-5
 
 
 # --- encoders ---------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from tests.golden.analytic import weight
 from zoomldm.model.autoencoder import VQAutoencoder
+from zoomldm.model.kl import KLAutoencoder
 from zoomldm.model.unet import build_unet
 from zoomldm.weights.layout import Dims, Row
 from zoomldm.weights.layout_published import dit_rows, summarizer_rows
@@ -32,7 +33,9 @@ VQ_DIMS: Dims = {
     "num_codes": 16,
     "code_dim": 3,
     "middle_attention": True,
+    "attending_levels": (),
 }
+KL_DIMS: Dims = {key: value for key, value in VQ_DIMS.items() if key not in ("num_codes", "code_dim")}
 SUMMARIZER_DIMS: Dims = {
     "grid_dim": 24,
     "width": 64,
@@ -59,6 +62,14 @@ def small_vq(**change) -> VQAutoencoder:
     names = {"mult": "channel_mult", "attention": "middle_attention"}
     same = ("channels", "num_res_blocks", "latent_channels", "num_codes")
     return VQAutoencoder(norm_groups=32, **{name: dims[names.get(name, name)] for name in (*names, *same)})
+
+
+def small_kl(**change) -> KLAutoencoder:
+    """Build the autoencoder of `KL_DIMS`, some of them changed."""
+    dims = KL_DIMS | change
+    names = {"mult": "channel_mult", "attention": "middle_attention"}
+    same = ("channels", "num_res_blocks", "latent_channels")
+    return KLAutoencoder(norm_groups=32, **{name: dims[names.get(name, name)] for name in (*names, *same)})
 
 
 def unet_file(dims: Dims = UNET_DIMS, prefix: str = "model.diffusion_model.") -> dict[str, Tensor]:

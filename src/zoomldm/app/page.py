@@ -28,7 +28,7 @@ TITLES = {
     "image": "a picture of mine",
     "slide": "a place on a slide",
 }
-NO_SLIDES = "No slide is at hand. Start the page with some: `make app SLIDES=\"a.svs b.tif\"`, or `slides=[a.svs,b.tif]`."
+NO_SLIDES = 'No slide is at hand. Start the page with some: `make app SLIDES="a.svs b.tif"`, or `slides=[a.svs,b.tif]`.'
 MARK = (214, 39, 40)
 STYLE = ".gradio-container img {image-rendering: pixelated}"
 
@@ -212,7 +212,8 @@ def _picture(title: str, *, name: str | None = None, height: int | None = None) 
 
 def _marked(image: np.ndarray, x: int, y: int) -> Image.Image:
     marked = Image.fromarray(image)
-    ImageDraw.Draw(marked).ellipse((x - 6, y - 6, x + 6, y + 6), outline=MARK, width=3)
+    for radius, width, colour in ((12, 7, "white"), (10, 3, MARK)):
+        ImageDraw.Draw(marked).ellipse((x - radius, y - radius, x + radius, y + radius), outline=colour, width=width)
     return marked
 
 

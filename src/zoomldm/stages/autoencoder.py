@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoomldm.config import Option
-from zoomldm.ladder import Ladder
 from zoomldm.stages.base import Stage, WeightSource, file_fault
 
 if TYPE_CHECKING:
@@ -42,16 +41,8 @@ class AutoencoderStage(Stage):
     loss: Option
     autoencoder: WeightSource
 
-    def contradictions(self, ladder: Ladder) -> Iterator[str]:
-        yield from super().contradictions(ladder)
-        if self.autoencoder.weights and not self.num_codes:
-            yield (
-                f"autoencoder.weights={self.autoencoder.weights}: a published VQ-f4 has a codebook, model={self.name} "
-                "has none; leave it out, or take model=autoencoder"
-            )
-
     def lacking(self, manifest: Manifest | None) -> Iterator[str]:
-        yield from file_fault("autoencoder.weights", self.autoencoder.weights, "a published VQ-f4")
+        yield from file_fault("autoencoder.weights", self.autoencoder.weights, "a published autoencoder")
         if self._perceptual:
             weights = self._perceptual["weights"]
             yield from file_fault("model.loss.perceptual.weights", weights, "torchvision's VGG16 of ImageNet")
@@ -66,11 +57,11 @@ class AutoencoderStage(Stage):
 
     def build(self, manifest: Manifest) -> Trainable:
         from zoomldm.model.trainable import Trainable
-        from zoomldm.weights.load import load_vq
+        from zoomldm.stages.published import init_autoencoder
 
         module, loss = self.untrained(), self.loss
         if self.autoencoder.weights:
-            print(load_vq(module.vq, Path(self.autoencoder.weights).expanduser()))
+            print(init_autoencoder(module, Path(self.autoencoder.weights).expanduser()))
             loss = replace(loss, section={**loss.section, "start_steps": None})  # the published codebook is the start
         if self._perceptual and not self._perceptual["weights"]:
             print("model.loss.perceptual.weights is null: the perceptual term is left out")

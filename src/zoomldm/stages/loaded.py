@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 from torch import Tensor, nn
 
 from zoomldm.errors import ConfigError, WeightsError
-from zoomldm.model.autoencoder import Autoencoder
+from zoomldm.model.autoencoder import Autoencoder, VQAutoencoder
 from zoomldm.model.token_model import TokenModel
 from zoomldm.model.zoomldm import ZoomLDM
 from zoomldm.runs.checkpoint import CheckpointInfo, load_model
@@ -55,7 +55,8 @@ class LoadedAutoencoder(Loaded[Autoencoder]):
     """An autoencoder.
 
     Attributes:
-        is_original: published weights, whose latents are scaled by 1.0; otherwise the scale is 1/std on train.
+        is_original: published weights with a codebook, whose latents are scaled by 1.0; otherwise the scale is 1/std
+            on train, as latent diffusion scaled them where there is no codebook.
     """
 
     is_original: bool
@@ -86,12 +87,12 @@ def load_autoencoder(
             sha256=parent.sha256,
             run_name=parent.name,
             parents={},
-            is_original=True,
+            is_original=isinstance(module, VQAutoencoder),
         )
     if not run:
         raise ConfigError(
             "autoencoder.run and autoencoder.weights are both null: give the run of a trained autoencoder "
-            "(`python src/train.py model=autoencoder data=…`) or a published VQ-f4 file"
+            "(`python src/train.py model=autoencoder data=…`) or a published file (docs/weights.md)"
         )
     found, config, info, tensors = _stored(runs, run, "autoencoder", allow)
     stage = cast("AutoencoderStage", found)

@@ -40,7 +40,7 @@ class ZoomLDMStage(Stage):
 
     kind = "zoomldm"
     explained: ClassVar[Mapping[str, str]] = {
-        "autoencoder.weights": "the published VQ-f4 checkpoint (docs/weights.md), or null for the one trained here",
+        "autoencoder.weights": "a published autoencoder (docs/weights.md), or null for the one trained here",
         "unet.init": "the published ImageNet U-Net cin256-v2 (docs/weights.md), or null to train from scratch",
     }
 
@@ -70,7 +70,7 @@ class ZoomLDMStage(Stage):
     def lacking(self, manifest: Manifest | None) -> Iterator[str]:
         yield from encoder_fault(manifest, self.encoder)
         yield from file_fault("unet.init", self.unet["init"], "a published U-Net")
-        yield from file_fault("autoencoder.weights", self.autoencoder.weights, "a published VQ-f4")
+        yield from file_fault("autoencoder.weights", self.autoencoder.weights, "a published autoencoder")
         try:
             self.features.target(Descriptor).check_files(self.features.arguments)
         except UserError as error:

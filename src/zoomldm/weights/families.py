@@ -9,7 +9,7 @@ from zoomldm.weights.layout import Dims, Family, Row, conv, linear, norm, prefix
 from zoomldm.weights.layout_encoders import CTRANSPATH, HIPT
 from zoomldm.weights.layout_published import DIT, SUMMARIZER
 from zoomldm.weights.layout_unet import UNET
-from zoomldm.weights.layout_vq import VQ
+from zoomldm.weights.layout_vq import KL, VQ
 
 CLASS_EMBEDDING_KEY = "cond_stage_model.embedding.weight"
 
@@ -93,7 +93,18 @@ INCEPTION = Family(
     loads_into="features=inception features.weights=PATH",
 )
 
-FAMILIES: tuple[Family, ...] = (UNET, VQ, SUMMARIZER, CLASS_EMBEDDING, DIT, CTRANSPATH, HIPT, HUB_ENCODER, INCEPTION)
+FAMILIES: tuple[Family, ...] = (
+    UNET,
+    VQ,
+    KL,
+    SUMMARIZER,
+    CLASS_EMBEDDING,
+    DIT,
+    CTRANSPATH,
+    HIPT,
+    HUB_ENCODER,
+    INCEPTION,
+)
 
 NOT_NEEDED: tuple[tuple[str, str], ...] = (
     (r"^(betas$|logvar$|scale_factor$|posterior_)|^[a-z0-9_]*alphas_cumprod(_prev)?$", "noise schedule, computed here"),

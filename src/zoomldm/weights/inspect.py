@@ -10,7 +10,7 @@ from pathlib import Path
 from zoomldm.files import sha256_of
 from zoomldm.weights.families import FAMILIES, why_not_needed
 from zoomldm.weights.layout import Part, Shape, find_part, numel
-from zoomldm.weights.layout_diffusers import DIFFUSERS_UNET, DIFFUSERS_VQ
+from zoomldm.weights.layout_diffusers import DIFFUSERS_KL, DIFFUSERS_UNET, DIFFUSERS_VQ
 from zoomldm.weights.read import Header, read_header
 
 MAX_LISTED = 8
@@ -51,7 +51,7 @@ def inspect(path: str | Path) -> Inspection:
 def find_parts(shapes: dict[str, Shape]) -> list[Part]:
     """Find every known family in a file, each under every spelling that is there."""
     parts: list[Part] = []
-    for family in (*FAMILIES, DIFFUSERS_UNET, DIFFUSERS_VQ):
+    for family in (*FAMILIES, DIFFUSERS_UNET, DIFFUSERS_VQ, DIFFUSERS_KL):
         for variant in family.variants:
             part = find_part(family, variant, shapes)
             taken = any(part is not None and part.keys & other.keys for other in parts)

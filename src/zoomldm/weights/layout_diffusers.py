@@ -7,7 +7,7 @@ from typing import Any
 
 from zoomldm.weights.layout import Dims, Family, Row, first_shape, prefixed
 from zoomldm.weights.layout_unet import UNET, unet_rows
-from zoomldm.weights.layout_vq import VQ, vq_rows
+from zoomldm.weights.layout_vq import KL, VQ, kl_rows, vq_rows
 
 
 def infer_unet(shapes: Any) -> Dims | None:
@@ -33,21 +33,38 @@ def infer_unet(shapes: Any) -> Dims | None:
 
 
 def infer_vq(shapes: Any) -> Dims | None:
-    """Read the dimensions of an autoencoder off diffusers' keys; None where they are not there."""
-    first, latent = shapes.get("encoder.conv_in.weight"), shapes.get("encoder.conv_out.weight")
-    codes = shapes.get("quantize.embedding.weight")
-    if first is None or latent is None or "encoder.down_blocks.0.resnets.0.conv1.weight" not in shapes:
+    """Read the dimensions of an autoencoder with a codebook off diffusers' keys; None where they are not there."""
+    dims, codes = _infer_autoencoder(shapes), shapes.get("quantize.embedding.weight")
+    if dims is None or (codes is None and dims["latent_channels"] != dims["encoder_channels"]):
+        return None
+    latent = dims["latent_channels"] = dims.pop("encoder_channels")
+    return dims | {"num_codes": codes[0] if codes else 0, "code_dim": codes[1] if codes else latent}
+
+
+def infer_kl(shapes: Any) -> Dims | None:
+    """Read the dimensions of an autoencoder without a codebook off diffusers' keys; None where they are not there."""
+    dims = _infer_autoencoder(shapes)
+    if dims is None or "quantize.embedding.weight" in shapes:
+        return None
+    return dims if dims.pop("encoder_channels") == 2 * dims["latent_channels"] else None
+
+
+def _infer_autoencoder(shapes: Any) -> Dims | None:
+    first, last = shapes.get("encoder.conv_in.weight"), shapes.get("encoder.conv_out.weight")
+    latent = shapes.get("decoder.conv_in.weight")
+    if first is None or last is None or latent is None or "encoder.down_blocks.0.resnets.0.conv1.weight" not in shapes:
         return None
     widths, blocks = _levels(shapes, "encoder.down_blocks.{}.resnets.{}")
+    attends = "encoder.down_blocks.{}.attentions.0.group_norm.weight"
     return {
         "image_channels": first[1],
         "channels": first[0],
         "channel_mult": tuple(w // first[0] for w in widths),
         "num_res_blocks": blocks,
-        "latent_channels": latent[0],
-        "num_codes": codes[0] if codes else 0,
-        "code_dim": codes[1] if codes else latent[0],
+        "latent_channels": latent[1],
+        "encoder_channels": last[0],
         "middle_attention": "encoder.mid_block.attentions.0.to_q.weight" in shapes,
+        "attending_levels": tuple(level for level in range(len(widths)) if attends.format(level) in shapes),
     }
 
 
@@ -79,4 +96,11 @@ DIFFUSERS_VQ = Family(
     infer=infer_vq,
     rows=_native(vq_rows),
     loads_into=VQ.loads_into,
+)
+DIFFUSERS_KL = Family(
+    name=KL.name,
+    variants=(prefixed(""), prefixed("vae."), prefixed("kl.")),
+    infer=infer_kl,
+    rows=_native(kl_rows),
+    loads_into=KL.loads_into,
 )

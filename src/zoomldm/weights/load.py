@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from zoomldm.errors import WeightsError
 from zoomldm.weights.layout import Dims, Family, Part, Respelt, Row, find_part
-from zoomldm.weights.layout_diffusers import DIFFUSERS_UNET, DIFFUSERS_VQ
+from zoomldm.weights.layout_diffusers import DIFFUSERS_KL, DIFFUSERS_UNET, DIFFUSERS_VQ
 from zoomldm.weights.layout_unet import UNET
-from zoomldm.weights.layout_vq import VQ
+from zoomldm.weights.layout_vq import KL, VQ
 from zoomldm.weights.misfit import Tensors, complaint, differing_dims, foreign, require_config, shapes_of
 from zoomldm.weights.read import read_tensors
 
@@ -79,6 +79,16 @@ def load_vq(vq: nn.Module, path: str | Path, *, tensors: Tensors | None = None) 
     """
     tensors = read_part(path, "vqvae") if tensors is None else tensors
     return load_family(vq, (VQ, DIFFUSERS_VQ), vq_dims(vq), path, tensors=_today(tensors))
+
+
+def load_kl(kl: nn.Module, path: str | Path, *, tensors: Tensors | None = None) -> LoadReport:
+    """Load a latent-diffusion autoencoder without a codebook, or a diffusers folder, into an `AutoencoderKL`.
+
+    Raises:
+        WeightsError: the file is not one, or not of this autoencoder's sizes.
+    """
+    tensors = read_part(path, "vae") if tensors is None else tensors
+    return load_family(kl, (KL, DIFFUSERS_KL), kl_dims(kl), path, tensors=_today(tensors))
 
 
 def load_family(
@@ -199,7 +209,13 @@ def unet_dims(unet: Any) -> Dims:
 
 def vq_dims(vq: Any) -> Dims:
     """Give the dimensions of a diffusers `VQModel`."""
-    config = vq.config
+    code_dim = vq.config.vq_embed_dim or vq.config.latent_channels
+    return kl_dims(vq) | {"num_codes": vq.config.num_vq_embeddings, "code_dim": code_dim}
+
+
+def kl_dims(kl: Any) -> Dims:
+    """Give the dimensions of a diffusers `AutoencoderKL`."""
+    config = kl.config
     base = config.block_out_channels[0]
     return {
         "image_channels": config.in_channels,
@@ -207,9 +223,8 @@ def vq_dims(vq: Any) -> Dims:
         "channel_mult": tuple(c // base for c in config.block_out_channels),
         "num_res_blocks": config.layers_per_block,
         "latent_channels": config.latent_channels,
-        "num_codes": config.num_vq_embeddings,
-        "code_dim": config.vq_embed_dim or config.latent_channels,
         "middle_attention": config.mid_block_add_attention,
+        "attending_levels": (),
     }
 
 

@@ -9,17 +9,26 @@ import torch
 
 from tests.helpers.options import make_conditioner, make_prediction, make_schedule, make_solver
 from tests.helpers.originals import (
+    KL_DIMS,
     SUMMARIZER_DIMS,
+    VQ_DIMS,
     dit_file,
     official_file,
     small_unet,
+    tensors_of,
     unet_file,
 )
+from tests.helpers.toy_runs import compose
+from zoomldm.commands.check import stage_in
 from zoomldm.cond.vit import ViTConditioner
 from zoomldm.data.batch import GridGroup
-from zoomldm.errors import WeightsError
+from zoomldm.errors import ConfigError, WeightsError
+from zoomldm.model.autoencoder import VQAutoencoder
+from zoomldm.model.kl import KLAutoencoder
 from zoomldm.model.zoomldm import ZoomLDM
+from zoomldm.stages.loaded import load_autoencoder
 from zoomldm.stages.published import dit_of_file, init_zoomldm, load_published
+from zoomldm.weights.layout_vq import kl_rows, vq_rows
 
 
 def saved(content: dict, path: Path) -> Path:
@@ -118,3 +127,43 @@ def test_cin256_starts_unet_and_null_tokens(tmp_path: Path) -> None:
     assert len(unet_report.initialised) == 2 * 4
     assert "width 64, the tokens 96" in null_report.initialised["null"]
     assert torch.equal(wider.conditioner.null, before)
+
+
+def autoencoder_file(rows: list, path: Path) -> Path:
+    return saved({"state_dict": tensors_of(rows, "first_stage_model.")}, path)
+
+
+def test_a_published_autoencoder_is_used_as_what_it_is(tmp_path: Path) -> None:
+    kl = load_autoencoder(tmp_path, run=None, weights=autoencoder_file(kl_rows(KL_DIMS), tmp_path / "kl-f4.ckpt"))
+    vq = load_autoencoder(tmp_path, run=None, weights=autoencoder_file(vq_rows(VQ_DIMS), tmp_path / "vq-f4.ckpt"))
+    assert (type(kl.module), type(vq.module)) == (KLAutoencoder, VQAutoencoder)
+    assert (kl.is_original, vq.is_original) == (False, True)  # scaled by 1 / std, and by 1
+    assert kl.module.latent_shape(32) == (3, 16, 16)
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "said"),
+    [
+        ("autoencoder_kl", vq_rows, "with a codebook, which does not go into a KLAutoencoder; take model=autoencoder$"),
+        ("autoencoder", kl_rows, "without a codebook, which does not go into a VQ.*; take model=autoencoder_kl$"),
+        ("autoencoder_kl_tiny", kl_rows, "does not go into a LinearStartKL; take model=autoencoder_kl$"),
+        ("autoencoder_tiny", vq_rows, "does not go into a LinearStartAutoencoder; take model=autoencoder$"),
+        ("autoencoder_kl", kl_rows, None),
+        ("autoencoder", vq_rows, None),
+    ],
+)
+def test_an_autoencoders_training_starts_from_a_published_one_of_its_kind(tmp_path: Path, name, rows, said) -> None:
+    path = autoencoder_file(rows(VQ_DIMS), tmp_path / "published.ckpt")
+    sizes = ["model.channels=32", "model.channel_mult=[1,2]", "model.num_res_blocks=1", "model.middle_attention=true"]
+    sizes += ["model.latent_channels=3", "model.norm_groups=32", "model.loss.adversarial=null"]
+    sizes += [] if "kl" in name else ["model.num_codes=16"]
+    stage = stage_in(compose("train", tmp_path, f"model={name}", f"autoencoder.weights={path}", *sizes))
+    if said:
+        with pytest.raises(ConfigError, match=said):
+            stage.build(None)
+        return
+    training = stage.build(None)
+    tensors = tensors_of(rows(VQ_DIMS))
+    network = training.autoencoder.kl if "kl" in name else training.autoencoder.vq
+    assert torch.equal(network.quant_conv.weight, tensors["quant_conv.weight"])
+    assert torch.equal(network.decoder.conv_out.weight, tensors["decoder.conv_out.weight"])

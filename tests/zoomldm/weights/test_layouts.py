@@ -9,18 +9,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.helpers.originals import UNET_DIMS, VQ_DIMS, small_unet, small_vq
+from tests.helpers.originals import KL_DIMS, UNET_DIMS, VQ_DIMS, small_kl, small_unet, small_vq
 from zoomldm.commands.cost import paper_unet
 from zoomldm.encoder.ctranspath import build_ctranspath
 from zoomldm.encoder.hipt import build_hipt
 from zoomldm.weights.inspect import find_parts
-from zoomldm.weights.layout import find_part, prefixed
-from zoomldm.weights.layout_diffusers import DIFFUSERS_UNET, DIFFUSERS_VQ
+from zoomldm.weights.layout import find_part, numel, prefixed
+from zoomldm.weights.layout_diffusers import DIFFUSERS_KL, DIFFUSERS_UNET, DIFFUSERS_VQ
 from zoomldm.weights.layout_encoders import CTRANSPATH, CTRANSPATH_DIMS, HIPT, HIPT_DIMS
 from zoomldm.weights.layout_published import DIT, SUMMARIZER
 from zoomldm.weights.layout_unet import UNET, ema_key, infer_unet, unet_rows
-from zoomldm.weights.layout_vq import VQ, vq_rows
-from zoomldm.weights.load import unet_dims, vq_dims
+from zoomldm.weights.layout_vq import KL, VQ, kl_rows, vq_rows
+from zoomldm.weights.load import kl_dims, unet_dims, vq_dims
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 FAMILIES = {
@@ -107,6 +107,30 @@ def test_vq_rows_cover_the_module(change: dict) -> None:
     assert vq_dims(module.vq) == dims
     assert VQ.infer({row.source: row.shape for row in rows}) == dims
     assert DIFFUSERS_VQ.infer(shapes_of(module.vq)) == dims
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{}, {"channel_mult": (1, 2, 4, 4), "num_res_blocks": 2, "latent_channels": 4}, {"middle_attention": False}],
+)
+def test_kl_rows_cover_the_module(change: dict) -> None:
+    dims = KL_DIMS | change
+    with torch.device("meta"):
+        module = small_kl(**change)
+    rows = kl_rows(dims)
+    assert {row.target: row.target_shape for row in rows} == shapes_of(module.kl)
+    assert kl_dims(module.kl) == dims
+    original = {row.source: row.shape for row in rows}
+    assert KL.infer(original) == dims
+    assert DIFFUSERS_KL.infer(shapes_of(module.kl)) == dims
+    assert VQ.infer(original) is None
+    assert DIFFUSERS_VQ.infer(shapes_of(module.kl)) is None
+    assert [part.family.name for part in find_parts(original)] == [KL.name]
+
+
+def test_kl_f8_has_the_tensors_of_the_autoencoder_of_stable_diffusion() -> None:
+    rows = kl_rows(KL_DIMS | {"channels": 128, "channel_mult": (1, 2, 4, 4), "num_res_blocks": 2, "latent_channels": 4})
+    assert (len(rows), sum(numel(row.shape) for row in rows)) == (248, 83_653_863)
 
 
 def test_encoder_rows_cover_the_modules() -> None:

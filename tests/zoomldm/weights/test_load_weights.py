@@ -9,10 +9,20 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tests.helpers.originals import UNET_DIMS, VQ_DIMS, official_file, small_unet, small_vq, tensors_of, unet_file
+from tests.helpers.originals import (
+    KL_DIMS,
+    UNET_DIMS,
+    VQ_DIMS,
+    official_file,
+    small_kl,
+    small_unet,
+    small_vq,
+    tensors_of,
+    unet_file,
+)
 from zoomldm.errors import WeightsError
-from zoomldm.weights.layout_vq import vq_rows
-from zoomldm.weights.load import init_unet, load_unet, load_vq
+from zoomldm.weights.layout_vq import kl_rows, vq_rows
+from zoomldm.weights.load import init_unet, load_kl, load_unet, load_vq
 
 
 def saved(tensors: dict, path: Path) -> Path:
@@ -89,6 +99,31 @@ def test_autoencoder_folders_of_old_diffusers(tmp_path: Path) -> None:
     load_vq(again.vq, saved(tensors, tmp_path / "x.safetensors"))
     for key, value in module.vq.state_dict().items():
         assert torch.equal(value, again.vq.state_dict()[key])
+
+
+def test_autoencoder_without_a_codebook(tmp_path: Path) -> None:
+    tensors = tensors_of(kl_rows(KL_DIMS), "first_stage_model.") | {"first_stage_model.loss.logvar": torch.zeros(())}
+    module = small_kl()
+    report = load_kl(module.kl, saved(tensors, tmp_path / "kl.ckpt"))
+    assert (report.num_loaded, report.variant) == (len(module.kl.state_dict()), "first_stage_model.*")
+    assert torch.equal(module.kl.quant_conv.weight, tensors["first_stage_model.quant_conv.weight"])
+    assert torch.equal(module.kl.encoder.conv_out.weight, tensors["first_stage_model.encoder.conv_out.weight"])
+    again = small_kl()
+    module.kl.save_pretrained(tmp_path / "vae")
+    load_kl(again.kl, tmp_path)  # the folder of a whole pipeline
+    for key, value in module.kl.state_dict().items():
+        assert torch.equal(value, again.kl.state_dict()[key])
+    with pytest.raises(WeightsError, match="latent_channels: 3 in the file, 4 in the model"):
+        load_kl(small_kl(latent_channels=4).kl, tmp_path / "kl.ckpt")
+
+
+@pytest.mark.parametrize(("rows", "load"), [(vq_rows, "vq"), (kl_rows, "kl")])
+def test_attention_beside_the_middle_is_not_left_out(tmp_path: Path, rows, load: str) -> None:
+    """VQ-f8, VQ-f16, KL-f16 and KL-f32 of latent diffusion have some, our networks do not."""
+    tensors = tensors_of(rows(VQ_DIMS)) | {"encoder.down.1.attn.0.norm.weight": torch.ones(64)}
+    path = saved(tensors, tmp_path / "x.ckpt")
+    with pytest.raises(WeightsError, match=r"attending_levels: \(1,\) in the file, \(\) in the model"):
+        load_vq(small_vq().vq, path) if load == "vq" else load_kl(small_kl().kl, path)
 
 
 def test_init_names_what_differs_and_loads_the_rest(tmp_path: Path, caplog) -> None:
