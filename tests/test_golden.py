@@ -25,7 +25,7 @@ from zoomldm.model.autoencoder import VQAutoencoder
 from zoomldm.model.dit import DiT, sin_cos_positions
 from zoomldm.model.kl import KLAutoencoder
 from zoomldm.model.unet import build_unet
-from zoomldm.stages.published import autoencoder_of_file
+from zoomldm.stages.published_autoencoder import autoencoder_of_file
 from zoomldm.weights.layout_published import DIT, SUMMARIZER, infer_dit, infer_summarizer
 from zoomldm.weights.layout_unet import infer_unet
 from zoomldm.weights.layout_vq import infer_vq

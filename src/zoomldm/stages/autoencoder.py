@@ -57,7 +57,7 @@ class AutoencoderStage(Stage):
 
     def build(self, manifest: Manifest) -> Trainable:
         from zoomldm.model.trainable import Trainable
-        from zoomldm.stages.published import init_autoencoder
+        from zoomldm.stages.published_autoencoder import init_autoencoder
 
         module, loss = self.untrained(), self.loss
         if self.autoencoder.weights:

@@ -74,7 +74,7 @@ def load_autoencoder(
         ConfigError: neither is given. WeightsError: the file or the run cannot be used.
     """
     if weights:
-        from zoomldm.stages.published import autoencoder_of_file
+        from zoomldm.stages.published_autoencoder import autoencoder_of_file
 
         path = Path(weights).expanduser()
         module, report = autoencoder_of_file(path)

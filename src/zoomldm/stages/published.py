@@ -17,26 +17,22 @@ from zoomldm.config import option_of
 from zoomldm.diffusion.prediction.base import Prediction
 from zoomldm.diffusion.schedules.base import NoiseSchedule
 from zoomldm.errors import ConfigError, WeightsError
-from zoomldm.model.autoencoder import Autoencoder, VQAutoencoder
+from zoomldm.model.autoencoder import Autoencoder
 from zoomldm.model.dit import DiT
-from zoomldm.model.kl import KLAutoencoder
 from zoomldm.model.unet import build_unet
 from zoomldm.model.zoomldm import ZoomLDM
+from zoomldm.stages.published_autoencoder import NORM_GROUPS, autoencoder_of_file
 from zoomldm.weights.families import CLASS_EMBEDDING_KEY
 from zoomldm.weights.layout import Respelt, find_part
-from zoomldm.weights.layout_diffusers import DIFFUSERS_KL, DIFFUSERS_VQ
 from zoomldm.weights.layout_published import DIT, SUMMARIZER
 from zoomldm.weights.layout_unet import UNET
-from zoomldm.weights.layout_vq import KL, VQ
 from zoomldm.weights.load import (
     LoadReport,
     Tensors,
     dims_in_file,
     init_unet,
     load_family,
-    load_kl,
     load_unet,
-    load_vq,
     read_part,
 )
 from zoomldm.weights.read import read_tensors
@@ -44,9 +40,8 @@ from zoomldm.weights.read import read_tensors
 DIT_HEADS = {384: 6, 768: 12, 1024: 16, 1152: 16}
 """Attention heads of DiT-S, -B, -L and -XL by width; the file does not tell."""
 
-AUTOENCODERS = (VQ, DIFFUSERS_VQ, KL, DIFFUSERS_KL)
-NORM_GROUPS, UNET_HEADS = 32, 1
-"""Of latent diffusion's networks; the file does not tell these either."""
+UNET_HEADS = 1
+"""Of latent diffusion's U-Net; the file does not tell this either."""
 
 
 @dataclass(frozen=True)
@@ -206,48 +201,6 @@ def load_published(path: str | Path, *, edm_path: str | Path | None = None, late
                 f"{conditioner.num_tokens}×{conditioner.token_dim}; take the condition model of the same release"
             )
     return Published(model.eval(), autoencoder.eval(), edm, reports)
-
-
-def autoencoder_of_file(path: str | Path, *, tensors: Tensors | None = None) -> tuple[Autoencoder, LoadReport]:
-    """Build the autoencoder that a file holds, with a codebook or without one, of the sizes found in it.
-
-    Raises:
-        WeightsError: none in the file.
-    """
-    tensors = _read_autoencoder(path) if tensors is None else tensors
-    dims = dims_in_file(path, AUTOENCODERS, tensors)
-    sizes = {
-        "channels": dims["channels"],
-        "mult": dims["channel_mult"],
-        "num_res_blocks": dims["num_res_blocks"],
-        "latent_channels": dims["latent_channels"],
-        "attention": dims["middle_attention"],
-        "norm_groups": NORM_GROUPS,
-    }
-    module = VQAutoencoder(**sizes, num_codes=dims["num_codes"]) if "num_codes" in dims else KLAutoencoder(**sizes)
-    return module.eval(), init_autoencoder(module, path, tensors=tensors)
-
-
-def init_autoencoder(module: Autoencoder, path: str | Path, *, tensors: Tensors | None = None) -> LoadReport:
-    """Start an autoencoder from a published one of its kind.
-
-    Raises:
-        ConfigError: one of the other kind, or the model has parts that no published file holds. WeightsError: another
-            file, or of other sizes.
-    """
-    tensors = _read_autoencoder(path) if tensors is None else tensors
-    has_codebook = "num_codes" in dims_in_file(path, AUTOENCODERS, tensors)
-    if type(module) is not (VQAutoencoder if has_codebook else KLAutoencoder):
-        kind, model = ("with", "autoencoder") if has_codebook else ("without", "autoencoder_kl")
-        raise ConfigError(
-            f"autoencoder.weights={path}: is an autoencoder {kind} a codebook, which does not go into a "
-            f"{type(module).__name__}; take model={model}"
-        )
-    return load_vq(module.vq, path, tensors=tensors) if has_codebook else load_kl(module.kl, path, tensors=tensors)
-
-
-def _read_autoencoder(path: str | Path) -> Tensors:
-    return read_part(path, "vae" if (Path(path).expanduser() / "vae").is_dir() else "vqvae")
 
 
 def _holds_summarizer(tensors: Tensors) -> bool:
