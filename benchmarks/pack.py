@@ -139,6 +139,7 @@ def measure(work: Path, root: Path, num_slides: int, shard_samples: int) -> dict
         min_samples={"train": 1, "test": 0},
         shard_samples=shard_samples,
         seed=0,
+        max_test_per_slide=None,
     )
     preparation = Preparation(root=root, specs=specs, slide_settings=settings_of(), pack_settings=told)
     states = preparation.states()

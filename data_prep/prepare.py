@@ -26,8 +26,8 @@ def prepare(cfg: DictConfig) -> Manifest | None:
         UserError: whatever the user can mend.
     """
     from data_prep.execution.executor import make_executor
+    from data_prep.numbers import number_in
     from data_prep.pipeline import run
-    from data_prep.settings import number_in
     from zoomldm.errors import ConfigError
 
     preparation = preparation_of(cfg)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_prep.fold.regions import RegionSettings
+from data_prep.numbers import most_of_test, number_in, numbers_by_label, regions_of
 from data_prep.tissue.mask import TissueSettings, segmenter_of
 from zoomldm.config import Option, options_of
 from zoomldm.data.schema import SPLITS
@@ -76,6 +76,7 @@ class PackSettings:
         test_fraction: of the patients.
         min_samples: a magnification with fewer samples than this in a split is dropped, by split.
         seed: of the patients' split and of the order of samples.
+        max_test_per_slide: by magnification, at most so many samples of a held-out patient's slide; None for all.
     """
 
     name: str
@@ -84,9 +85,11 @@ class PackSettings:
     min_samples: dict[str, int]
     shard_samples: int
     seed: int
+    max_test_per_slide: dict[str, int | None] | None
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """Return what must be equal for shards to stay; what was not asked for is left out, as before it could be."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
 
 
 def from_config(cfg: DictConfig) -> tuple[SlideSettings, PackSettings]:
@@ -124,6 +127,7 @@ def from_config(cfg: DictConfig) -> tuple[SlideSettings, PackSettings]:
         },
         shard_samples=number_in(data["shard_samples"], "data.shard_samples", 1, 10**6),
         seed=data["seed"],
+        max_test_per_slide=most_of_test(data, ladder),
     )
     return slide_settings, pack_settings
 
@@ -160,75 +164,10 @@ def plain(section: Any) -> dict[str, Any]:
     return OmegaConf.to_container(section, resolve=True) if OmegaConf.is_config(section) else dict(section)
 
 
-def by_label(values: Any, ladder: Ladder, key: str) -> dict[str, Any]:
-    """Return a setting for every magnification: one value for all, or a mapping {magnification: value, default: value}.
-
-    Raises:
-        ConfigError: a magnification that is not on the ladder, or one that the mapping says nothing of.
-    """
-    if not isinstance(values, Mapping):
-        return dict.fromkeys(ladder.labels, values)
-    chosen = dict.fromkeys(ladder.labels, values["default"]) if "default" in values else {}
-    for magnification, value in values.items():
-        if magnification != "default":
-            try:
-                chosen[ladder.rung_of(magnification).label] = value
-            except ConfigError as error:
-                raise ConfigError(f"{key}: {error}") from error
-    missing = [label for label in ladder.labels if label not in chosen]
-    if missing:
-        raise ConfigError(f"{key}: nothing for {', '.join(missing)}; give values, or one for all others as default")
-    return {label: chosen[label] for label in ladder.labels}
-
-
-def numbers_by_label(values: Any, ladder: Ladder, key: str, low: float, high: float) -> dict[str, float]:
-    """Return numbers that lie between two others for every magnification; see ``by_label`` and ``number_in``."""
-    chosen = by_label(values, ladder, key)
-    return {label: number_in(value, f"{key}.{label}", low, high) for label, value in chosen.items()}
-
-
-def differences(old: Any, new: Any, prefix: str = "") -> list[str]:
-    """Return the differing keys of two nested dictionaries as ``key: old there, new now``."""
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
-        found = []
-        for key in sorted({*old, *new}, key=str):
-            found += differences(old.get(key), new.get(key), f"{prefix}.{key}" if prefix else str(key))
-        return found
-    return [] if old == new else [f"{prefix}: {old} there, {new} now"]
-
-
-def number_in(value: Any, key: str, low: float, high: float) -> float:
-    """Return a number that lies between two others.
-
-    Raises:
-        ConfigError: it does not, with its key.
-    """
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-        raise ConfigError(f"{key}={value}: expected a number from {low:g} to {high:g}")
-    return value
-
-
 def _one_of(value: Any, key: str, known: tuple[str, ...]) -> str:
     if value not in known:
         raise ConfigError(f"{key}={value}: expected {' or '.join(known)}")
     return value
-
-
-def regions_of(data: Mapping[str, Any], ladder: Ladder) -> RegionSettings:
-    """Return which regions are kept, by a data set's configuration.
-
-    Raises:
-        ConfigError: a value that makes no sense, with its key.
-    """
-    regions = RegionSettings(
-        min_tissue=numbers_by_label(data["min_tissue"], ladder, "data.min_tissue", 0, 1),
-        stride=numbers_by_label(data["stride"], ladder, "data.stride", 0.001, 1),
-        max_per_slide=by_label(data["max_patches_per_slide"], ladder, "data.max_patches_per_slide"),
-    )
-    for label, most in regions.max_per_slide.items():
-        if most is not None:
-            number_in(most, f"data.max_patches_per_slide.{label}", 1, 10**9)
-    return regions
 
 
 def tissue_of(cfg: DictConfig) -> TissueSettings:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from data_prep.settings import from_config
 from zoomldm import cli, composing
 from zoomldm.commands.check import combination_faults, stage_in
 from zoomldm.errors import ConfigError
@@ -115,6 +116,19 @@ def test_a_model_brings_its_schedule_and_solver_and_the_command_line_may_name_ot
     assert (cfg.schedule.name, cfg.solver.name) == ("linear", "dpmpp")
 
 
+def test_the_pyramid_has_the_papers_ratios():
+    """Table 1: 12M, 3M, 750k, 186k, 57k, 20k, 7k, 2.5k; 14 of 56 patients are trained on."""
+    (cfg,) = composing.compose_jobs("prepare", ["data=pyramid"])
+    slides, packs = from_config(cfg)
+    num_train = round(cfg.data.demo_slides.num_patients * (1 - packs.test_fraction))
+    counts = [num_train * most for most in slides.regions.max_per_slide.values()]
+    paper = [12e6, 3e6, 750e3, 186e3, 57e3, 20e3, 7e3, 2.5e3]
+    assert counts[0] == pytest.approx(200_000, rel=0.01)
+    assert [one / counts[0] for one in counts] == pytest.approx([one / paper[0] for one in paper], rel=0.1)
+    assert set(slides.regions.stride.values()) == {1}
+    assert set(packs.max_test_per_slide.values()) == {12}
+
+
 def test_any_combination_composes_and_is_sensible_or_refused():
     models = [name for name in options("model") if name != "reference"]  # which is trained already
     wanted = set(product(models, options("data"), ["film"], ["unified"]))
@@ -124,7 +138,7 @@ def test_any_combination_composes_and_is_sensible_or_refused():
         (cfg,) = composing.compose_jobs("train", words)
         faults = combination_faults(cfg)
         assert all("\n" not in fault and len(fault) > 30 for fault in faults)
-        if model.endswith(("tiny", "reference")) != (data in ("demo", "reference")):
+        if model.endswith(("tiny", "reference")) != (data in ("demo", "reference", "pyramid")):
             assert any("px" in fault for fault in faults), words
         if training == "single":
             assert any("training.magnification" in fault for fault in faults), words

@@ -108,7 +108,9 @@ def make_jobs(
 
 
 def gather(contents: Contents) -> dict[tuple[str, int], Gathered]:
-    """Return the samples of each (split, rung), slides by name."""
+    """Return the samples of each (split, rung), slides by name; of test no more a slide than ``max_test_per_slide``."""
+    told = contents.preparation.pack_settings
+    most = told.max_test_per_slide or {}
     found: dict[tuple[str, int], list[tuple[np.ndarray, np.ndarray]]] = {}
     for place, state in enumerate(contents.done):
         store = contents.preparation.store(state.slide)
@@ -117,6 +119,9 @@ def gather(contents: Contents) -> dict[tuple[str, int], Gathered]:
             splits = contents.split.of_samples(state, store.mapped(rung.index)[1].corner, rung.grid_side)
             for split in SPLITS:
                 numbers = np.flatnonzero(splits == split).astype(np.int32)
+                if split == TEST and len(numbers) > (limit := most.get(rung.label) or len(numbers)):
+                    rng = np.random.default_rng(list(f"{told.seed}:{state.slide}:{rung.label}".encode()))
+                    numbers = np.sort(rng.permutation(numbers)[:limit])
                 if len(numbers):
                     found.setdefault((split, rung.index), []).append((np.full_like(numbers, place), numbers))
     return {

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from data_prep.numbers import differences
 from data_prep.pack.plan_file import ShardPlan, read_plan
 from data_prep.preparation import Contents, Preparation
-from data_prep.settings import differences
 from data_prep.slides.table import SlideSpec
 from data_prep.work.folder import read_settings
 from data_prep.work.state import DoneSlide, SlideState

@@ -30,6 +30,7 @@ def test_the_demos_configuration_prepares_a_folder(slides, tmp_path):
         ({"data.min_tissue": 2}, "expected a number from 0 to 1"),
         ({"data.stride": {"20": 0, "default": 1}}, r"data\.stride\.20x=0"),
         ({"data.stride": {"20": 1, "10": 1}}, r"data\.stride: nothing for 5x, 2\.5x.* as default"),
+        ({"data.max_patches_per_slide": {"default": None, "test": {"20": 0, "default": 1}}}, r"slide\.test\.20x=0"),
         ({"data.min_samples": {"train": 1}}, r"data\.min_samples\.test=None"),
         ({"tissue.chroma_flor": 1}, "did you mean 'chroma_floor'"),
         ({"data.image_format": "gif"}, "expected png or jpeg"),

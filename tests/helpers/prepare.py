@@ -19,7 +19,7 @@ from zoomldm.encoder.base import Encoder
 from zoomldm.files import sha256_of
 
 PACK = {"name": "tiny", "split_mode": "patients", "test_fraction": 0.2, "shard_samples": 400, "seed": 0}
-PACK |= {"min_samples": {"train": 1, "test": 0}}
+PACK |= {"min_samples": {"train": 1, "test": 0}, "max_test_per_slide": None}
 PACKING = PACK.keys()
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoomldm.commands.steps import LATENTS, SHARDS, Step, run_step, run_steps, steps_of
+from zoomldm.commands.steps import DRAWN, LATENTS, SHARDS, Step, run_step, run_steps, steps_of
 from zoomldm.commands.train import run_name_of
 from zoomldm.errors import ConfigError
 
@@ -48,17 +48,17 @@ def say_defaults(jobs: Sequence[Job]) -> None:
 
 
 def make_what_is_missing(jobs: Sequence[Job]) -> None:
-    """Run the steps of the demo that jobs on ``data=demo`` stand on and that are not done.
+    """Run the steps that jobs on data sets of ours (``DRAWN``) stand on and that are not done.
 
-    Only for the demo's own data under its default names: what a user prepared is never made behind their back.
+    Only for these under their own names: what a user prepared is never made behind their back.
     """
-    all_steps = steps()
     made_here = {run_name_of(job.cfg, list(job.words)) for job in jobs}
     for job in jobs:
         cfg = job.cfg
-        if cfg.data.name != "demo" or cfg.data.slides is not None:
+        if cfg.data.name not in DRAWN or cfg.data.slides is not None:
             continue
-        wanted = _stands_on(cfg) - made_here
+        all_steps = steps() if cfg.data.name == "demo" else _steps_of_drawn(cfg.data.name)
+        wanted = _stands_on(cfg, all_steps) - made_here
         last = max(number for number, step in enumerate(all_steps) if step.makes in wanted)
         places = tuple(word for word in job.words if word.startswith("paths."))
         for step in all_steps[: last + 1]:
@@ -68,12 +68,16 @@ def make_what_is_missing(jobs: Sequence[Job]) -> None:
                 run_step(step)
 
 
-def _stands_on(cfg: DictConfig) -> set[str]:
-    """Return what a job needs of the demo's products, each of which needs those of the steps before."""
+def _steps_of_drawn(name: str) -> list[Step]:
+    return steps_of("tiny", name, data=(f"data={name}",), own=("drop_images=true",))
+
+
+def _stands_on(cfg: DictConfig, all_steps: Sequence[Step]) -> set[str]:
+    """Return what a job needs of the steps' products, each of which needs those of the steps before."""
     wanted = {SHARDS}
     if cfg.zoomldm:
         wanted.add(cfg.zoomldm.run)
-    elif cfg.autoencoder and not cfg.autoencoder.get("weights") and cfg.autoencoder.get("run") == steps()[1].makes:
+    elif cfg.autoencoder and not cfg.autoencoder.get("weights") and cfg.autoencoder.get("run") == all_steps[1].makes:
         wanted.add(LATENTS)
     return wanted
 

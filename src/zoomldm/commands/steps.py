@@ -19,6 +19,8 @@ from zoomldm.errors import UserError
 from zoomldm.runs.run import Run
 
 SHARDS, LATENTS = "shards", "latents"
+DRAWN = ("demo", "pyramid")
+"""Data sets that we draw and whose shards, autoencoder and latents a training makes first, where they are missing."""
 
 
 @dataclass(frozen=True)

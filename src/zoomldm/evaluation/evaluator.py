@@ -231,7 +231,7 @@ def _compared(name: str, row: Row, data: RungData, described: Described, pairs: 
         embeddings=described.embeddings,
         paired_embeddings=data.half.repeated(num).embeddings if row.is_paired else None,
         _training=lambda: data.training,
-        _held_out=lambda: None if data.held_out is None else data.held_out.vectors[name],
+        _held_out=lambda: data.held_out_as(name),
     )
 
 

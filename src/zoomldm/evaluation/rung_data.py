@@ -96,6 +96,11 @@ class RungData:
             return None
         return self._described_real(split="test", num=num)
 
+    def held_out_as(self, distance_name: str) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return the held-out patches' vectors of a descriptor, and the group of each; None where there are none."""
+        found = self.held_out
+        return found and (found.vectors[distance_name], self.groups.of(found.patients, len(found)))
+
     def conditions(self, index: int, *, columns: Sequence[str]) -> Batch:
         """Return the part of the conditioning half from which chunk ``index`` of a row is made."""
         start, stop = self.spans[index]

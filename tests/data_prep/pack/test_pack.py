@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data_prep.report.verification import verify
-from tests.helpers.prepare import prepare_folder, samples_of
+from tests.helpers.prepare import hashes, prepare_folder, samples_of, tiny_preparation
 from zoomldm.data.manifest import Manifest
 from zoomldm.data.schema import decode_grid, decode_image
 from zoomldm.data.shards import ColumnReader, column_path, read_keys
@@ -134,3 +134,19 @@ def test_a_samples_meta_says_the_slides_own_scale(tiny_slide, tmp_path):
         assert meta.region_px0 == 2 * 16 * side
         seen.add(side)
     assert seen == {1, 2, 4, 8}
+
+
+def test_held_out_slides_may_have_fewer_patches_than_those_that_are_trained_on(slides, tmp_path):
+    """Shards of a setting that was not asked for stay what they are; train is untouched, the choice is the seed's."""
+    whole = prepare_folder(slides, tmp_path / "whole")
+    most = {label: 2 if label == "20x" else None for label in whole.ladder.labels}
+    manifest = prepare_folder(slides, tmp_path / "few", max_test_per_slide=most)
+    again = prepare_folder(slides, tmp_path / "again", max_test_per_slide=most)
+    assert manifest.counts["train"] == whole.counts["train"]
+    assert manifest.counts["test"] == whole.counts["test"] | {"20x": 2 * len(manifest.patients["test"])}
+    assert hashes(tmp_path / "few") == hashes(tmp_path / "again")
+    assert {name: one for name, one in hashes(tmp_path / "few").items() if "/train/" in name}.items() <= hashes(
+        tmp_path / "whole"
+    ).items()
+    assert again.sha256 == manifest.sha256
+    assert "max_test_per_slide" not in tiny_preparation(slides, tmp_path / "x").pack_settings.to_dict()

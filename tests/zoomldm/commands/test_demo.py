@@ -32,6 +32,8 @@ SHARDS, AUTOENCODER, LATENTS, ZOOMLDM = [step.title for step in demo.steps()][:4
         (["model=edm_tiny"], [SHARDS, AUTOENCODER, LATENTS, ZOOMLDM]),
         (["model=edm_tiny", "zoomldm.run=mine"], [SHARDS]),
         (["-m", "model=zoomldm_tiny,edm_tiny"], [SHARDS, AUTOENCODER, LATENTS]),
+        (["data=pyramid"], [SHARDS, AUTOENCODER, LATENTS]),
+        (["data=reference"], []),
         (["data.name=other"], []),
         (["data.slides=folder"], []),
     ],

@@ -36,17 +36,26 @@ class Compared:
     embeddings: np.ndarray | None
     paired_embeddings: np.ndarray | None
     _training: Callable[[], np.ndarray]
-    _held_out: Callable[[], np.ndarray | None]
+    _held_out: Callable[[], tuple[np.ndarray, np.ndarray] | None]
 
     @cached_property
     def training(self) -> np.ndarray:
         """The real training patches among which the nearest is looked for; all, where there are not too many."""
         return self._training()
 
-    @cached_property
+    @property
     def held_out(self) -> np.ndarray | None:
         """Real patches that no model saw, None where there are too few."""
-        return self._held_out()
+        return self._held_out_and_groups[0]
+
+    @property
+    def held_out_members(self) -> np.ndarray | None:
+        """The group of each of them."""
+        return self._held_out_and_groups[1]
+
+    @cached_property
+    def _held_out_and_groups(self) -> tuple[np.ndarray | None, np.ndarray | None]:
+        return self._held_out() or (None, None)
 
 
 class Metric(ABC):
