@@ -1,6 +1,7 @@
 """The row of the model that ships: its own model and autoencoder, the run's conditions; left out with the reason."""
 
 import numpy as np
+import pytest
 
 from tests.helpers.options import make_solver
 from tests.helpers.toy_evaluation import ToyAutoencoder, ToyModel, synthesised_and_run, toy_evaluator
@@ -35,4 +36,13 @@ def test_without_it_the_row_is_left_out_and_says_why():
 def test_the_panel_has_a_third_column():
     patches = {"20x": np.zeros((2, 32, 32, 3), np.uint8)}
     plain, more = figure_2(patches, patches), figure_2(patches, patches, shipped=patches)
-    assert more.width > plain.width
+    assert more.whole.width > plain.whole.width
+
+
+@pytest.mark.parametrize("num_columns", [2, 3])
+def test_panels_are_whole_on_a_page_and_on_a_telephone_at_full_size(num_columns):
+    patches = {f"{number}x": np.zeros((2, 32, 32, 3), np.uint8) for number in range(8)}
+    shown = figure_2(patches, patches, shipped=patches if num_columns == 3 else None)
+    assert shown.whole.width <= 1024
+    assert len(shown.parts) == 8
+    assert num_columns * 96 <= max(part.width for part in shown.parts) <= 362

@@ -174,13 +174,14 @@ class Comparison:
             return []
         half = max(1, len({column.group for column in columns}) // 2)
         groups = list(dict.fromkeys(column.group for column in columns))
-        parts = [groups[:half], groups[half:]] if len(groups) > 4 else [groups]
+        halves = [groups[:half], groups[half:]] if len(groups) > 4 else [groups]
         items = []
-        for i, part in enumerate(parts):
+        for i, part in enumerate(halves):
             chosen = [column for column in columns if column.group in part]
-            picture = panel(chosen, side_px=64)
+            by_group = [panel([column for column in chosen if column.group == group]) for group in part]
             caption = "The same references and the same noise, run by run."
-            items.append(Picture(f"comparison_patches_{i}.png", png_bytes(picture), caption))
+            parts = [png_bytes(one) for one in by_group]
+            items.append(Picture(f"comparison_patches_{i}.png", png_bytes(panel(chosen)), caption, parts=parts))
         return [Section("Patches", items)]
 
 

@@ -25,6 +25,8 @@ tr.strong td { background: var(--wash); font-weight: 600; } tr.quiet td { color:
 tr.break td { border-top: 2px solid var(--line); }
 td.unjudged { color: #a49cab; font-style: italic; }
 figure { margin: 18px 0 6px; } img { max-width: 100%; height: auto; image-rendering: pixelated; }
+img.part { display: inline-block; vertical-align: top; margin-right: 2px; }
+td.words { white-space: normal; }
 img.chart { image-rendering: auto; max-width: 820px; width: 100%; }
 ul.claims { list-style: none; padding: 0; font: 15px/1.45 system-ui, sans-serif; }
 ul.claims > li { padding: 9px 0; border-bottom: 1px solid var(--line); }
@@ -45,6 +47,8 @@ details ul { margin: 4px 0 4px 4px; padding-left: 20px; color: var(--soft); }
   tbody tr { border-bottom: 1px solid var(--line); }
 }
 """
+WORDS = 20
+"""Characters from which a cell is taken for words, which may be broken into lines."""
 _BADGES = {"holds": "holds", "not separated": "not", "does not hold": "fails"}
 
 
@@ -60,12 +64,17 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """PNG bytes under a file name, with what a reader should see in it."""
+    """PNG bytes under a file name, with what a reader should see in it.
+
+    Attributes:
+        parts: PNGs that show the same one by one; in HTML they stand as many abreast as the window has room for.
+    """
 
     name: str
     png: bytes
     caption: str
     is_chart: bool = False
+    parts: Sequence[bytes] = ()
 
 
 @dataclass(frozen=True)
@@ -162,16 +171,17 @@ def _html(item) -> str:
     if isinstance(item, Folded):
         return f"<details><summary>{html.escape(item.summary)}</summary>{_html_table(item.table)}</details>"
     if isinstance(item, Picture):
-        data = base64.b64encode(item.png).decode()
-        kind = ' class="chart"' if item.is_chart else ""
         caption = html.escape(item.caption)
-        return (
-            f'<figure><img{kind} alt="{caption}" src="data:image/png;base64,{data}">'
-            f"<figcaption>{caption}</figcaption></figure>"
-        )
+        images = "".join(_html_image(png, item, caption) for png in item.parts or [item.png])
+        return f"<figure>{images}<figcaption>{caption}</figcaption></figure>"
     if isinstance(item, Claims):
         return '<ul class="claims">' + "".join(_html_claim(*one) for one in item.items) + "</ul>"
     return f"<p>{html.escape(str(item))}</p>"
+
+
+def _html_image(png: bytes, picture: Picture, caption: str) -> str:
+    kind = "chart" if picture.is_chart else "part" if picture.parts else ""
+    return f'<img class="{kind}" alt="{caption}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
 
 
 def _html_claim(verdict: str, statement: str, details: Sequence[str]) -> str:
@@ -197,7 +207,7 @@ def _html_table(table: Table) -> str:
 
 def _html_cell(cell: str, column: str) -> str:
     """Render a cell: its standard error small below its value, its column's name for narrow pages."""
-    style = " class=unjudged" if str(cell).endswith(("†", "‡")) else ""
+    style = " class=unjudged" if str(cell).endswith(("†", "‡")) else " class=words" if len(str(cell)) > WORDS else ""
     value, sign, error = str(cell).partition(" ± ")
     text = html.escape(value) + (f"<small>± {html.escape(error)}</small>" if sign else "")
     return f'<td{style} data-column="{html.escape(str(column))}">{text}</td>'

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,19 @@ from zoomldm.evaluation.result import FRECHET, MAIN_ROW, Cell, Evaluation
 from zoomldm.sampling.pictures import Column, panel, stacked
 
 LINE_COLOURS = ("#9b2c5e", "#2b6a99", "#3b8a5a", "#c27c1f", "#6b4fa0", "#4a4a4a", "#b8433b", "#2f8f8f")
+MOST_COLUMNS = 9
+"""Of patches beside each other."""
 Curves = dict[str, dict[str, list[tuple[int, float]]]]
 """Series → magnification → [(step, loss)]."""
 _PER_MAGNIFICATION = re.compile(r"^(?P<series>.+)/(?P<label>[0-9.]+x)$")
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Patches at each magnification, in one image and in one a magnification."""
+
+    whole: Image
+    parts: list[Image]
 
 
 def figure_2(
@@ -30,34 +41,33 @@ def figure_2(
     *,
     shipped: dict[str, np.ndarray] | None = None,
     num_rows: int = 5,
-    side_px: int = 96,
-) -> Image:
+) -> Panel:
     """Make the panel of the paper's Figure 2: reference | synthetic for each magnification, highest first.
 
-    Four magnifications stand beside each other, so that a page shows patches at full size.
+    In the whole as many magnifications stand beside each other as a page shows at full size.
 
     Args:
         shipped: patches that the model that ships makes of the same conditions, for a third column.
     """
     rows = {"reference": references, "synthetic": synthetic} | ({"model that ships": shipped} if shipped else {})
-    columns = [
-        Column(title, list(patches[label][:num_rows]), label.replace("x", "×"))
+    groups = [
+        [
+            Column(title, list(patches[label][:num_rows]), label.replace("x", "×"))
+            for title, patches in rows.items()
+            if label in patches
+        ]
         for label in references
         if label in synthetic
-        for title, patches in rows.items()
-        if label in patches
     ]
-    width = 4 * len(rows)
-    blocks = [columns[start : start + width] for start in range(0, len(columns), width)]
-    return stacked([panel(block, side_px=side_px) for block in blocks])
+    abreast = MOST_COLUMNS // len(rows)
+    blocks = [[*chain(*groups[start : start + abreast])] for start in range(0, len(groups), abreast)]
+    return Panel(stacked([panel(block) for block in blocks]), [panel(group) for group in groups])
 
 
-def columns_by_magnification(
-    patches: dict[str, np.ndarray], *, num_rows: int = 5, side_px: int = 96, title: str = ""
-) -> Image:
+def columns_by_magnification(patches: dict[str, np.ndarray], *, num_rows: int = 5) -> Panel:
     """Show a row of the evaluation: one column of patches a magnification."""
     columns = [Column(label.replace("x", "×"), list(images[:num_rows])) for label, images in patches.items()]
-    return panel(columns, side_px=side_px, title=title)
+    return Panel(panel(columns), [panel([column]) for column in columns])
 
 
 @dataclass(frozen=True)

@@ -80,14 +80,18 @@ def _pictures_section(evaluation: Evaluation, examples: Examples) -> Section | N
     if not synthetic:
         return None
     shipped = examples.patches.get("shipped")
-    image = pictures.figure_2(real, synthetic, shipped=shipped)
+    shown = pictures.figure_2(real, synthetic, shipped=shipped)
     caption = (
         "As in the paper's Figure 2: a real training patch and, to its right, the synthetic patch made from its "
         "condition, at each magnification. Noise and condition are new to each other; nothing is picked by hand."
     )
     if shipped:
         caption += " The third is what the model that ships (model=reference) makes of it: hours of training."
-    return Section("Reference and synthetic", [Picture("reference_synthetic.png", png_bytes(image), caption)])
+    return Section("Reference and synthetic", [_picture("reference_synthetic.png", shown, caption)])
+
+
+def _picture(name: str, shown: pictures.Panel, caption: str) -> Picture:
+    return Picture(name, png_bytes(shown.whole), caption, parts=[png_bytes(part) for part in shown.parts])
 
 
 def _extremes_section(evaluation: Evaluation, examples: Examples) -> Section | None:
@@ -95,10 +99,10 @@ def _extremes_section(evaluation: Evaluation, examples: Examples) -> Section | N
     for kind in (NEAREST, FARTHEST):
         real, synthetic = examples.patches.get(kind + REFERENCE, {}), examples.patches.get(kind, {})
         if synthetic:
-            image = pictures.figure_2(real, synthetic, num_rows=NUM)
+            shown = pictures.figure_2(real, synthetic, num_rows=NUM)
             num, judge = evaluation.settings["patches a magnification, at most"], evaluation.judge.distance_name
             caption = f"Of at most {num} patches a magnification the {kind} to their reference, by {judge}'s vectors."
-            items.append(Picture(f"{kind}.png", png_bytes(image), caption))
+            items.append(_picture(f"{kind}.png", shown, caption))
     return Section("Nearest and farthest", items) if items else None
 
 
@@ -153,8 +157,8 @@ def _novel_section(evaluation: Evaluation, examples: Examples) -> Section:
     for row in evaluation.row_infos:
         patches = examples.patches.get(row.name)
         if patches and row.is_synthetic and not row.is_paired and not row.is_control:
-            png = png_bytes(pictures.columns_by_magnification(patches))
-            items.append(Picture(f"novel_{row.name}.png", png, f"{row.title}: patches without any reference."))
+            shown = pictures.columns_by_magnification(patches)
+            items.append(_picture(f"novel_{row.name}.png", shown, f"{row.title}: patches without any reference."))
     return Section("Novel patches", items)
 
 

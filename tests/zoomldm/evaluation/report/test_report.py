@@ -44,9 +44,11 @@ def report(evaluated, tmp_path_factory):
     return folder
 
 
-def test_one_html_file_needs_no_other(report):
+def test_one_html_file_needs_no_other(evaluated, report):
     page = (report / "index.html").read_text()
-    assert page.count("data:image/png;base64,") == 4
+    assert page.count('<img class="chart"') == 2
+    assert page.count('<img class="part"') == 2 * len(evaluated[0].magnifications)  # Figure 2 and novel patches
+    assert page.count("data:image/png;base64,") == page.count("<img ")
     assert not re.search(r'(src|href)="(?!data:)', page)
     assert "toy &lt;data&gt;" in page
     assert "<script" not in page
@@ -101,6 +103,13 @@ def test_table_1_is_the_papers():
     assert sota.at("2.5x") is None
     assert generated.at("20x") == 14.96
     assert oracle.at("40x") is None
+
+
+def test_words_in_a_table_are_broken_into_lines_and_figures_are_not():
+    table = Table(["setting", "value"], [["images", "as stored for training, at full length"], ["n", "12 ± 3"]])
+    found = Page("t", "", "", [Section("s", [table])]).to_html()
+    assert '<td class=words data-column="value">as stored' in found
+    assert '<td data-column="value">12<small>' in found
 
 
 def test_pipes_and_angles_are_escaped():
