@@ -4,13 +4,13 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from data_prep.pack.agreement import listed
 from data_prep.pack.splits import NOTHING, Split
 from data_prep.preparation import Preparation
 from data_prep.slides.table import SlideSpec, is_frozen
 from data_prep.tissue.geojson import drawn_path
 from zoomldm.errors import counted, near_match
 
-MOST_NAMED = 10
 JSON = re.compile(r"\.(geo)?json.*$", re.IGNORECASE)
 
 
@@ -30,7 +30,7 @@ def notes_about(preparation: Preparation) -> list[str]:
             "drawing",
         ),
     }
-    return [f"{counted(len(names), noun)} {words}: {_some(names)}" for words, (names, noun) in told.items() if names]
+    return [f"{counted(len(names), noun)} {words}: {listed(names)}" for words, (names, noun) in told.items() if names]
 
 
 def unused_drawings(preparation: Preparation) -> list[str]:
@@ -50,7 +50,7 @@ def unused_drawings(preparation: Preparation) -> list[str]:
 def _frozen(named: Sequence[SlideSpec]) -> list[str]:
     frozen = [spec.name for spec in named if is_frozen(spec.name)]
     said = f"warning: {counted(len(frozen), 'frozen section')} by barcode, which slide.frozen=false leaves out"
-    return [f"{said} (diagnostic slides, -DX, are usually meant): {_some(frozen)}"] if frozen else []
+    return [f"{said} (diagnostic slides, -DX, are usually meant): {listed(frozen)}"] if frozen else []
 
 
 def _patients(preparation: Preparation, named: Sequence[SlideSpec], split: Split) -> list[str]:
@@ -60,7 +60,3 @@ def _patients(preparation: Preparation, named: Sequence[SlideSpec], split: Split
         return []
     said = f"note: {len(named)} slides = {len(named)} patients, by their names: two slides of one patient would lie in"
     return [f"{said} train and in test; give a CSV with a patient column"]
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:MOST_NAMED]) + (", …" if len(names) > MOST_NAMED else "")
