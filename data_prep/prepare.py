@@ -26,7 +26,7 @@ def prepare(cfg: DictConfig) -> Manifest | None:
         UserError: whatever the user can mend.
     """
     from data_prep.execution.executor import make_executor
-    from data_prep.numbers import number_in
+    from data_prep.magnitudes import number_in
     from data_prep.pipeline import run
     from zoomldm.errors import ConfigError
 

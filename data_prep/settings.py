@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_prep.fold.regions import RegionSettings
-from data_prep.numbers import most_of_test, number_in, numbers_by_label, regions_of
+from data_prep.magnitudes import most_of_test, number_in, numbers_by_label, regions_of
 from data_prep.tissue.mask import TissueSettings, segmenter_of
 from zoomldm.config import Option, options_of
 from zoomldm.data.schema import SPLITS

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import MISSING, fields, is_dataclass
@@ -63,6 +64,13 @@ def test_nothing_is_longer_than_the_house_allows():
     paths = [path for folder in ("src", "data_prep") for path in (PROJECT_ROOT / folder).rglob("*.py")]
     found = {name for path in paths for name in too_long(path)}
     assert not found - set(LONGER), "split it, or give the reason here"
+
+
+@pytest.mark.parametrize("folder", ["src", "data_prep", "data_prep/demo", "benchmarks"])
+def test_no_module_beside_a_script_is_called_as_one_of_pythons_own(folder):
+    """Python looks for modules in a script's folder first: there, `numbers.py` is everybody's `numbers`."""
+    names = {path.stem for path in (PROJECT_ROOT / folder).iterdir() if path.suffix == ".py" or path.is_dir()}
+    assert not names & sys.stdlib_module_names
 
 
 @pytest.mark.parametrize("path", BELOW, ids=lambda p: p.relative_to(PROJECT_ROOT).as_posix())

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from data_prep.numbers import differences
+from data_prep.magnitudes import differences
 from data_prep.pack.plan_file import ShardPlan, read_plan
 from data_prep.preparation import Contents, Preparation
 from data_prep.slides.table import SlideSpec

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from data_prep.numbers import regions_of
+from data_prep.magnitudes import regions_of
 from data_prep.settings import SlideSettings
 from data_prep.slides.scale import GIVEN, SPARE
 from data_prep.slides.table import SlideSpec, patient_of

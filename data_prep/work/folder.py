@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from data_prep.numbers import differences
+from data_prep.magnitudes import differences
 from data_prep.settings import SlideSettings
 from data_prep.work.lock import locked
 from data_prep.work.store import SLIDES_FOLDER
