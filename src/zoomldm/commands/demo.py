@@ -9,9 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zoomldm.commands.job import plain
 from zoomldm.commands.steps import DRAWN, LATENTS, SHARDS, Step, run_step, run_steps, steps_of
 from zoomldm.commands.train import run_name_of
 from zoomldm.errors import ConfigError
+from zoomldm.launch.settings import FabricSettings, check_devices
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -63,6 +65,8 @@ def make_what_is_missing(jobs: Sequence[Job]) -> None:
         places = tuple(word for word in job.words if word.startswith("paths."))
         for step in all_steps[: last + 1]:
             if not step.is_done(root=Path(cfg.data.root), runs=Path(cfg.paths.runs)):
+                if len(jobs) == 1:
+                    check_devices(FabricSettings(**plain(cfg.fabric)))  # before minutes are spent on what it stands on
                 step = replace(step, argv=(*step.argv, *places))
                 print(f"missing: {step.title}; making it first\n$ {step.command}", flush=True)
                 run_step(step)

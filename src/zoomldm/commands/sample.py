@@ -97,6 +97,10 @@ def run(cfg: DictConfig, command: Sequence[str] = ()) -> list[Path] | None:
         command: the command line that runs this job alone, for the processes of several devices.
     """
     hardware = hardware_of(cfg, _stored_config(cfg))
+    if (source := source_option(cfg).name) != option(cfg, "source").name:
+        print(
+            f"model={cfg.model.name} brings no patches of its own: source={source}; data= names a data set of its kind"
+        )
     return on_devices(hardware, partial(_run, cfg, hardware), command=command, cache=cfg.paths.cache)
 
 

@@ -95,6 +95,16 @@ class FabricSettings:
         return self.on_gpu if value == "auto" else bool(value)
 
 
+def check_devices(settings: FabricSettings) -> None:
+    """Refuse more devices than this machine has.
+
+    Raises:
+        ConfigError: names how many there are.
+    """
+    if settings.devices not in ("auto", 1):
+        _ = settings.num_devices
+
+
 def _num_gpus() -> int:
     import torch
 

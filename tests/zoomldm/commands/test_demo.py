@@ -4,6 +4,7 @@ import pytest
 
 from zoomldm import cli, composing
 from zoomldm.commands import demo
+from zoomldm.errors import ConfigError
 
 
 @pytest.fixture
@@ -48,3 +49,9 @@ def test_where_things_lie_is_carried_on(tmp_path, monkeypatch, made):
     monkeypatch.setattr(demo, "run_step", steps.append)
     make(tmp_path, "model=autoencoder_tiny")
     assert steps[0].argv[-1] == f"paths.root={tmp_path}"
+
+
+def test_more_devices_than_there_are_is_said_before_anything_is_made(tmp_path, made):
+    with pytest.raises(ConfigError, match=r"fabric\.devices=999: that many processes"):
+        make(tmp_path, "fabric=cpu", "fabric.devices=999")
+    assert made == []

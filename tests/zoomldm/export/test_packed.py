@@ -139,10 +139,11 @@ def test_what_float16_does_not_hold_is_not_packed(tmp_path):
         packing._save(module, tmp_path / "a.safetensors")
 
 
-def test_sampling_needs_neither_runs_nor_data(folder, tmp_path):
+def test_sampling_needs_neither_runs_nor_data(folder, tmp_path, capsys):
     cfg = compose("sample", tmp_path, folder, "magnification=10", "n=2")
     sample.check(cfg)
     (sheet,) = sample.run(cfg)
+    assert "brings no patches of its own: source=generated" in capsys.readouterr().out
     assert sheet.parent == tmp_path / "runs" / "reference" / "samples" / "generated-steps1-10x-seed0"
     patches = [np.asarray(Image.open(path)) for path in sorted(sheet.parent.glob("0*.png"))]
     assert [patch.shape for patch in patches] == [(32, 32, 3)] * 2
