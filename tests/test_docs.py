@@ -9,7 +9,10 @@ from zoomldm import cli, composing
 from zoomldm.config import PROJECT_ROOT
 
 PRIMARY = {
-    **{f"src/{name}.py": name for name in ("train", "evaluate", "sample", "app", "view", "export", "demo", "doctor")},
+    **{
+        f"src/{name}.py": name
+        for name in ("train", "evaluate", "sample", "slide", "app", "view", "export", "demo", "doctor")
+    },
     "src/reference.py": "reference",
     **{f"data_prep/{name}.py": name for name in ("prepare", "verify", "latents")},
 }

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from data_prep.places.coarse import CoarsePicture
 from data_prep.places.place import Place
 from data_prep.places.source import PlaceSource, Spot, check_number
 from data_prep.slides.scale import BOX_TOLERANCE
 from data_prep.slides.table import SlideSpec
 from zoomldm.errors import ConfigError, DataError
 from zoomldm.ladder import Ladder, Rung
+from zoomldm.sampling.sources.base import AreaLevel
 
 PNG_SIGNATURE, PNG_DEPTH_AT = b"\x89PNG\r\n\x1a\n", 24
 
@@ -20,7 +23,8 @@ PNG_SIGNATURE, PNG_DEPTH_AT = b"\x89PNG\r\n\x1a\n", 24
 class ImageSource(PlaceSource):
     """Conditions of the region in the middle of a picture, or around a pixel of it.
 
-    A picture is read as a slide of one level. All its tiles are encoded: it may be too small to tell its glass.
+    A picture is read as a slide of one level. All its tiles are encoded: it may be too small to tell its glass. One
+    that is coarser than the ladder's base has no tiles to embed and so no conditions, but an area: all of it.
 
     Args:
         path: of the picture; or of several.
@@ -28,7 +32,7 @@ class ImageSource(PlaceSource):
         x, y: a pixel of the picture, the same in all.
 
     Raises:
-        ConfigError: no picture or scale is given. DataError: it is not of 8-bit RGB, or coarser than the ladder's base.
+        ConfigError: no picture or scale is given. DataError: it is not of 8-bit RGB.
     """
 
     origin = "pictures"
@@ -53,7 +57,32 @@ class ImageSource(PlaceSource):
             check_picture(one)
         super().__init__(**shared)
         scale = scale_of(self.settings.ladder, mpp=mpp, magnification=magnification)
+        self._coarse = None
+        if scale is not None and scale > self.settings.ladder.base_mpp * (1 + BOX_TOLERANCE):
+            self._coarse = CoarsePicture(paths[0], scale, self.settings.ladder)
+            return
         self.spots = [(self.opened(SlideSpec(path=one, name=one.stem, patient="", mpp=scale)), x, y) for one in paths]
+
+    @property
+    def label(self) -> str:
+        return f"{self.name}-{self._coarse.path.stem}" if self._coarse else super().label
+
+    def why_not(self, rung: Rung) -> str | None:
+        return self._coarse.why_not() if self._coarse else super().why_not(rung)
+
+    def own_rung(self) -> Rung | None:
+        return self._coarse.rung() if self._coarse else None
+
+    def extent(self, rung: Rung) -> tuple[int, int]:
+        if self._coarse:
+            return self._coarse.extent()
+        places, x, y = self.spots[0]
+        if x is not None or y is not None:
+            return 1, 1
+        return max(1, places.slide.height_px // rung.region_px), max(1, places.slide.width_px // rung.region_px)
+
+    def area(self, rungs: Sequence[Rung], rows: int, columns: int) -> list[AreaLevel]:
+        return self._coarse.area(rungs, rows, columns) if self._coarse else super().area(rungs, rows, columns)
 
     def place(self, spot: Spot, rung: Rung) -> Place:
         places, x, y = spot
@@ -79,22 +108,15 @@ def scale_of(ladder: Ladder, *, mpp: float | None, magnification: float | None) 
     """Return the micrometres a pixel that a user gave; None leaves it to the file.
 
     Raises:
-        ConfigError: both are given, or it is coarser than the ladder's base.
+        ConfigError: both are given, or it is no scale.
     """
     if mpp is not None and magnification is not None:
         raise ConfigError("source.mpp= and source.magnification= say the same; give one of them")
-    given, said = mpp, f"source.mpp={mpp}"
-    if magnification is not None:
-        said = f"source.magnification={magnification}"
-        if not magnification > 0:
-            raise ConfigError(f"{said}: expected a number above 0")
-        given = ladder.base_mpp * ladder.base_magnification / magnification
-    if given is not None and given > ladder.base_mpp * (1 + BOX_TOLERANCE):
-        raise ConfigError(
-            f"{said}: a picture of {given:g} mpp is too coarse: its tiles are embedded at {ladder.base_mpp:g} mpp "
-            f"({ladder.base_magnification:g}x), whatever the magnification of the patches; give a finer one"
-        )
-    return given
+    if magnification is None:
+        return mpp
+    if not magnification > 0:
+        raise ConfigError(f"source.magnification={magnification}: expected a number above 0")
+    return ladder.base_mpp * ladder.base_magnification / magnification
 
 
 def check_picture(path: Path) -> None:

@@ -1,5 +1,7 @@
 """Places on a slide, each embedded as preparation embeds its regions: the same reads, fold, encoder and numbers."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,6 +89,39 @@ class SlidePlaces:
         tissue = window_mean(self.mask.fraction, np.array([y]), np.array([x]), rung.grid_side)
         return Place(rung=rung, y=y, x=x, tissue=float(tissue[0]))
 
+    def side_by_side(self, middle: Place, rungs: Sequence[Rung], rows: int, columns: int) -> list[list[Place]]:
+        """Return ``rows`` x ``columns`` regions of the first rung around one of it, and those that they are made of.
+
+        Returns:
+            of each rung its regions, row by row.
+
+        Raises:
+            DataError: the slide has no room for them.
+        """
+        p, side, corner = self.settings.ladder.patch_px, rungs[0].grid_side, []
+        grain = stride_tiles(rungs[0], 0.0, p)
+        for first, num, size_px in (
+            (middle.y, rows, self.slide.height_px),
+            (middle.x, columns, self.slide.width_px),
+        ):
+            last = (size_px // p - num * side) // grain * grain
+            if last < 0:
+                raise DataError(
+                    f"{self.spec.path}: {rows} x {columns} regions of {rungs[0].label} have {rows * side * p} x "
+                    f"{columns * side * p} px, and it has {self.slide.height_px} x {self.slide.width_px}; choose fewer "
+                    "(roots=) or a higher magnification (root=)"
+                )
+            corner.append(min(max(0, first - (num - 1) * side // 2), last))
+        return [self._covering(rung, *corner, rows * side, columns * side) for rung in rungs]
+
+    def _covering(self, rung: Rung, top: int, left: int, height: int, width: int) -> list[Place]:
+        """Return a rung's regions that cover a rectangle of tiles, row by row."""
+        side = rung.grid_side
+        ys, xs = (np.arange(first, first + length, side) for first, length in ((top, height), (left, width)))
+        y, x = (grid.ravel() for grid in np.meshgrid(ys, xs, indexing="ij"))
+        tissue = window_mean(self.mask.fraction, y, x, side)
+        return [Place(rung=rung, y=int(a), x=int(b), tissue=float(t)) for a, b, t in zip(y, x, tissue, strict=True)]
+
     def overview(self, side_px: int) -> Overview:
         """Return the scanned area, about ``side_px`` on its longer side; a smaller one as it is."""
         slide = self.slide
@@ -100,34 +135,40 @@ class SlidePlaces:
             pitch_px0=pitch_px * slide.pitch_px0,
         )
 
-    def embed(self, place: Place) -> Embedded:
-        """Read a region and encode its tiles.
+    def embed(self, places: Sequence[Place]) -> list[Embedded]:
+        """Read some regions at once and encode their tiles.
 
         Raises:
-            DataError: a part of it cannot be decoded.
+            DataError: a part of them cannot be decoded.
         """
-        regions, patches = self._regions(place), []
+        regions, patches = self._regions(places), {}
         encode = union_of(regions, self.mask.fraction.shape)
         if not self.encode_all:
             encode = tiles_to_encode(self.mask, regions, self.settings)
         layout = Layout(mask=self.mask, regions=regions, encode=encode)
-        encoded = read_slide(
-            self.slide, self.settings, layout, self.encoder, lambda rung, row, patch: patches.append(patch.copy())
-        )
-        self.slide.check_unchanged()
-        if not patches:
-            raise DataError(f"{self.spec.path}: a part of the region cannot be decoded; choose another place")
-        rows = final_rows(encoded.rows, self.info.statistics)
-        grid = rows[crop_cells(encoded.cells, place.y, place.x, place.rung.grid_side)]
-        return Embedded(grid=grid, patch=patches[0], meta=self._meta(place))
 
-    def _regions(self, place: Place) -> list[RungRegions]:
-        """Return the region among all rungs, the others without any."""
+        def keep(rung: int, row: int, patch: np.ndarray) -> None:
+            patches[rung, row] = patch.copy()
+
+        encoded = read_slide(self.slide, self.settings, layout, self.encoder, keep)
+        self.slide.check_unchanged()
+        if len(patches) < len(places):
+            raise DataError(f"{self.spec.path}: a part of the region cannot be decoded; choose another place")
+        rows, found, num_found = final_rows(encoded.rows, self.info.statistics), [], Counter[int]()
+        for place in places:
+            grid = rows[crop_cells(encoded.cells, place.y, place.x, place.rung.grid_side)]
+            patch = patches[place.rung.index, num_found[place.rung.index]]
+            found.append(Embedded(grid=grid, patch=patch, meta=self._meta(place)))
+            num_found[place.rung.index] += 1
+        return found
+
+    def _regions(self, places: Sequence[Place]) -> list[RungRegions]:
+        """Return the regions by rung, each rung's in their order."""
 
         def at(rung: Rung) -> RungRegions:
-            num = int(rung == place.rung)
-            y, x, tissue = (np.full(num, value) for value in (place.y, place.x, place.tissue))
-            return RungRegions(rung=rung, stride=1, y=y, x=x, tissue=tissue)
+            own = [place for place in places if place.rung == rung]
+            y, x = (np.array([getattr(place, axis) for place in own], int) for axis in "yx")
+            return RungRegions(rung=rung, stride=1, y=y, x=x, tissue=np.array([place.tissue for place in own], float))
 
         return [at(rung) for rung in self.settings.ladder.rungs]
 

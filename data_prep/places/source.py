@@ -9,6 +9,7 @@ from typing import Self
 
 import numpy as np
 import torch
+from einops import rearrange
 
 from data_prep.places.place import Embedded, Place, SlidePlaces
 from data_prep.places.settings import encoder_of, settings_of
@@ -21,7 +22,7 @@ from zoomldm.data.manifest import Manifest
 from zoomldm.data.schema import slide_key
 from zoomldm.errors import ConfigError, DataError
 from zoomldm.ladder import Rung
-from zoomldm.sampling.sources.base import Overview, Source
+from zoomldm.sampling.sources.base import AreaLevel, Overview, Source
 
 Spot = tuple[SlidePlaces, float | None, float | None]
 """An open slide or picture, and a pixel of its level 0: the middle of a region; None for its own middle."""
@@ -93,22 +94,28 @@ class PlaceSource(Source):
         return len(self.spots)
 
     def read(self, rung: Rung, start: int, stop: int, *, with_grids: bool) -> Batch:
-        found = [self._at(spot, rung) for spot in self.spots[start:stop]]
-        index = torch.arange(len(found))
-        grids = torch.from_numpy(np.stack([one.grid for one in found]))
-        return Batch(
-            sample_number=index,
-            rung=torch.full_like(index, rung.index),
-            keys=[one.meta.key for one in found],
-            grids=[GridGroup(index, grids)],
-            meta=[one.meta for one in found],
-        )
+        return _batch(rung, [self._at(spot, rung) for spot in self.spots[start:stop]])
 
     def references(self, rung: Rung, num: int) -> np.ndarray:
         return np.stack([self._at(spot, rung).patch for spot in self.spots[:num]])
 
     def scene(self, coarsest: Rung) -> Source:
         return self
+
+    def area(self, rungs: Sequence[Rung], rows: int, columns: int) -> list[AreaLevel]:
+        if len(self.spots) > 1:
+            raise ConfigError(f"source={self.name}: {len(self.spots)} {self.origin}, and a slide is drawn of one")
+        if reason := self.refusal(self.spots[0], rungs[0]):
+            raise DataError(reason)
+        places = self.spots[0][0]
+        laid = places.side_by_side(self.place(self.spots[0], rungs[0]), rungs, rows, columns)
+        found, levels = iter(places.embed([place for of_rung in laid for place in of_rung])), []
+        for rung, of_rung in zip(rungs, laid, strict=True):
+            own = [next(found) for _ in of_rung]
+            down = rows * rungs[0].grid_side // rung.grid_side
+            pixels = rearrange(np.stack([one.patch for one in own]), "(r c) y x d -> (r y) (c x) d", r=down)
+            levels.append(AreaLevel(rung=rung, pixels=pixels, conditions=_batch(rung, own)))
+        return levels
 
     def at(self, x_px0: float, y_px0: float) -> Self:
         moved = copy.copy(self)
@@ -123,5 +130,17 @@ class PlaceSource(Source):
         """Return what is at a spot, read once."""
         key = spot[0], self.place(spot, rung)
         if key not in self._embedded:
-            self._embedded[key] = key[0].embed(key[1])
+            (self._embedded[key],) = key[0].embed([key[1]])
         return self._embedded[key]
+
+
+def _batch(rung: Rung, found: Sequence[Embedded]) -> Batch:
+    index = torch.arange(len(found))
+    grids = torch.from_numpy(np.stack([one.grid for one in found]))
+    return Batch(
+        sample_number=index,
+        rung=torch.full_like(index, rung.index),
+        keys=[one.meta.key for one in found],
+        grids=[GridGroup(index, grids)],
+        meta=[one.meta for one in found],
+    )

@@ -1,7 +1,7 @@
-"""Agreement of a level with the one above: the average of 2 x 2 pixels of a child is a pixel of its parent.
+"""Agreement of a level with the one above, whose pixels are the averages of 2 x 2 of its own, and with what stays.
 
-A denoised image is corrected by what its averages lack of the parent, through the autoencoder, and at the end once more
-in pixels. Images are `3 h w` in about [-1, 1], parents `3 h/2 w/2`.
+A denoised image is corrected by what it lacks of them, through the autoencoder, and at the end once more in pixels.
+Images are `3 h w` in about [-1, 1], parents `3 h/2 w/2`.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ def lacking(image: Tensor, parent: Tensor, reach: int) -> Tensor:
     return functional.interpolate(lack, size=image.shape[1:], mode="bilinear", align_corners=False)[0]
 
 
-def corrected(x0: Tensor, parent: Tensor, *, reach: int, encode: Coder, decode: Coder) -> Tensor:
-    """Give latents `c h w` whose image agrees better with the parent.
+def corrected(x0: Tensor, lack: Coder, *, encode: Coder, decode: Coder) -> Tensor:
+    """Give latents `c h w` whose image lacks less, by what gives the lack of an image.
 
     The autoencoder's own error cancels: only the difference that the correction makes to the latents is taken over.
     """
     image = decode(x0)
-    return x0 + encode(image + lacking(image, parent, reach)) - encode(image)
+    return x0 + encode(image + lack(image)) - encode(image)
 
 
 def in_pixels(image: Tensor, parent: Tensor, *, reach: int, times: int) -> Tensor:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from einops import reduce
 from torch import Tensor
 
 from zoomldm.canvas.blend import blended
@@ -21,6 +22,7 @@ from zoomldm.canvas.plan import Block, Level
 from zoomldm.canvas.region import Region, RegionSampler
 from zoomldm.canvas.settings import Glass
 from zoomldm.canvas.store import PIXELS, REGION, TOKENS, CanvasStore
+from zoomldm.data.pixels import to_float
 from zoomldm.files import progress
 from zoomldm.model.zooming import ZoomingEDM
 from zoomldm.sampling.generator import Sampling
@@ -130,27 +132,50 @@ class Grower:
         self.wait()
 
     def _tokens(self, level: Level, block: Block, parent: Level | None) -> np.ndarray:
+        given = self.store.given(level)
+        known = None if given is None else given.known[block.slices()]
+        if given is not None and known.all():
+            return given.tokens[block.slices()]
         if parent is None:
-            return self.tree.roots(level, block)
-        return self.tree.children(level, block, self.store.tokens(parent, above(block)))
+            drawn = self.tree.roots(level, block)
+        else:
+            drawn = self.tree.children(level, block, self.store.tokens(parent, above(block)))
+        if given is not None and known.any():
+            drawn[known] = given.tokens[block.slices()][known]
+        return drawn
 
     def _region(self, level: Level, block: Block, parent: Level | None) -> Region:
         area = level.with_halo(block, self.halo)
         rows, columns = area.bottom - area.top, area.right - area.left
         tokens = torch.from_numpy(self.store.tokens(level, area))
-        numbers = _numbers(level, area)
-        if parent is None:
-            return Region(parent=None, tokens=tokens, numbers=numbers, needed=torch.ones(rows, columns).bool())
-        half = level.patch_px // 2
-        pixels = self.store.window(parent, *(bound * half for bound in (area.top, area.left, area.bottom, area.right)))
-        glass = glass_patches(pixels, rows, columns, self.glass)
-        image = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))).float() / 127.5 - 1
-        return Region(parent=image, tokens=tokens, numbers=numbers, needed=torch.from_numpy(~glass))
+        needed, image, stays, held = np.ones((rows, columns), bool), None, None, None
+        if parent is not None:
+            half = level.patch_px // 2
+            bounds = (bound * half for bound in (area.top, area.left, area.bottom, area.right))
+            pixels = self.store.window(parent, *bounds)
+            needed, image = ~glass_patches(pixels, rows, columns, self.glass), _as_image(pixels)
+        if (given := self.store.given(level)) is not None:
+            inside = area.slices(level.patch_px)
+            stays, held = _as_image(given.pixels[inside]), torch.from_numpy(given.held[inside].copy())
+            needed &= ~reduce(given.held[inside], "(H y) (W x) -> H W", "min", H=rows, W=columns)
+        return Region(
+            parent=image,
+            tokens=tokens,
+            numbers=_numbers(level, area),
+            needed=torch.from_numpy(needed),
+            stays=stays,
+            held=held,
+        )
 
 
 def above(block: Block) -> Block:
     """Return the patches of the level above that a block lies under."""
     return Block(block.top // 2, block.left // 2, -(-block.bottom // 2), -(-block.right // 2))
+
+
+def _as_image(pixels: np.ndarray) -> Tensor:
+    """Bring pixels (h, w, 3) to `3 h w` in [-1, 1]."""
+    return to_float(torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))))
 
 
 def _numbers(level: Level, area: Block) -> Tensor:

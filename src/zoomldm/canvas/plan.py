@@ -24,6 +24,10 @@ class Block:
     def name(self) -> str:
         return f"{self.top:05d}-{self.left:05d}"
 
+    def slices(self, side: int = 1) -> tuple[slice, slice]:
+        """Return where its rows and columns lie in an array that has ``side`` of them a patch."""
+        return slice(self.top * side, self.bottom * side), slice(self.left * side, self.right * side)
+
 
 @dataclass(frozen=True)
 class Level:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from einops import rearrange
 from torch import Tensor
 
-from zoomldm.canvas.agreement import corrected, enlarge, in_pixels
+from zoomldm.canvas.agreement import corrected, enlarge, in_pixels, lacking
 from zoomldm.canvas.settings import Agreement
 from zoomldm.canvas.windows import TokenMap, predict_region
 from zoomldm.data.pixels import to_uint8
@@ -34,13 +35,28 @@ class Region:
     Attributes:
         parent: the same area a level above, float32 `3 h/2 w/2` in [-1, 1]; None for roots.
         tokens: `H W n d`; numbers: int64 (H, W), which key the noise of each patch.
-        needed: bool (H, W); the others are glass, and get the enlarged parent.
+        needed: bool (H, W); the others are glass, and get the enlarged parent, or stay.
+        stays: float32 `3 h w` in [-1, 1], of which those pixels stay that are ``held``, bool (h, w); None: none.
     """
 
     parent: Tensor | None
     tokens: Tensor
     numbers: Tensor
     needed: Tensor
+    stays: Tensor | None = None
+    held: Tensor | None = None
+
+    def under(self) -> Tensor | None:
+        """Give what lies there before anything is drawn, `3 h w`: the enlarged parent, and on it what stays."""
+        bigger = None if self.parent is None else enlarge(self.parent)
+        if self.stays is None:
+            return bigger
+        return torch.where(self.held, self.stays, torch.zeros_like(self.stays) if bigger is None else bigger)
+
+    def lacking(self, image: Tensor, reach: int, *, of_parent: bool) -> Tensor:
+        """Give what an image `3 h w` lacks: of the parent's averages, and of what stays all."""
+        lack = lacking(image, self.parent, reach) if of_parent else torch.zeros_like(image)
+        return lack if self.stays is None else torch.where(self.held, self.stays - image, lack)
 
 
 class RegionSampler:
@@ -72,22 +88,27 @@ class RegionSampler:
         device = self.compute.device
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, self.compute.autocast):
             region = Region(**{name: None if x is None else x.to(device) for name, x in vars(region).items()})
-            bigger = None if region.parent is None else enlarge(region.parent)
-            image = self._decode(self._denoise(region, bigger))
-            if bigger is not None:
-                image = in_pixels(image, region.parent, reach=self.agreement.reach, times=self.agreement.final)
-                image = torch.where(_spread(region.needed, image), image, bigger)
+            under = region.under()
+            image = self._drawn(region, under) if under is None or bool(region.needed.any()) else under
             return rearrange(to_uint8(image[None])[0], "c h w -> h w c").cpu().numpy()
 
-    def _denoise(self, region: Region, bigger: Tensor | None) -> Tensor:
-        """Follow the solver to unscaled latents `c H*q W*q`; ``bigger``: the parent, enlarged."""
+    def _drawn(self, region: Region, under: Tensor | None) -> Tensor:
+        image = self._decode(self._denoise(region, under))
+        if region.parent is not None:
+            image = in_pixels(image, region.parent, reach=self.agreement.reach, times=self.agreement.final)
+        if under is not None:
+            image = torch.where(_spread(region.needed, image), image, under)
+        return image if region.stays is None else torch.where(region.held, region.stays, image)
+
+    def _denoise(self, region: Region, under: Tensor | None) -> Tensor:
+        """Follow the solver to unscaled latents `c H*q W*q`; ``under``: what lies there before."""
         schedule, solver, scale = self.model.schedule, self.sampling.solver, self.model.latent_scale
-        start = 1.0 if bigger is None else self.agreement.start
+        start = 1.0 if region.parent is None else self.agreement.start
         x = self._noise(region.numbers, "sampling")
         timesteps = solver.timesteps(self.sampling.steps, schedule.num_timesteps).flip(0)
         timesteps = timesteps[timesteps <= start * schedule.num_timesteps].to(x.device)
         levels = schedule.alphas_cumprod.to(x.device)
-        base = None if bigger is None else self._encode(bigger) * scale
+        base = None if under is None else self._encode(under) * scale
         if base is not None and start < 1:
             x = schedule.add_noise(base[None], x[None], timesteps[:1])[0]
         x0 = solver.follow(
@@ -124,9 +145,10 @@ class RegionSampler:
             if base is None:
                 return x0, eps
             x0 = torch.where(_spread(region.needed, base), x0[0], base)
-            if self.agreement.until < 1 and timestep >= last:
-                options = {"reach": self.agreement.reach, "encode": self._encode, "decode": self._decode}
-                x0 = corrected(x0 / scale, region.parent, **options) * scale
+            of_parent = region.parent is not None and self.agreement.until < 1 and bool(timestep >= last)
+            if of_parent or region.stays is not None:
+                lack = partial(region.lacking, reach=self.agreement.reach, of_parent=of_parent)
+                x0 = corrected(x0 / scale, lack, encode=self._encode, decode=self._decode) * scale
             return x0[None], schedule.eps_from_x0(x, x0[None], t)
 
         return denoise

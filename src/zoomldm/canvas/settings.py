@@ -24,6 +24,22 @@ class Agreement:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Inversion:
+    """How the tokens of an image are found that is too coarse to be embedded, or partly unknown.
+
+    Attributes:
+        steps: of Adam; rate: its first learning rate, for standardised tokens.
+        draws: noise levels a step and patch.
+        prior: weight of the distance to what the embedding diffusion model makes of the tokens.
+    """
+
+    steps: int
+    rate: float
+    draws: int
+    prior: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Glass:
     """What counts as glass; a model of tissue has never seen a patch of it alone.
 

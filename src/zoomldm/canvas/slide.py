@@ -11,11 +11,13 @@ from typing import Any, Literal
 
 from lightning_fabric import Fabric
 
+from zoomldm.canvas.given import Given
 from zoomldm.canvas.grow import Grower, Tree
+from zoomldm.canvas.invert import Inverter, TokenFinder
 from zoomldm.canvas.plan import Level
 from zoomldm.canvas.pyramid import SETTINGS, Pyramid, settings_in
 from zoomldm.canvas.region import RegionSampler
-from zoomldm.canvas.settings import Agreement, Glass
+from zoomldm.canvas.settings import Agreement, Glass, Inversion
 from zoomldm.canvas.store import CanvasStore
 from zoomldm.errors import ConfigError, DataError
 from zoomldm.files import held, remove_tree, rename, write_json
@@ -40,6 +42,8 @@ class SlideJob:
         weights: hashes of the models, by part; model_name: of the run or packed model.
         sampling: of patches; root_sampling, zoom_sampling: of tokens of roots, and of children.
         fabric: whose processes share the blocks.
+        given: the place that it is drawn of; None: out of nothing, and in processes that others tell.
+        inversion: how tokens are found that nothing embeds.
         mark: write the word SYNTHETIC into the corner of every level.
         keep: the folder beside the slide stays.
     """
@@ -56,6 +60,8 @@ class SlideJob:
     zoom_sampling: Sampling
     agreement: Agreement
     glass: Glass
+    given: Given | None
+    inversion: Inversion
     compute: Compute
     fabric: Fabric
     seed: int
@@ -88,6 +94,7 @@ class SlideJob:
             "block": self.block,
             "halo": self.halo,
             "precision": self.compute.precision,
+            **({} if self.given is None else {"place": self.given.identity() | {"inversion": asdict(self.inversion)}}),
         }
 
     def run(self) -> None:
@@ -119,6 +126,9 @@ class SlideJob:
     def _grow(self, is_first: bool) -> None:
         store = CanvasStore(self.work, block=self.block)
         grower = self._grower(store)
+        if self.given is not None:
+            self._tell(store, self.given)
+        self.fabric.barrier()
         parent: Level | None = None
         for number, level in enumerate(self.levels):
             grower.draw(level, parent)
@@ -126,6 +136,16 @@ class SlideJob:
                 self._pyramid().write(self.path, store, self.levels[: number + 1])
             self.fabric.barrier()
             parent = level
+
+    def _tell(self, store: CanvasStore, given: Given) -> None:
+        """Write down what is known of the levels, once."""
+        levels = self.levels[: len(given.areas)]
+        if all(store.given(level) is not None for level in levels):
+            return
+        options = {"settings": self.inversion, "seed": self.seed, "compute": self.compute}
+        finder = TokenFinder(autoencoder=self.autoencoder, inverter=Inverter(self.model, self.edm, **options))
+        for level, known in zip(levels, given.levels(levels, finder.of_conditions, finder.of_pixels)):
+            store.write_given(level, known)
 
     def _grower(self, store: CanvasStore) -> Grower:
         device = self.compute.device
@@ -160,7 +180,8 @@ class SlideJob:
         hashes = {f"sha256 of {part}": sha256 for part, sha256 in self.weights.items()}
         settings = {SETTINGS: json.dumps(self.identity(), sort_keys=True)}
         name = f"synthetic slide of {self.model_name}, seed {self.seed}"
-        return Pyramid(compression=self.compression, mark=self.mark, name=name, facts=facts | hashes | settings)
+        facts |= hashes | settings | (self.given.facts if self.given else {})
+        return Pyramid(compression=self.compression, mark=self.mark, name=name, facts=facts)
 
     def _claim(self) -> None:
         """Say in the folder what is drawn there, or find that it is the same as before."""

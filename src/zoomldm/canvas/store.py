@@ -3,23 +3,26 @@
 <folder>/<magnification>/<top>-<left>.tokens.safetensors     of a block's patches, float32 (rows, columns, n, d)
                          <top>-<left>.region.png             of a block and its halo, before the borders are blended
                          <top>-<left>.png                    of a block, as it stays
+                         given.safetensors                   what was known of the level before it was drawn
 """
 
 from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from dataclasses import fields
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from zoomldm.canvas.given import GivenLevel
 from zoomldm.canvas.plan import Block, Level
 from zoomldm.errors import DataError
 from zoomldm.files import remove, write_atomically
 
-TOKENS, REGION, PIXELS = "tokens.safetensors", "region.png", "png"
+TOKENS, REGION, PIXELS, GIVEN = "tokens.safetensors", "region.png", "png", "given.safetensors"
 KEPT_BLOCKS = 64
 
 
@@ -34,6 +37,7 @@ class CanvasStore:
         self.folder, self.block = folder, block
         self._image = lru_cache(KEPT_BLOCKS)(_read_png)
         self._tokens = lru_cache(KEPT_BLOCKS)(_read_tokens)
+        self._read_given = lru_cache(1)(_read_given)
 
     def path(self, level: Level, block: Block, kind: str) -> Path:
         """Return where something of a block lies, drawn already or not."""
@@ -47,6 +51,19 @@ class CanvasStore:
         from safetensors.numpy import save
 
         write_atomically(self.path(level, block, TOKENS), save({"tokens": np.ascontiguousarray(tokens, np.float32)}))
+
+    def write_given(self, level: Level, given: GivenLevel) -> None:
+        from safetensors.numpy import save
+
+        write_atomically(self._given_path(level), save({k: np.ascontiguousarray(v) for k, v in vars(given).items()}))
+
+    def given(self, level: Level) -> GivenLevel | None:
+        """Read what was known of a level before it was drawn; None where nothing was."""
+        path = self._given_path(level)
+        return self._read_given(path) if path.is_file() else None
+
+    def _given_path(self, level: Level) -> Path:
+        return self.folder / level.rung.label / GIVEN
 
     def write_image(self, level: Level, block: Block, kind: str, pixels: np.ndarray) -> None:
         """Write uint8 (h, w, 3), without loss."""
@@ -104,10 +121,19 @@ def _read_png(path: Path) -> np.ndarray:
 
 
 def _read_tokens(path: Path) -> np.ndarray:
+    return _read_arrays(path, "tokens")["tokens"]
+
+
+def _read_given(path: Path) -> GivenLevel:
+    return GivenLevel(**_read_arrays(path, *(one.name for one in fields(GivenLevel))))
+
+
+def _read_arrays(path: Path, *names: str) -> dict[str, np.ndarray]:
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
     try:
-        return load_file(path)["tokens"]
+        found = load_file(path)
+        return {name: found[name] for name in names}
     except (OSError, SafetensorError, KeyError) as error:
         raise DataError(f"{path}: cannot be read ({error}); delete it and run the command again") from error

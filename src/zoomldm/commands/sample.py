@@ -119,7 +119,7 @@ def _run(cfg: DictConfig, hardware: FabricSettings, fabric: Fabric) -> list[Path
 
     trained = _stored_config(cfg)
     ladder = _ladder(cfg, trained)
-    source, rungs = _in_scene(cfg, _source(cfg, trained), ladder)
+    source, rungs = _in_scene(cfg, made_source(cfg, source_option(cfg), trained), ladder)
     rungs = _with_conditions(cfg, source, rungs)
     arrangement = _arrangement(cfg, source, rungs)
     generator, name, facts = model_of(cfg, how_to_sample(cfg, hardware, fabric), source)
@@ -144,9 +144,9 @@ def _run(cfg: DictConfig, hardware: FabricSettings, fabric: Fabric) -> list[Path
     return sheets
 
 
-def _source(cfg: DictConfig, trained: Mapping[str, Any] | None) -> Source:
-    """Make the source, by what is known of the data set."""
-    chosen, manifest = source_option(cfg), manifest_of(cfg, trained)
+def made_source(cfg: DictConfig, chosen: Option, trained: Mapping[str, Any] | None) -> Source:
+    """Make a source, by what is known of the data set."""
+    manifest = manifest_of(cfg, trained)
     known = {"seed": cfg.seed, "allow": allowed(cfg)} | ({"manifest": manifest} if manifest else {})
     wanted = parameters_of(chosen.target(Source))
     if "encoder" in wanted:

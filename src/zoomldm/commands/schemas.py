@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from zoomldm.app.requests import Limits
-from zoomldm.canvas.settings import Agreement, Glass
+from zoomldm.canvas.settings import Agreement, Glass, Inversion
 from zoomldm.ladder import Ladder
 from zoomldm.launch.settings import FabricSettings
 from zoomldm.training.settings import LoopSettings, OptimSettings
@@ -289,12 +289,19 @@ class Slide(Entry):
     encoder: Section = None
     features: Section = None
     solver: Section = None
+    source: Section
+    reader: Section
     out: str
     run: str | None
     edm: str | None
-    root: float
+    root: float | None
     target: float
-    roots: str
+    roots: str | None
+    mask: Any
+    stays: Any
+    other: Any
+    other_at: list[float] | None
+    inversion: Inversion
     n: int
     seed: int
     sampling: Sampling

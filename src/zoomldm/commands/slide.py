@@ -22,12 +22,14 @@ from zoomldm.commands.requests import (
     section,
     stored_config,
 )
+from zoomldm.commands.slide_source import check_place, given_of, source_of
 from zoomldm.data.manifest import Manifest
 from zoomldm.errors import ConfigError
 from zoomldm.ladder import Ladder
 from zoomldm.launch.settings import FabricSettings
 from zoomldm.runs.belonging import find_edm
 from zoomldm.runs.run import find_run
+from zoomldm.sampling.sources.base import Source
 from zoomldm.stages.base import stage_of
 from zoomldm.stages.edm import ZoomingEDMStage
 
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
     from omegaconf import DictConfig
 
+    from zoomldm.canvas.given import Given
     from zoomldm.canvas.slide import SlideJob
     from zoomldm.stages.trained import HowToSample, TrainedModels
 
@@ -57,8 +60,9 @@ def check(cfg: DictConfig) -> None:
     _check_numbers(cfg)
     if section(cfg, "model") and (cfg.run or cfg.edm):
         raise ConfigError(f"model={cfg.model.name} is a whole model: leave out run= and edm=")
-    levels = _levels(cfg)
+    check_place(cfg)
     _check_edm(cfg)
+    levels = _levels(cfg, source_of(cfg))
     needed, folder = _bytes(cfg, levels) * cfg.n, Path(cfg.out).absolute().parent
     while not folder.is_dir():
         folder = folder.parent
@@ -86,6 +90,9 @@ def _check_numbers(cfg: DictConfig) -> None:
         ("agreement.final", cfg.agreement.final, 0),
         ("halo", cfg.halo, 0),
         ("zoom.steps", cfg.zoom.steps, 1),
+        ("inversion.steps", cfg.inversion.steps, 1),
+        ("inversion.draws", cfg.inversion.draws, 1),
+        ("inversion.prior", cfg.inversion.prior, 0),
     ):
         if value < least:
             raise ConfigError(f"{key}={value}: expected a whole number of {least} or more")
@@ -116,14 +123,22 @@ def _ladder(cfg: DictConfig) -> Ladder:
     )
 
 
-def _levels(cfg: DictConfig) -> list[Level]:
+def _levels(cfg: DictConfig, source: Source | None) -> list[Level]:
     """Return the levels that were asked for, coarsest first."""
-    ladder, found = _ladder(cfg), re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", str(cfg.roots))
+    ladder, own = _ladder(cfg), source and source.own_rung()
+    root = ladder.rung_of(cfg.root) if cfg.root is not None else own or ladder[len(ladder) - 1]
+    rows, columns = _roots(cfg) or (source.extent(root) if source else (1, 1))
+    return levels_of(ladder, root=root, target=ladder.rung_of(cfg.target), rows=rows, columns=columns)
+
+
+def _roots(cfg: DictConfig) -> tuple[int, int] | None:
+    """Return how many rows and columns of roots were asked for; None where nobody said."""
+    if cfg.roots is None:
+        return None
+    found = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", str(cfg.roots))
     if not found:
         raise ConfigError(f"roots={cfg.roots}: expected ROWSxCOLUMNS, for example 2x3")
-    rows, columns = (int(word) for word in found.groups())
-    root, target = ladder.rung_of(cfg.root), ladder.rung_of(cfg.target)
-    return levels_of(ladder, root=root, target=target, rows=rows, columns=columns)
+    return int(found[1]), int(found[2])
 
 
 def _bytes(cfg: DictConfig, levels: Sequence[Level]) -> int:
@@ -156,7 +171,8 @@ def run(cfg: DictConfig, command: Sequence[str] = ()) -> None:
     Args:
         command: the command line that runs this job alone, for the processes of several devices.
     """
-    levels = _levels(cfg)
+    source = source_of(cfg)
+    levels = _levels(cfg, source)
     for level in levels:
         print(
             f"{level.rung.label:>10}  {level.width_px:,} x {level.height_px:,} px  "
@@ -166,13 +182,16 @@ def run(cfg: DictConfig, command: Sequence[str] = ()) -> None:
     if cfg.plan:
         return
     hardware = hardware_of(cfg, stored_config(cfg))
-    on_devices(hardware, partial(_run, cfg, levels, hardware), command=command, cache=cfg.paths.cache)
+    on_devices(hardware, partial(_run, cfg, source, levels, hardware), command=command, cache=cfg.paths.cache)
 
 
-def _run(cfg: DictConfig, levels: Sequence[Level], hardware: FabricSettings, fabric: Fabric) -> None:
+def _run(
+    cfg: DictConfig, source: Source | None, levels: Sequence[Level], hardware: FabricSettings, fabric: Fabric
+) -> None:
+    given = given_of(cfg, source, levels) if source and fabric.global_rank == 0 else None
     trained, how = _trained(cfg), how_to_sample(cfg, hardware, fabric)
     for number, path in enumerate(paths_of(cfg)):
-        _job(cfg, levels, trained, how, fabric, path, cfg.seed + number).run()
+        _job(cfg, given, levels, trained, how, fabric, path, cfg.seed + number).run()
 
 
 def _trained(cfg: DictConfig) -> TrainedModels:
@@ -186,6 +205,7 @@ def _trained(cfg: DictConfig) -> TrainedModels:
 
 def _job(
     cfg: DictConfig,
+    given: Given | None,
     levels: Sequence[Level],
     trained: TrainedModels,
     how: HowToSample,
@@ -193,7 +213,7 @@ def _job(
     path: Path,
     seed: int,
 ) -> SlideJob:
-    from zoomldm.canvas.settings import Agreement, Glass
+    from zoomldm.canvas.settings import Agreement, Glass, Inversion
     from zoomldm.canvas.slide import SlideJob
     from zoomldm.stages.trained import sampling_of
 
@@ -211,6 +231,8 @@ def _job(
         zoom_sampling=replace(tokens, **plain(cfg.zoom)),
         agreement=Agreement(**plain(cfg.agreement)),
         glass=Glass(**plain(cfg.glass)),
+        given=given,
+        inversion=Inversion(**plain(cfg.inversion)),
         compute=how.compute,
         fabric=fabric,
         seed=seed,

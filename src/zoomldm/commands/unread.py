@@ -185,8 +185,13 @@ BESIDE_TRAINING = {
 
 
 def _unread_by_slides(cfg: DictConfig, is_sweep: bool) -> Iterator[tuple[str, str]]:
-    reason = "a slide is drawn out of nothing, so it has no effect"
-    yield from dict.fromkeys(("encoder", "features"), reason).items()
+    from zoomldm.commands.slide_source import OF_A_PLACE
+    from zoomldm.sampling.sources.base import Source
+
+    yield "features", "drawing judges nothing, so it has no effect (src/evaluate.py does)"
+    if option(cfg, "source").target(Source).needs_edm:
+        reason = "a slide is drawn out of nothing, so it has no effect (source=image and slide have a place)"
+        yield from dict.fromkeys(("encoder", "reader", "inversion", *OF_A_PLACE), reason).items()
     yield from BESIDE_TRAINING.items()
     if section(cfg, "model") and data_root(cfg):
         yield "data", f"model={cfg.model.name} brings its own ladder, so it has no effect"

@@ -39,7 +39,7 @@ def test_the_grid_of_a_place_is_that_of_its_sample(tiny_slide, tmp_path, mpp, va
             continue
         compared[rung.index] += 1
         place = places.around(rung, meta.x_px0 + meta.region_px0 / 2, meta.y_px0 + meta.region_px0 / 2)
-        embedded = places.embed(place)
+        (embedded,) = places.embed([place])
         np.testing.assert_array_equal(embedded.grid, decode_grid(fields["grid"]))
         np.testing.assert_array_equal(embedded.patch, decode_image(fields["image"]["png"]))
         assert (embedded.meta.key, embedded.meta.x_px0, embedded.meta.y_px0) == (meta.key, meta.x_px0, meta.y_px0)

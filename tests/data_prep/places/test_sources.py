@@ -112,8 +112,6 @@ def test_a_picture_of_another_size_or_scale_is_refused(prepared):
     assert "20 x 150 px of 0.5 mpp" in image(prepared, "small.png", mpp=0.25).why_not(rung)
     assert "lies off the picture" in image(prepared, x=900, y=10).why_not(rung)
     for values, said in [
-        ({"mpp": 2.0}, "too coarse"),
-        ({"mpp": None, "magnification": 5}, "too coarse"),
         ({"mpp": 0.5, "magnification": 20}, "give one of them"),
         ({"mpp": None}, r"has no scale; give its scale with source\.mpp=0\.5"),
         ({"mpp": 0.0}, "expected 0.05 to 20 mpp"),
@@ -121,6 +119,37 @@ def test_a_picture_of_another_size_or_scale_is_refused(prepared):
     ]:
         with pytest.raises(UserError, match=said):
             image(prepared, **values)
+
+
+def test_a_picture_coarser_than_its_tiles_has_no_conditions_but_an_area(prepared):
+    ladder = prepared.manifest.ladder
+    for values in ({"mpp": 2.0}, {"mpp": None, "magnification": 5}):
+        source = image(prepared, **values)
+        assert "too coarse" in source.why_not(ladder[0])
+        assert source.own_rung() == ladder[2]
+        assert source.extent(ladder[2]) == (16, 16)
+    (area,) = source.area([ladder[2]], 2, 3)
+    assert area.conditions is None
+    whole = source.area([ladder[2]], 16, 16)[0].pixels
+    np.testing.assert_array_equal(area.pixels, whole[112:144, 104:152])
+
+
+def test_the_area_of_a_place_is_its_regions_side_by_side(prepared):
+    rungs = prepared.manifest.ladder.rungs[2:0:-1]
+    source = slide(prepared, x=300, y=250)
+    coarse, fine = source.area(rungs, 2, 2)
+    assert coarse.pixels.shape == (32, 32, 3)
+    assert fine.pixels.shape == (64, 64, 3)
+    means = fine.pixels.reshape(32, 2, 32, 2, 3).mean((1, 3))
+    assert np.abs(means - coarse.pixels).max() <= 1
+    first = coarse.conditions.meta[0]
+    one = slide(prepared, x=first.x_px0 + 32, y=first.y_px0 + 32).read(rungs[0], 0, 1, with_grids=True)
+    assert one.meta[0] == first
+    assert torch.equal(one.grids[0].values[0], coarse.conditions.grids[0].values[0])
+    grids = fine.conditions.grids[0].values
+    assert torch.equal(torch.cat([grids[0], grids[1]], 1), coarse.conditions.grids[0].values[0, :2])
+    with pytest.raises(DataError, match="choose fewer"):
+        source.area(rungs, 8, 8)
 
 
 def test_a_place_off_the_slide_or_on_glass_is_refused(prepared):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from zoomldm.canvas.agreement import corrected, enlarge, in_pixels
+from zoomldm.canvas.agreement import corrected, enlarge, in_pixels, lacking
 
 
 def averages(image):
@@ -44,10 +44,10 @@ def test_latents_take_over_the_correction_and_not_the_autoencoders_error(images)
     def decode(latents):
         return functional.interpolate(latents[None], scale_factor=2)[0] + 0.5  # an autoencoder that is off by 0.5
 
-    latents = averages(image)
-    better = corrected(latents, decode(latents)[:, ::2, ::2], reach=1, encode=encode, decode=decode)
+    latents, coders = averages(image), {"encode": encode, "decode": decode}
+    better = corrected(latents, lambda image: lacking(image, decode(latents)[:, ::2, ::2], 1), **coders)
     assert torch.allclose(better, latents, atol=1e-6)  # agrees already, so that nothing is corrected
-    better = corrected(latents, parent, reach=1, encode=encode, decode=decode)
+    better = corrected(latents, lambda image: lacking(image, parent, 1), **coders)
     error = averages(decode(better)) - parent
     assert error.abs().mean() < 0.5 * (averages(decode(latents)) - parent).abs().mean()
 

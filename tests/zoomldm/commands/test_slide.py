@@ -85,7 +85,7 @@ def test_processes_share_the_blocks_and_draw_the_same_pixels(root, drawn, tmp_pa
 
     def draw(rank):
         try:
-            slide._run(cfg, slide._levels(cfg), FabricSettings(**cfg.fabric), Fabric(rank))
+            slide._run(cfg, None, slide._levels(cfg, None), FabricSettings(**cfg.fabric), Fabric(rank))
         except BaseException as error:
             found.append(error)
             barrier.abort()
@@ -162,7 +162,7 @@ def test_a_slide_that_is_done_is_not_taken_for_another(root, drawn, tmp_path):
 
 def test_tokens_count_among_the_bytes_that_are_needed(root, tmp_path):
     cfg = asked(root, tmp_path / "s.ome.tiff")
-    level = slide._levels(cfg)[-1]
+    level = slide._levels(cfg, None)[-1]
     assert slide._bytes(cfg, [level]) == 24 * (3 * 3.5 * 32 * 32 + 4 * 16 * 128)
 
 

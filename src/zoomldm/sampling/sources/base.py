@@ -39,6 +39,20 @@ class Overview:
         return round(self.left_px0 + (x + 0.5) * self.pitch_px0), round(self.top_px0 + (y + 0.5) * self.pitch_px0)
 
 
+@dataclass(frozen=True, kw_only=True)
+class AreaLevel:
+    """What patches side by side show at one magnification.
+
+    Attributes:
+        pixels: uint8 (h, w, 3).
+        conditions: of its patches, row by row; None where there is nothing finer to embed.
+    """
+
+    rung: Rung
+    pixels: np.ndarray
+    conditions: Batch | None
+
+
 class Source(ABC):
     """Conditions of each magnification, in a fixed order.
 
@@ -122,6 +136,22 @@ class Source(ABC):
             ConfigError: these conditions have no place.
         """
         raise ConfigError(f"source={self.name}: its conditions have no place to show; choose source=image or slide")
+
+    def own_rung(self) -> Rung | None:
+        """Return the magnification that it is of and cannot leave; None where it has all."""
+        return None
+
+    def extent(self, rung: Rung) -> tuple[int, int]:
+        """Return how many whole patches of a magnification it shows, (rows, columns), where nobody says how many."""
+        return 1, 1
+
+    def area(self, rungs: Sequence[Rung], rows: int, columns: int) -> list[AreaLevel]:
+        """Return ``rows`` x ``columns`` patches of the first magnification, and the same place at the finer ones.
+
+        Raises:
+            UserError: these conditions have no place, or there is less than that.
+        """
+        raise ConfigError(f"source={self.name}: its conditions have no place; choose source=generated, image or slide")
 
     @classmethod
     def files(cls, manifest: Manifest) -> Mapping[str, str]:
