@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +20,7 @@ from zoomldm.canvas.region import RegionSampler
 from zoomldm.canvas.settings import Agreement, Glass, Inversion
 from zoomldm.canvas.store import CanvasStore
 from zoomldm.errors import ConfigError, DataError
-from zoomldm.files import held, remove_tree, rename, write_json
+from zoomldm.files import held, remove, remove_tree, rename, write_json
 from zoomldm.model.autoencoder import Autoencoder
 from zoomldm.model.zooming import ZoomingEDM
 from zoomldm.model.zoomldm import ZoomLDM
@@ -212,10 +212,17 @@ class SlideJob:
                 "to go on with it, another out=, or delete it to begin anew"
             )
 
-    def _alone(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
         """Hold the slide's lock, which raises UserError where another process has it."""
         busy = f"{self.path}: another process is drawing it; wait for it, or give another out="
-        return held(self.work.with_name(f".{self.work.name}.lock"), busy)
+        lock = self.work.with_name(f".{self.work.name}.lock")
+        with held(lock, busy):
+            try:
+                yield
+            finally:
+                if self.is_done():
+                    remove(lock)  # whoever had opened it already finds the slide done, and draws nothing
 
     def _finish(self) -> None:
         rename(self.work / IDENTITY, self.work / DRAWN)

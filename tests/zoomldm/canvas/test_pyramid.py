@@ -49,6 +49,22 @@ def test_levels_are_found_by_openslide_and_tifffile(drawn, tmp_path):
         assert "0123 &lt;&amp;&gt;" in tiff.ome_metadata
 
 
+def test_levels_are_found_by_tiatoolbox(drawn, tmp_path):
+    """Where it is installed (2.1.3 was): it is no dependency of ours."""
+    wsireader = pytest.importorskip("tiatoolbox.wsicore.wsireader")
+    store, levels = drawn
+    path = tmp_path / "s.ome.tiff"
+    Pyramid(compression="deflate", name="s", mark=False, facts=FACTS).write(path, store, levels)
+    reader = wsireader.WSIReader.open(path)
+    assert [tuple(size) for size in reader.info.level_dimensions] == [(1024 >> k, 1024 >> k) for k in range(6)]
+    assert reader.info.mpp == pytest.approx((0.5, 0.5))
+    assert reader.info.objective_power == 20
+    for k in range(6):
+        part = reader.read_rect((64, 128), (16, 16), resolution=k, units="level")
+        y, x = 128 >> k, 64 >> k
+        assert np.array_equal(part, store.window(levels[5 - k], y, x, y + 16, x + 16))
+
+
 def test_jpeg_is_smaller_and_alike(drawn, tmp_path):
     store, levels = drawn
     sizes = {}
