@@ -12,15 +12,13 @@ from typing import Any, TypeVar
 from zoomldm.evaluation.errors import Measure
 from zoomldm.files import write_json
 
-FORMAT_VERSION = 4
-KIND = "zoomldm-evaluation"
+FORMAT_VERSION, KIND = 4, "zoomldm-evaluation"
 FRECHET, KERNEL = "frechet", "kid"
 """The estimators that a verdict may rest on."""
 MAIN_ROW, FLOOR_ROW, FAR_ROW = "oracle", "halves", "untrained"
 """The row that the summary and comparisons of runs are about, and the rows at the two ends that it lies between."""
 
-T = TypeVar("T")
-U = TypeVar("U")
+T, U = TypeVar("T"), TypeVar("U")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,9 +185,17 @@ class Evaluation:
         """Return the magnifications at which a row has enough samples to be judged, highest first."""
         return [label for label in self.magnifications if (cell := self.cell(row, label)) is not None and cell.judged]
 
+    def summary(self) -> dict[str, float]:
+        """Return the distances of the row that runs are compared by, as ``fd_texture/5x`` or ``fid/5x``."""
+        return {
+            f"{distance.lower()}/{label}": cell.distance.value
+            for distance, rows in self.cells.items()
+            for label, cell in rows.get(MAIN_ROW, {}).items()
+        }
+
     def metrics(self) -> dict[str, float]:
-        """Return every distance as ``fd_texture/oracle/5x``, every further figure as ``fd_texture.kid/oracle/5x``."""
-        found: dict[str, float] = {}
+        """Return ``summary``, all distances as ``fd_texture/oracle/5x``, others as ``fd_texture.kid/oracle/5x``."""
+        found = self.summary()
         for distance, rows in self.cells.items():
             for row, by_label in rows.items():
                 for label, cell in by_label.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -59,5 +59,12 @@ class Tracker:
     def end_sweep(self, folder: Path, *, failed: bool) -> None:
         """Close the sweep."""
 
-    def add_to_sweep(self, folder: Path, metrics: Mapping[str, float]) -> None:
-        """Copy what a sweep's comparison found: metrics, and the files ``comparison.*`` in the sweep's folder."""
+    def add_to_sweep(
+        self, folder: Path, metrics: Mapping[str, float], children: Sequence[tuple[Run, Mapping[str, float]]]
+    ) -> None:
+        """Copy what a sweep's comparison found, and put its runs below it, also those that were trained before.
+
+        Args:
+            metrics: of the sweep; the files ``comparison.*`` in its folder go with them.
+            children: its runs, with the figures by which MLflow sets them side by side.
+        """

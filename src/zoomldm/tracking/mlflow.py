@@ -8,21 +8,15 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from zoomldm.errors import UserError
 from zoomldm.files import write_json
 from zoomldm.runs.run import Run
 from zoomldm.tracking.base import Tracker
-from zoomldm.tracking.mlflow_server import (
-    PARENT_VARIABLE,
-    add_comparison,
-    create_parent,
-    end_parent,
-    never_failing,
-    upload_run,
-)
+from zoomldm.tracking.mlflow_server import PARENT_VARIABLE, never_failing, upload_run
+from zoomldm.tracking.mlflow_sweep import add_comparison, adopt, end_parent, open_parent
 
 SWEEP_NAME = "sweep.json"
 INTERVAL_S, PATIENCE_S, RETRY_S = 5.0, 20.0, 120.0
@@ -79,7 +73,7 @@ class MLflowTracker(Tracker):
 
         def create() -> None:
             try:
-                made.append(create_parent(self.uri, self.experiment, words))
+                made.append(open_parent(self.uri, self.experiment, words))
             except Exception as error:  # a sweep does not depend on a server
                 problems.append(error)
 
@@ -100,11 +94,15 @@ class MLflowTracker(Tracker):
             with never_failing():
                 end_parent(self.uri, parent, failed=failed)
 
-    def add_to_sweep(self, folder: Path, metrics: Mapping[str, float]) -> None:
+    def add_to_sweep(
+        self, folder: Path, metrics: Mapping[str, float], children: Sequence[tuple[Run, Mapping[str, float]]]
+    ) -> None:
         path = folder / SWEEP_NAME
         if path.is_file():
             with never_failing():
                 parent = json.loads(path.read_bytes())["mlflow_run_id"]
+                for run, of_run in children:
+                    adopt(self.uri, self.experiment, parent, run=run, metrics=of_run)
                 add_comparison(self.uri, parent, metrics=metrics, files=sorted(folder.glob("comparison.*")))
 
     def _follow(self, run: Run) -> None:

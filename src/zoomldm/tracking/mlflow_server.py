@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 PARENT_VARIABLE = "ZOOMLDM_PARENT_RUN"
 """Names the MLflow run of the sweep that this process is a job of."""
 
+PARENT_TAG = "mlflow.parentRunId"
+
 STATE_NAME = "tracking.json"
 METRICS_A_CALL, PARAMS_A_CALL = 1000, 100
 MLFLOW_STATUS = {"running": "RUNNING", "finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
@@ -32,14 +34,14 @@ def upload_run(run: Run, *, uri: str, experiment: str, artifacts: Sequence[Path]
 
     What was uploaded is remembered in the run's tracking.json, so that repeating this costs and adds nothing.
     """
-    client = _connected(uri)
-    states = _read_states(run)
+    client = connected(uri)
+    states = read_states(run)
     state = states.get(uri) or {}
     if not state or not _exists(client, state["run_id"]):
         state = {"run_id": _create_run(client, experiment, run), "metrics": 0}
         states[uri] = state
         write_json(run.folder / STATE_NAME, states)
-        _log_configuration(client, state["run_id"], run)
+        log_configuration(client, state["run_id"], run)
         run.update(mlflow_run_id=state["run_id"])
     new = _log_new_metrics(client, run, state)
     for path in artifacts:
@@ -52,28 +54,6 @@ def upload_run(run: Run, *, uri: str, experiment: str, artifacts: Sequence[Path]
     return new
 
 
-def create_parent(uri: str, experiment: str, words: str) -> str:
-    """Create the MLflow run under which a sweep's runs nest; return its id."""
-    client = _connected(uri)
-    parent = client.create_run(_experiment(client, experiment), run_name=f"sweep {words}"[:250]).info.run_id
-    client.set_tag(parent, "overrides", words)
-    return parent
-
-
-def end_parent(uri: str, parent: str, *, failed: bool) -> None:
-    """Close a sweep's run."""
-    _connected(uri).set_terminated(parent, status="FAILED" if failed else "FINISHED")
-
-
-def add_comparison(uri: str, parent: str, *, metrics: Mapping[str, float], files: Sequence[Path]) -> None:
-    """Copy metrics and files to a sweep's run."""
-    client = _connected(uri)
-    for name, value in metrics.items():
-        client.log_metric(parent, name, value)
-    for file in files:
-        client.log_artifact(parent, str(file))
-
-
 @contextmanager
 def never_failing() -> Iterator[None]:
     """Warn where a server fails; nothing here depends on one."""
@@ -83,7 +63,7 @@ def never_failing() -> Iterator[None]:
         print(f"warning: MLflow: {str(error)[:200]}", file=sys.stderr)
 
 
-def _connected(uri: str) -> MlflowClient:
+def connected(uri: str) -> MlflowClient:
     """Connect; a new SQLite file is brought to the present schema by this."""
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
@@ -97,7 +77,7 @@ def _connected(uri: str) -> MlflowClient:
     return MlflowClient(tracking_uri=uri)
 
 
-def _experiment(client: MlflowClient, name: str) -> str:
+def experiment_id(client: MlflowClient, name: str) -> str:
     """Return an experiment's id, making it where it is new; its files lie beside a local database."""
     from mlflow.exceptions import MlflowException
 
@@ -129,6 +109,14 @@ def _exists(client: MlflowClient, run_id: str) -> bool:
 
 
 def _create_run(client: MlflowClient, experiment: str, run: Run) -> str:
+    tags = tags_of(run)
+    if os.environ.get(PARENT_VARIABLE):
+        tags[PARENT_TAG] = os.environ[PARENT_VARIABLE]
+    return client.create_run(experiment_id(client, experiment), tags=tags, run_name=run.name).info.run_id
+
+
+def tags_of(run: Run) -> dict[str, str]:
+    """Return what MLflow's table of runs has columns for: where a run comes from, its source and revision too."""
     description = run.described()
     tags = {
         name: str(description[name])
@@ -136,17 +124,25 @@ def _create_run(client: MlflowClient, experiment: str, run: Run) -> str:
         if description.get(name) is not None
     }
     tags |= {f"hardware.{name}": str(value) for name, value in (description.get("hardware") or {}).items()}
-    if os.environ.get(PARENT_VARIABLE):
-        tags["mlflow.parentRunId"] = os.environ[PARENT_VARIABLE]
-    return client.create_run(_experiment(client, experiment), tags=tags, run_name=run.name).info.run_id
+    tags |= {
+        "mlflow.source.type": "LOCAL",
+        "mlflow.source.name": tags.get("command", "").partition(" ")[0] or "zoomldm",
+    }
+    return tags | ({"mlflow.source.git.commit": tags["git_revision"]} if "git_revision" in tags else {})
 
 
-def _log_configuration(client: MlflowClient, run_id: str, run: Run) -> None:
-    from mlflow.entities import Param
+def log_configuration(client: MlflowClient, run_id: str, run: Run) -> None:
+    """Log a run's configuration as parameters, and its data set as what it was trained on."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag, Param
 
     params = [Param(name, str(value)[:6000]) for name, value in flattened(run.config).items()]
     for start in range(0, len(params), PARAMS_A_CALL):
         client.log_batch(run_id, params=params[start : start + PARAMS_A_CALL])
+    data, identity = run.config.get("data") or {}, run.described().get("manifest_sha256")
+    if "name" in data and identity:
+        source = json.dumps({"uri": str(data.get("root"))})
+        used = Dataset(name=data["name"], digest=identity[:12], source_type="local", source=source)
+        client.log_inputs(run_id, [DatasetInput(used, [InputTag("mlflow.data.context", "training")])])
 
 
 def _log_new_metrics(client: MlflowClient, run: Run, state: dict[str, Any]) -> int:
@@ -174,7 +170,7 @@ def _set_status(client: MlflowClient, run: Run, state: dict[str, Any]) -> None:
     state["status"] = status
 
 
-def _read_states(run: Run) -> dict[str, Any]:
+def read_states(run: Run) -> dict[str, Any]:
     try:
         return json.loads((run.folder / STATE_NAME).read_bytes())
     except (OSError, ValueError):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import sys
 import threading
@@ -204,6 +205,43 @@ def test_jobs_of_a_sweep_are_nested_in_its_parent(run, uri, tmp_path):
     assert PARENT_VARIABLE not in os.environ
 
 
+def children_of(uri, parent, experiment="sweeps"):
+    client = MlflowClient(uri)
+    group = client.get_experiment_by_name(experiment).experiment_id
+    return client.search_runs([group], filter_string=f"tags.mlflow.parentRunId = '{parent}'")
+
+
+def swept(uri, folder, words, *children):
+    folder.mkdir()
+    tracker = MLflowTracker(uri, "sweeps")
+    tracker.begin_sweep(folder, words)
+    parent = os.environ[PARENT_VARIABLE]
+    tracker.end_sweep(folder, failed=False)
+    tracker.add_to_sweep(folder, {"fd_texture/20x/film": 1.0}, children)
+    return parent
+
+
+def test_runs_of_earlier_sweeps_are_below_every_sweep_that_names_them(uri, tmp_path):
+    config = {"seed": 3, "data": {"name": "demo", "root": "data/demo"}}
+    run = Run.open(tmp_path, "trained", config, kind="zoomldm", manifest_sha256="abc")
+    run.log(1, {"loss": 0.5})
+    MLflowTracker(uri, "sweeps").upload(run)  # trained before, below no sweep
+    first = swept(uri, tmp_path / "s1", "cond=film,mag", (run, {"fd_texture/20x": 2.0}))
+    second = swept(uri, tmp_path / "s2", "cond=film,cnn", (run, {"fd_texture/20x": 2.0}))
+    assert first != second
+    (own,), (copy,) = children_of(uri, first), children_of(uri, second)
+    assert own.info.run_id == run.described()["mlflow_run_id"] != copy.info.run_id
+    for child in (own, copy):
+        assert child.data.metrics == {"loss": 0.5, "fd_texture/20x": 2.0}
+        assert child.data.params["seed"] == "3"
+        assert child.data.tags["mlflow.source.git.commit"] == child.data.tags["git_revision"]
+        assert [one.dataset.name for one in child.inputs.dataset_inputs] == ["demo"]
+        assert child.info.run_name == "trained"
+    assert swept(uri, tmp_path / "s3", "cond=film,cnn", (run, {})) == second, "the same sweep goes on below its parent"
+    assert len(children_of(uri, second)) == 1
+    assert MlflowClient(uri).get_run(second).info.status == "FINISHED"
+
+
 def test_a_failed_job_is_reported_and_the_parent_is_closed_at_exit(uri, tmp_path, capsys, monkeypatch):
     closing = []
     monkeypatch.setattr(tracking.atexit, "register", lambda *call, **options: closing.append((*call, options)))
@@ -213,7 +251,9 @@ def test_a_failed_job_is_reported_and_the_parent_is_closed_at_exit(uri, tmp_path
     job = JobReturn(overrides=["cond=vit"], status=JobStatus.FAILED)
     job.return_value = ValueError("no such thing")
     callback.on_job_end(sweep_config(uri, tmp_path), job)
-    assert "job cond=vit failed: ValueError: no such thing" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "job cond=vit failed: ValueError: no such thing" in said
+    assert re.search(r"again, that job alone: python \S+ -m cond=vit", said)
     ((close, folder, options),) = closing
     close(folder, **options)
     assert MlflowClient(uri).get_run(parent).info.status == "FAILED"
