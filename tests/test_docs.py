@@ -11,7 +11,7 @@ from zoomldm.config import PROJECT_ROOT
 PRIMARY = {
     **{
         f"src/{name}.py": name
-        for name in ("train", "evaluate", "sample", "slide", "app", "view", "export", "demo", "doctor")
+        for name in ("train", "evaluate", "compare", "sample", "slide", "app", "view", "export", "demo", "doctor")
     },
     "src/reference.py": "reference",
     **{f"data_prep/{name}.py": name for name in ("prepare", "verify", "latents")},

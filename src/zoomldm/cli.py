@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from zoomldm.composing import Job, Plan, planned, without_hydra
 from zoomldm.config import CONF, PROJECT_ROOT
 from zoomldm.errors import UserError
-from zoomldm.flags import flags_first, flags_of
+from zoomldm.flags import flags_first, flags_of, with_seeds
 from zoomldm.launch.processes import is_first_process
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ def main(
     os.environ["ZOOMLDM_STARTED"] = time.strftime("%Y-%m-%d_%H-%M-%S")  # names the folder of a sweep
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that exceptions reach us and not Hydra's printer
     with user_errors():
+        if config_name == "train":
+            sys.argv[1:] = with_seeds(sys.argv[1:])
         flags = flags_of(sys.argv[1:])
         sys.argv[1:] = flags_first(sys.argv[1:], flags.overrides)
         if flags.help or flags.hydra_help or flags.info or flags.shell_completion:
@@ -60,7 +62,7 @@ def main(
         try:
             _hydra_main(config_name, run)
         finally:
-            if after_sweep:
+            if after_sweep and not plan.is_search:
                 after_sweep(plan.jobs, plan.sweep_folder)
 
 

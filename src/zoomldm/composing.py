@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from zoomldm.commands.known_keys import RENAMED, check_type, explained, nearest, taken_elsewhere
 from zoomldm.config import CONF
 from zoomldm.errors import ConfigError, near_match
-from zoomldm.flags import flags_of
+from zoomldm.flags import flags_of, with_seeds
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -32,10 +32,16 @@ class Job:
 
 @dataclass(frozen=True)
 class Plan:
-    """Every job that a command line asks for; `sweep_folder` is None where it is one job and no sweep."""
+    """Every job that a command line asks for.
+
+    Attributes:
+        sweep_folder: None where it is one job and no sweep.
+        is_search: a sweeper chooses the jobs as it goes; `jobs` is one without what it varies, to be checked.
+    """
 
     jobs: tuple[Job, ...]
     sweep_folder: Path | None
+    is_search: bool = False
 
 
 def planned(config_name: str, argv: Sequence[str]) -> Plan:
@@ -51,7 +57,7 @@ def planned(config_name: str, argv: Sequence[str]) -> Plan:
     from zoomldm.commands.register import register
 
     register()
-    flags = flags_of(argv)
+    flags = flags_of(with_seeds(argv) if config_name == "train" else argv)
     GlobalHydra.instance().clear()
     with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
         composer = Composer(config_name, flags.config_dir, flags.overrides)
@@ -64,6 +70,10 @@ def planned(config_name: str, argv: Sequence[str]) -> Plan:
                     word = override.input_line
                     raise ConfigError(f"{word}: several values are a sweep; add -m (python src/train.py -m {word})")
             return Plan((Job(composer.compose(flags.overrides), tuple(flags.overrides)),), None)
+        if not base.hydra.sweeper._target_.endswith("BasicSweeper"):
+            words = [override.input_line for override in overrides if not override.is_sweep_override()]
+            job = Job(composer.compose(words), tuple(words))
+            return Plan((job,), Path(job.cfg.hydra.sweep.dir), is_search=True)
         own = [f"{key}={value}" for key, value in (base.hydra.sweeper.get("params") or {}).items()]
         (combinations,) = BasicSweeper.split_arguments([*_parsed(own), *overrides], None)
         jobs = tuple(Job(composer.compose(words), tuple(words)) for words in combinations)

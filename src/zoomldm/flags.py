@@ -28,6 +28,27 @@ def flags_of(argv: Sequence[str]) -> argparse.Namespace:
     return flags
 
 
+def with_seeds(argv: Sequence[str]) -> list[str]:
+    """Return a command line in which ``seeds=3`` is the sweep ``-m seed=0,1,2``.
+
+    Raises:
+        ConfigError: it is no number of seeds, or a seed is named as well.
+    """
+    told = [word for word in argv if word.startswith("seeds=")]
+    if not told:
+        return list(argv)
+    others = [word for word in argv if word not in told]
+    number = told[-1].partition("=")[2]
+    if len(told) > 1 or not number.isdecimal() or not 1 <= int(number) <= 100:
+        raise ConfigError(f"{' '.join(told)}: expected one number of seeds, 1 to 100; seeds=3 is seed=0,1,2")
+    if named := [word for word in others if word.startswith(("seed=", "run_name="))]:
+        raise ConfigError(
+            f"{told[0]} {named[0]}: seeds=3 is seed=0,1,2, each in a run of its own; leave one of them out"
+        )
+    flag = [] if {"-m", "--multirun"} & set(others) else ["-m"]
+    return [*flag, *others, "seed=" + ",".join(map(str, range(int(number))))]
+
+
 def flags_first(argv: Sequence[str], overrides: Sequence[str]) -> list[str]:
     """Return a command line with its overrides last, where Hydra's own main wants them."""
     left, flags = list(overrides), []

@@ -106,6 +106,27 @@ def test_jobs_carry_their_words_and_tell_a_sweep(conf):
     assert composing.planned("train", []).sweep_folder is None
 
 
+def test_seeds_are_a_sweep_over_the_first_of_them():
+    assert flags.with_seeds(["cond=film", "seeds=3"]) == ["-m", "cond=film", "seed=0,1,2"]
+    assert flags.with_seeds(["--multirun", "seeds=1"]) == ["--multirun", "seed=0"]
+    assert flags.with_seeds(["seed=4"]) == ["seed=4"]
+    for words in (
+        ["seeds=0"],
+        ["seeds=many"],
+        ["seeds=3", "seed=1"],
+        ["seeds=2", "seeds=3"],
+        ["seeds=3", "run_name=x"],
+    ):
+        with pytest.raises(ConfigError, match="seed=0,1,2"):
+            flags.with_seeds(words.split())
+
+
+def test_an_experiment_over_seeds(conf):
+    (conf / "conf" / "train.yaml").write_text(PRIMARY.replace("fresh:", "seed: 0\nfresh:"))
+    jobs = compose("experiments=sweep", "seeds=2")
+    assert [(job.cond.name, job.seed) for job in jobs] == [("film", 0), ("film", 1), ("none", 0), ("none", 1)]
+
+
 def test_a_mistake_found_in_a_job_is_one_message(tmp_path):
     script = tmp_path / "job.py"
     script.write_text(

@@ -243,6 +243,15 @@ class Evaluate(Entry):
 
 
 @dataclass(kw_only=True)
+class Compare(Entry):
+    """conf/compare.yaml."""
+
+    runs: list[str]
+    distance: str | None
+    folder: str | None
+
+
+@dataclass(kw_only=True)
 class Sample(Entry):
     """conf/sample.yaml."""
 
@@ -403,6 +412,7 @@ ENTRIES = {
     "verify": Verify,
     "train": Train,
     "evaluate": Evaluate,
+    "compare": Compare,
     "sample": Sample,
     "slide": Slide,
     "app": App,

@@ -206,6 +206,7 @@ UNREAD: dict[str, Callable[[DictConfig, bool], Iterator[tuple[str, str]]]] = {
     "slide": _unread_by_slides,
     "app": _unread_by_app,
     "evaluate": _unread_by_evaluation,
+    "compare": lambda cfg, is_sweep: iter([("paths.data", "runs name their own data, so it has no effect")]),
     "demo": _unread_by_demo,
     "reference": _unread_by_reference,
     "view": lambda cfg, is_sweep: iter([("allow_code", "no class is made, so it has no effect")]),

@@ -32,6 +32,18 @@ class Measure:
     replicates: tuple[float, ...] = ()
 
 
+@dataclass(frozen=True)
+class Averaged(Measure):
+    """A figure averaged over runs that differ in their seed alone.
+
+    Attributes:
+        error: over patients and over seeds together; replicates: those of the average, without patients.
+        seed_error: standard error over the seeds alone.
+    """
+
+    seed_error: float = 0.0
+
+
 class Groups:
     """Which patches are left out together.
 
@@ -112,12 +124,28 @@ def jackknife_error(replicates: Sequence[float]) -> float:
     return float(np.sqrt((len(figures) - 1) * figures.var()))
 
 
+def averaged(measures: Sequence[Measure]) -> Averaged:
+    """Average a figure over seeds: all leave out the same patients, whose error does not shrink by it."""
+    values = np.array([one.value for one in measures], np.float64)
+    seed_error = float(values.std(ddof=1) / np.sqrt(len(values)))
+    errors = [one.error for one in measures if one.error is not None]
+    replicates: tuple[float, ...] = ()
+    if measures[0].replicates and len({len(one.replicates) for one in measures}) == 1:
+        replicates = tuple(np.mean([one.replicates for one in measures], axis=0).tolist())
+    patients = jackknife_error(replicates) if replicates else float(np.mean(errors)) if errors else 0.0
+    return Averaged(float(values.mean()), float(np.hypot(patients, seed_error)), replicates, seed_error)
+
+
 def difference(a: Measure, b: Measure, *, same_samples: bool = True) -> Measure:
-    """Measure a - b: replicate by replicate where both left out the same samples, else with independent errors."""
+    """Measure a - b: replicate by replicate where both left out the same samples, else with independent errors.
+
+    Seeds of two averages are independent in either case.
+    """
     value = a.value - b.value
     if same_samples and a.replicates and len(a.replicates) == len(b.replicates):
         replicates = tuple(x - y for x, y in zip(a.replicates, b.replicates))
-        return Measure(value, jackknife_error(replicates), replicates)
+        of_seeds = [one.seed_error for one in (a, b) if isinstance(one, Averaged)]
+        return Measure(value, float(np.hypot(jackknife_error(replicates), np.linalg.norm(of_seeds))), replicates)
     if a.error is None or b.error is None:
         return Measure(value)
     return Measure(value, float(np.hypot(a.error, b.error)))

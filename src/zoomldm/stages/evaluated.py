@@ -100,7 +100,7 @@ def evaluated(
             keep=(lambda report: keep(run, report)) if keep and is_tracked else None,
             fresh=request.fresh,
             fabric=fabric,
-            labels={group: str(trained.config[group]["name"]) for group in LABELLED if group in trained.config},
+            labels=_labels(trained.config),
             data=_data_facts(manifest),
             hardware=_hardware(fabric),
             date=time.strftime("%Y-%m-%d"),
@@ -110,6 +110,13 @@ def evaluated(
         _say(evaluation, known, folder)
         judged_zoom(trained, folder, request.how, batch_size=request.batch_size, fresh=request.fresh)
     return evaluation
+
+
+def _labels(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return by what a comparison tells the run from others."""
+    labels = {group: str(config[group]["name"]) for group in LABELLED if group in config}
+    match = config["training"].get("match")
+    return labels | ({"match": match} if match else {})
 
 
 def _trained(runs: str | Path, request: Request, *, wants_edm: bool) -> TrainedModels:

@@ -162,9 +162,14 @@ def test_a_run_is_evaluated_after_training_and_compared(root):
 def test_runs_are_named_by_what_differs():
     from types import SimpleNamespace as Labelled
 
-    runs = [Labelled(run_name=str(i), labels={"cond": c, "data": "demo"}) for i, c in enumerate(["film", "mag"])]
-    assert display_names(runs) == ["film", "mag"]
+    def run(number, cond, labels):
+        return Labelled(run_name=str(number), labels={"cond": cond, "data": "demo"}, magnifications=labels)
+
+    runs = [run(0, "film", ["20x", "5x"]), run(1, "mag", ["20x"]), run(2, "mag", ["5x"]), run(3, "mag", ["5x"])]
+    assert display_names(runs[:2]) == ["film", "mag"]
     assert display_names(runs[:1]) == ["0"]
+    assert display_names(runs[:3]) == ["film", "mag", "mag"], "of different magnifications, they are one row"
+    assert display_names(runs) == ["film", "1", "2", "3"], "no figure goes in another's place"
 
 
 def test_another_solver_and_precision_make_other_images_and_are_named(root, tmp_path, capsys):

@@ -9,6 +9,7 @@ from zoomldm.errors import UserError
 from zoomldm.evaluation.claims import run_below
 from zoomldm.evaluation.examples import Examples
 from zoomldm.evaluation.report import pictures
+from zoomldm.evaluation.report.differences import best_of, further_tables, table_of_differences
 from zoomldm.evaluation.report.page import Claims, Page, Picture, Section, Table, table_to_markdown
 from zoomldm.evaluation.report.tables import format_cell, format_measure
 from zoomldm.evaluation.result import FLOOR_ROW, MAIN_ROW, Claim, Evaluation
@@ -18,12 +19,15 @@ from zoomldm.sampling.pictures import Column, panel, png_bytes
 Entry = tuple[str, Evaluation]
 
 
-def compare(entries: Sequence[Entry], *, below: Sequence[tuple[str, str]] = ()) -> "Comparison":
+def compare(
+    entries: Sequence[Entry], *, below: Sequence[tuple[str, str]] = (), notes: Sequence[str] = ()
+) -> "Comparison":
     """Put runs side by side under their names; runs of one name are one row (single-magnification runs).
 
     Args:
         below: pairs of names (lower, upper): the claim that the first lies below the second at the lowest judged
             magnifications. Pairs with a name that is not there are left out.
+        notes: what must be known of the runs.
 
     Raises:
         UserError: there is nothing to compare, or the runs were judged by different descriptors.
@@ -44,7 +48,7 @@ def compare(entries: Sequence[Entry], *, below: Sequence[tuple[str, str]] = ()) 
         if lower in together and upper in together
         for claim in _claims(lower, upper, together)
     ]
-    return Comparison(together, claims)
+    return Comparison(together, claims, notes)
 
 
 def merge(evaluations: Sequence[Evaluation]) -> Evaluation:
@@ -70,10 +74,10 @@ def merge(evaluations: Sequence[Evaluation]) -> Evaluation:
 
 
 class Comparison:
-    """Runs by name, and what was claimed about them."""
+    """Runs by name, what was claimed about them, and what must be known of them."""
 
-    def __init__(self, runs: dict[str, Evaluation], claims: Sequence[Claim]) -> None:
-        self.runs, self.claims = runs, list(claims)
+    def __init__(self, runs: dict[str, Evaluation], claims: Sequence[Claim], notes: Sequence[str] = ()) -> None:
+        self.runs, self.claims, self.notes = runs, list(claims), list(notes)
         self.distance_name = next(iter(runs.values())).judge.distance_name
         labels = {label for evaluation in runs.values() for label in evaluation.magnifications}
         self.magnifications = sorted(labels, key=lambda label: -float(label.rstrip("x")))
@@ -100,19 +104,27 @@ class Comparison:
         return Table([name, *self.magnifications], body, styles, caption)
 
     def to_text(self) -> str:
-        """Return the table and the claims for a terminal."""
-        lines = [table_to_markdown(self.table())]
+        """Return the tables, the claims, the best of each magnification and the notes for a terminal."""
+        lines = [table_to_markdown(table) + "\n" for table in (self.table(), self._differences()) if table]
         lines += [f"  {claim.verdict:<14} {claim.statement}" for claim in self.claims]
+        lines += [f"  {one}" for one in (*best_of(self.runs, self.magnifications), *self.notes)]
         return "\n".join(lines)
+
+    def _differences(self) -> Table | None:
+        return table_of_differences(self.runs, self.magnifications)
 
     def page(self, title: str, examples: dict[str, Examples] | None = None) -> Page:
         """Lay the comparison out as a page; ``examples`` shows each run's patches beside the same references."""
-        items: list = [self.table(), self._chart()]
+        items: list = [*self.notes, self.table(), *best_of(self.runs, self.magnifications), self._chart()]
         sections = [Section("Distances", items)]
+        if differences := self._differences():
+            sections.append(Section("Which differences exceed their errors?", [differences]))
         paired = [run for run in self.runs.values() if any(c.paired for c in _oracle(run).values())]
         if paired:
             text = "Each synthetic patch against the real patch whose condition it was made from."
             sections.append(Section("Does a patch follow its condition?", [text, self.table(of_pairs=True)]))
+        if further := further_tables(self.runs, self.magnifications):
+            sections.append(Section("Further figures, oracle conditions", further))
         if self.claims:
             shown = Claims([(claim.verdict, claim.statement, claim.details) for claim in self.claims])
             sections.append(Section("What the figures show", [shown]))

@@ -1,64 +1,85 @@
 """The evaluations that runs keep in their folders, side by side."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from zoomldm.errors import UserError
 from zoomldm.evaluation.report.compare import Comparison, compare
 from zoomldm.evaluation.result import Evaluation
+from zoomldm.evaluation.seeds import Entrant, averaged_over_seeds
 from zoomldm.evaluation.stored import stored_evaluations, stored_examples
+from zoomldm.runs.run import Run
 
 
 def compare_runs(
-    runs: str | Path, names: Sequence[str], folder: Path, *, title: str, distance_name: str | None = None
+    runs: str | Path,
+    names: Sequence[str],
+    folder: Path,
+    *,
+    title: str,
+    distance_name: str | None = None,
+    faults: Mapping[str, str] | None = None,
 ) -> Comparison:
-    """Compare the evaluated runs of a sweep and write the page into a folder.
+    """Compare evaluated runs and write the page into a folder.
 
-    Runs are named by what differs between them (``film``, ``mag``); those that differ in nothing but the magnification
-    they were trained for become one row. Where the names allow it, ``film`` is claimed to lie below every other
-    conditioner, and ``unified`` below ``single``.
+    Runs that differ in their seed alone are averaged. They are named by what differs between them (``film``, ``mag``);
+    those that differ in nothing but the magnification they were trained for become one row. Where the names allow it,
+    ``film`` is claimed to lie below every other conditioner, and ``unified`` below ``single``.
+
+    Args:
+        faults: by run, what speaks against its figures (a parent that is gone or has changed).
 
     Raises:
-        UserError: none of the runs was evaluated.
+        UserError: none of the runs was evaluated, or no one distance judged them all.
     """
-    stored = [evaluations for name in names if (evaluations := stored_evaluations(Path(runs) / name, distance_name))]
+    stored = {name: found for name in names if (found := stored_evaluations(Path(runs) / name, distance_name))}
+    notes = [f"not evaluated, so left out: {name}" for name in names if name not in stored]
     judge = _shared_judge(stored)
-    found = [next(one for one in evaluations if one.judge.distance_name == judge) for evaluations in stored]
+    judged = {name: next(one for one in found if one.judge.distance_name == judge) for name, found in stored.items()}
+    entrants = [_entrant(Run(Path(runs) / name), one, (faults or {}).get(name)) for name, one in judged.items()]
+    found, named = averaged_over_seeds(entrants)
     shown = display_names(found)
-    below = [("film", other) for other in dict.fromkeys(shown) if other != "film"] + [("unified", "single")]
-    comparison = compare(list(zip(shown, found)), below=below)
+    below = [("film", other) for other in dict.fromkeys(shown) if other != "film"]
+    below += [("unified", other) for other in dict.fromkeys(shown) if other.startswith("single")]
+    comparison = compare(list(zip(shown, found)), below=below, notes=[*notes, *named])
     examples = {
-        shown_name: stored_examples(Path(runs) / one.run_name, one.judge.distance_name)
-        for shown_name, one in zip(shown, found)
+        name: stored_examples(Path(runs) / one.run_name, one.judge.distance_name) for name, one in zip(shown, found)
     }
     comparison.write(folder, title=title, examples=examples if len(examples) == len(found) else None)
     return comparison
 
 
-def _shared_judge(stored: Sequence[Sequence[Evaluation]]) -> str | None:
+def _entrant(run: Run, evaluation: Evaluation, fault: str | None) -> Entrant:
+    return Entrant(evaluation=evaluation, config=run.config, described=run.described(), fault=fault)
+
+
+def _shared_judge(stored: Mapping[str, Sequence[Evaluation]]) -> str | None:
     """Return the distance that judged every run, FID before fd_texture before others; None where there are no runs.
 
     Raises:
-        UserError: no distance judged all of them.
+        UserError: no distance judged all of them; the message says what judged which.
     """
     if not stored:
         return None
-    shared = set.intersection(*({one.judge.distance_name for one in evaluations} for evaluations in stored))
+    by_run = {name: {one.judge.distance_name for one in evaluations} for name, evaluations in stored.items()}
+    shared = set.intersection(*by_run.values())
     if not shared:
-        names = ", ".join(sorted({one.judge.distance_name for evaluations in stored for one in evaluations}))
+        said = "; ".join(f"{name}: {', '.join(sorted(judges))}" for name, judges in by_run.items())
         raise UserError(
-            f"comparison: no one distance judged all runs (there are {names}); evaluate them with one features="
+            f"comparison: no one distance judged all runs, and figures of different judges cannot be set side by side "
+            f"({said}); evaluate them with one features="
         )
     return min(shared, key=lambda name: (name != "FID", name != "fd_texture", name))
 
 
 def display_names(evaluations: Sequence[Evaluation]) -> list[str]:
-    """Name runs by those of their labels that differ, by their run names where none does."""
+    """Name runs by those of their labels that differ; by their run names where that does not tell them apart."""
     keys = [
         key
         for key in dict.fromkeys(key for one in evaluations for key in one.labels)
         if len({one.labels.get(key) for one in evaluations}) > 1
     ]
-    if not keys:
-        return [one.run_name for one in evaluations]
-    return [" ".join(str(one.labels.get(key, "–")) for key in keys) for one in evaluations]
+    names = [" ".join(one.labels[key] for key in keys if key in one.labels) or one.run_name for one in evaluations]
+    places = [(name, label) for name, one in zip(names, evaluations) for label in one.magnifications]
+    doubled = {name for name, label in places if places.count((name, label)) > 1}
+    return [one.run_name if name in doubled else name for name, one in zip(names, evaluations)]

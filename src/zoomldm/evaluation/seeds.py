@@ -1,0 +1,134 @@
+"""Runs that differ in their seed alone become one: the average of their figures. What may not be averaged is named."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from zoomldm.evaluation.errors import Measure, averaged
+from zoomldm.evaluation.result import Cell, Evaluation
+from zoomldm.runs.identity import NOT_IDENTITY, flattened
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entrant:
+    """A run that is compared.
+
+    Attributes:
+        config: resolved; described: what its run.json says.
+        fault: why its figures should not be relied on (a parent is gone or changed); None where nothing is known.
+    """
+
+    evaluation: Evaluation
+    config: Mapping[str, Any]
+    described: Mapping[str, Any]
+    fault: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return self.evaluation.run_name
+
+    @property
+    def revision(self) -> str:
+        """The source that trained it."""
+        revision = str(self.described.get("git_revision") or self.described.get("code_version"))[:12]
+        return f"{revision} with changes" if self.described.get("git_dirty") else revision
+
+    @property
+    def same_but_seed(self) -> str:
+        """What it has in common with runs of other seeds, and with no others."""
+        kept = {
+            key: value
+            for key, value in flattened(self.config).items()
+            if key != "seed" and not any(key == one or key.startswith(f"{one}.") for one in NOT_IDENTITY)
+        }
+        return json.dumps(kept, sort_keys=True, default=str)
+
+
+def averaged_over_seeds(entrants: Sequence[Entrant]) -> tuple[list[Evaluation], list[str]]:
+    """Return one evaluation for the runs of each configuration, in their order, and why others stand alone.
+
+    Runs whose parents are gone, or that differ in revision, judge, number of patches, real patches or steps are not
+    averaged: each stays a row of its own.
+    """
+    groups: dict[str, list[Entrant]] = {}
+    for one in entrants:
+        groups.setdefault(one.same_but_seed, []).append(one)
+    found, notes = [], [f"{one.name}: {one.fault}" for one in entrants if one.fault]
+    for group in groups.values():
+        reasons = list(_why_not(group)) if len(group) > 1 else []
+        notes += [f"not averaged: {', '.join(one.name for one in group)}: {reason}" for reason in reasons]
+        one_each = [one.evaluation for one in group]
+        if reasons or len(group) == 1:
+            found += one_each
+        else:
+            found.append(average(one_each))
+            notes.append(f"averaged over {len(group)} seeds: {', '.join(one.name for one in group)}")
+    return found, [*notes, *_mixed(entrants, groups)]
+
+
+def _why_not(group: Sequence[Entrant]) -> list[str]:
+    reasons = ["a parent is missing or has changed"] if any(one.fault for one in group) else []
+    for what, of in FACTS.items():
+        values = {one.name: of(one) for one in group}
+        if len(set(values.values())) > 1:
+            reasons.append(f"{what}: " + ", ".join(dict.fromkeys(map(str, values.values()))))
+    return reasons
+
+
+def _mixed(entrants: Sequence[Entrant], groups: Mapping[str, Sequence[Entrant]]) -> list[str]:
+    """Say what differs between rows that are set side by side."""
+    if len(groups) < 2:
+        return []
+    found = []
+    for what in ("mixed revisions", "unequal n"):
+        runs: dict[str, list[str]] = {}
+        for one in entrants:
+            runs.setdefault(FACTS[what](one), []).append(one.name)
+        if len(runs) > 1:
+            found.append(f"{what}: " + "; ".join(f"{value} ({', '.join(names)})" for value, names in runs.items()))
+    return found
+
+
+def _num(one: Entrant) -> str:
+    cells = one.evaluation.cells[one.evaluation.judge.distance_name].values()
+    return "/".join(map(str, sorted({cell.num for row in cells for cell in row.values()})))
+
+
+FACTS = {
+    "mixed revisions": lambda one: one.revision,
+    "mixed judges": lambda one: f"{one.evaluation.judge.distance_name} {one.evaluation.judge.fingerprint[:12]}",
+    "unequal n": _num,
+    "other real patches": lambda one: " ".join(one.evaluation.reference_ids.values())[:40],
+    "unequal steps": lambda one: str(one.evaluation.step),
+}
+"""What must be equal for figures to be averaged, by what is said where it is not."""
+
+
+def average(evaluations: Sequence[Evaluation]) -> Evaluation:
+    """Average the figures that all have, cell by cell; the first lends its name."""
+    first = evaluations[0]
+    cells = {
+        distance: {
+            row: {
+                label: _average([one.cells[distance][row][label] for one in evaluations])
+                for label in by_label
+                if all(label in one.cells.get(distance, {}).get(row, {}) for one in evaluations)
+            }
+            for row, by_label in rows.items()
+        }
+        for distance, rows in first.cells.items()
+    }
+    return replace(first, cells=cells, claims=[])
+
+
+def _average(cells: Sequence[Cell]) -> Cell:
+    shared = set.intersection(*(set(cell.measures) for cell in cells))
+    measures: dict[str, Measure] = {}
+    for name in (name for name in cells[0].measures if name in shared):
+        values = [cell.measures[name] for cell in cells]
+        measures[name] = averaged(values) if all(one.value is not None for one in values) else values[0]
+    return replace(cells[0], distance=averaged([cell.distance for cell in cells]), measures=measures)

@@ -1,0 +1,66 @@
+"""Runs that are named, or whose folders a shell gives, are set side by side; what is wrong with them is said."""
+
+import json
+import shutil
+
+import pytest
+import yaml
+
+from tests.helpers.toy_runs import compose, make_toy_runs
+from zoomldm.commands import compare, evaluate
+from zoomldm.errors import ConfigError, UserError
+from zoomldm.stages.base import Judged
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """Make a ZoomLDM run that is evaluated, and the same again under another seed."""
+    root = make_toy_runs(tmp_path_factory.mktemp("compare"))
+    words = ["features=texture", "run_name=zoom", "evaluation.num_in_sweep=12", "data.ladder.num_rungs=2"]
+    evaluate.run_after_training(compose("train", root, *words), Judged(zoomldm="zoom"))
+    shutil.copytree(root / "runs" / "zoom", root / "runs" / "zoom-seed=1")
+    path = root / "runs" / "zoom-seed=1" / "config.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"seed": 1}))
+    stored = root / "runs" / "zoom-seed=1" / "evaluation" / "fd_texture.json"
+    stored.write_text(stored.read_text().replace('"zoom"', '"zoom-seed=1"'))
+    return root
+
+
+def composed(root, *words):
+    from zoomldm import composing
+
+    return composing.compose_jobs("compare", [f"paths.root={root}", *words])[0]
+
+
+def test_folders_of_a_shell_are_runs(root, monkeypatch):
+    monkeypatch.chdir(root)
+    words = compare.with_folders(["runs/zoom", "distance=fd_texture", "runs/zoom-seed=1"])
+    assert words == ["distance=fd_texture", 'runs=["zoom","zoom-seed=1"]', f"paths.runs={root / 'runs'}"]
+    cfg = composed(root, *words)
+    compare.check(cfg)
+    assert list(cfg.runs) == ["zoom", "zoom-seed=1"]
+    assert compare.with_folders(["runs=[a,b]"]) == ["runs=[a,b]"]
+    shutil.copytree("runs/zoom", "elsewhere/zoom", dirs_exist_ok=True)
+    with pytest.raises(ConfigError, match="expected runs of one folder"):
+        compare.with_folders(["runs/zoom", "elsewhere/zoom"])
+
+
+def test_fewer_than_two_or_unknown_runs_are_refused(root):
+    for words in ([], ["runs=[zoom]"], ["runs=[zoom,zoom]"]):
+        with pytest.raises(ConfigError, match="two evaluated runs or more"):
+            compare.check(composed(root, *words))
+    with pytest.raises(UserError, match=r"run zom: not in .* did you mean 'zoom'"):
+        compare.check(composed(root, "runs=[zoom,zom]"))
+
+
+def test_seeds_are_averaged_and_changed_parents_are_named(root, capsys):
+    cfg = composed(root, 'runs=["zoom","zoom-seed=1"]', f"folder={root / 'one'}")
+    compare.run(cfg)
+    assert "averaged over 2 seeds: zoom, zoom-seed=1" in capsys.readouterr().out
+    assert (root / "one" / "comparison.html").is_file()
+    (path,) = (root / "runs" / "zoom-seed=1").glob("checkpoints/step-*/checkpoint.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"parents": {"data": "0" * 64}}))
+    compare.run(cfg)
+    said = capsys.readouterr().out
+    assert "not averaged: zoom, zoom-seed=1: a parent is missing or has changed" in said
+    assert "zoom-seed=1: missing or other parents: run zoom-seed=1 was made with another state of its data set" in said

@@ -1,0 +1,116 @@
+"""Runs that differ in their seed alone are averaged; what may not be is named and stays what it is."""
+
+import re
+
+import numpy as np
+import pytest
+
+from tests.zoomldm.evaluation.test_claims import LABELS, made
+from zoomldm.evaluation.errors import Measure, averaged, difference
+from zoomldm.evaluation.report.compare import compare
+from zoomldm.evaluation.report.differences import best_of, gap_between, table_of_differences
+from zoomldm.evaluation.result import DescriptorInfo, MetricInfo
+from zoomldm.evaluation.seeds import Entrant, averaged_over_seeds
+
+FACTS = {"git_revision": "abc", "git_dirty": False}
+
+
+def entrant(name, value, *, seed=0, cond="film", fault=None, facts=FACTS, **of):
+    config = {"seed": seed, "cond": {"name": cond}, "fabric": {"devices": seed}, "run_name": name}
+    return Entrant(evaluation=made(name, oracle=value, **of), config=config, described=facts, fault=fault)
+
+
+def seeds(*values, **of):
+    return [entrant(f"{of.get('cond', 'film')}-{i}", value, seed=i, **of) for i, value in enumerate(values)]
+
+
+def test_an_average_knows_patients_and_seeds():
+    found = averaged([Measure(value, 0.3, tuple(value + d for d in (-0.1, 0, 0.1))) for value in (1.0, 2.0, 3.0)])
+    assert found.value == pytest.approx(2.0)
+    assert found.seed_error == pytest.approx(np.std([1, 2, 3], ddof=1) / 3**0.5)
+    assert found.replicates == pytest.approx((1.9, 2.0, 2.1))
+    assert found.error == pytest.approx(np.hypot(found.seed_error, 2**0.5 * np.std([0.1, 0, -0.1])))
+    gap = difference(found, found)
+    assert gap.value == 0
+    assert gap.error == pytest.approx(found.seed_error * 2**0.5), "what patients have in common falls out, seeds do not"
+
+
+def test_seeds_become_one_row_and_conditions_stay_two():
+    found, notes = averaged_over_seeds([*seeds(1.0, 2.0, 3.0), *seeds(4.0, 4.0, cond="cnn")])
+    assert [one.cell("oracle", "5x").distance.value for one in found] == pytest.approx([2.0, 4.0])
+    assert found[0].cell("oracle", "5x").distance.error > found[1].cell("oracle", "5x").distance.error
+    assert found[0].cell("oracle", "5x").paired.value == pytest.approx(4.0)
+    assert notes == ["averaged over 3 seeds: film-0, film-1, film-2", "averaged over 2 seeds: cnn-0, cnn-1"]
+
+
+def other_judge(one):
+    info = DescriptorInfo(name="x", distance_name="fd_texture", dim=20, fingerprint="other", conditions_model=False)
+    one.evaluation.descriptors = [info]
+    return one
+
+
+def fewer(one):
+    from dataclasses import replace
+
+    cells = one.evaluation.cells["fd_texture"]["oracle"]
+    one.evaluation.cells["fd_texture"]["oracle"] = {label: replace(cell, num=40) for label, cell in cells.items()}
+    return one
+
+
+@pytest.mark.parametrize(
+    ("other", "reason"),
+    [
+        (entrant("b", 2.0, seed=1, fault="its autoencoder is gone"), "a parent is missing or has changed"),
+        (entrant("b", 2.0, seed=1, facts=FACTS | {"git_revision": "def"}), "mixed revisions: abc, def"),
+        (entrant("b", 2.0, seed=1, facts=FACTS | {"git_dirty": True}), "mixed revisions: abc, abc with changes"),
+        (other_judge(entrant("b", 2.0, seed=1)), "mixed judges"),
+        (fewer(entrant("b", 2.0, seed=1)), "unequal n: 90, 40"),
+        (entrant("b", 2.0, seed=1, ids="others"), "other real patches"),
+    ],
+)
+def test_what_may_not_be_averaged_is_named(other, reason):
+    found, notes = averaged_over_seeds([entrant("a", 1.0), other])
+    assert [one.cell("oracle", "5x").distance.value for one in found] == [1.0, 2.0]
+    assert any(re.search(f"not averaged: a, b: {reason}", note) for note in notes), notes
+    if other.fault:
+        assert "b: its autoencoder is gone" in notes
+
+
+def test_rows_of_other_revisions_stand_side_by_side_and_it_is_said():
+    mixed = [entrant("a", 1.0), entrant("b", 2.0, cond="cnn", facts={"git_revision": "def"})]
+    found, notes = averaged_over_seeds(mixed)
+    assert len(found) == 2
+    assert notes == ["mixed revisions: abc (a); def (b)"]
+
+
+def test_the_best_and_the_differences_beyond_their_errors():
+    runs = {"film": made("a", oracle=[1, 1, 1, 1]), "cnn": made("b", oracle=[2, 1.01, 1, 1], unjudged=["2.5x"])}
+    table = table_of_differences(runs, LABELS)
+    ((name, *gaps),) = table.rows
+    assert name == "film - cnn"
+    assert [gap.endswith("*") for gap in gaps] == [True, True, False, False], "the same wobble leaves no error"
+    assert gaps[3] == "–"
+    assert gap_between(runs["film"], runs["cnn"], "20x").value == -1
+    said = best_of(runs, LABELS)
+    assert said[0].startswith("best at 20x: film 1.00")
+    assert said[0].endswith("then cnn (beyond the error)")
+    assert said[2].endswith("(not separated)")
+    assert len(said) == 3
+    assert table_of_differences({"film": runs["film"]}, LABELS) is None
+
+
+def test_a_comparison_shows_notes_best_and_differences(tmp_path):
+    runs = [("film", made("a", oracle=1.0, halves=0.5)), ("mag", made("b", oracle=2.0))]
+    found = compare(runs, notes=["mixed revisions: abc (a); def (b)"])
+    assert {"film - mag", "best at 20x: film", "mixed revisions: abc"} <= {
+        word for word in ("film - mag", "best at 20x: film", "mixed revisions: abc") if word in found.to_text()
+    }
+    of_kid = MetricInfo(name="kid", title="kernel distance")
+    for run in found.runs.values():
+        run.metric_infos = [of_kid]
+        run.cells["fd_texture"]["oracle"]["5x"].measures["kid"] = Measure(0.25, 0.01)
+    found.write(tmp_path, title="Two")
+    (line,) = [one for one in (tmp_path / "comparison.md").read_text().splitlines() if "0.25 ± 0.0100" in one][:1]
+    assert line.startswith("| film")
+    assert "mixed revisions: abc" in (tmp_path / "comparison.md").read_text()
+    assert found.metrics()["fd_texture/20x/mag"] == 2.0
