@@ -28,11 +28,13 @@ class Conditioner(nn.Module):
         uses_grid: whether batches must carry grids.
         uses_condition: False where the tokens say nothing of the sample, so that guidance has nothing to guide by.
         null: learned tokens `n d` that stand for a dropped condition.
+        num_rungs: of the ladder that the tokens are told; None where they are told of no magnification.
         position: learned position embedding `n d`, or None; it starts at zero.
     """
 
     uses_grid = True
     uses_condition = True
+    num_rungs: int | None = None
 
     def __init__(self, *, num_tokens: int, token_dim: int, position_embedding: bool = False) -> None:
         super().__init__()

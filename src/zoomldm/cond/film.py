@@ -5,8 +5,11 @@ Legend: b batch, c channels.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import torch
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -35,8 +38,9 @@ class FiLMConditioner(CNNConditioner):
     """The summarizer CNN told of the magnification by a learned embedding of each rung."""
 
     def __init__(self, *, num_rungs: int, embedding_dim: int = 128, **sizes: Any) -> None:
-        self.embedding_dim = embedding_dim
+        self.embedding_dim, self.is_told = embedding_dim, True
         super().__init__(**sizes)
+        self.num_rungs = num_rungs
         self.magnification = nn.Embedding(num_rungs, embedding_dim)
         # Unit length: Adam moves scale and shift by about the rate times the sum of |entries| a step. Of unit entries
         # that is 0.2 at the tiny model's rate, and the magnification drowns the embeddings before they are heard.
@@ -46,4 +50,14 @@ class FiLMConditioner(CNNConditioner):
         return FiLMBlock(in_channels, out_channels, self.embedding_dim)
 
     def embed_magnification(self, rung: Tensor) -> Tensor:
-        return self.magnification(rung)
+        told = self.magnification(rung)
+        return told if self.is_told else torch.zeros_like(told)
+
+    @contextmanager
+    def untold(self) -> Iterator[None]:
+        """Give tokens without the magnification's embedding while the block runs: zeros in its place."""
+        self.is_told = False
+        try:
+            yield
+        finally:
+            self.is_told = True

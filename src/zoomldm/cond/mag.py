@@ -20,6 +20,7 @@ class MagnificationConditioner(Conditioner):
         super().__init__(
             num_tokens=token_side(resolution) ** 2, token_dim=token_dim, position_embedding=position_embedding
         )
+        self.num_rungs = num_rungs
         self.tokens = nn.Parameter(torch.randn(num_rungs, self.num_tokens, token_dim))
 
     def summarize(self, grids: Sequence[GridGroup] | None, rung: Tensor) -> Tensor:

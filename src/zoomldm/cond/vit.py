@@ -49,6 +49,7 @@ class ViTConditioner(Conditioner):
         self.side = side
         self.standardise = standardise
         self.pad_token = nn.Parameter(0.02 * torch.randn(1, 1, token_dim))
+        self.num_rungs = num_rungs
         self.mag_embedding = nn.Embedding(num_rungs, token_dim)
         self.dim_reduce = nn.Linear(grid_dim, token_dim)
         self.encoder = TransformerEncoder(

@@ -122,9 +122,10 @@ class PatchGenerator:
         for part in (model, autoencoder, edm):
             compute.prepare(part)
 
-    def of(self, model: LatentModel) -> PatchGenerator:
-        """Return a generator that samples another model of the same latents in the same way, without an EDM."""
-        return PatchGenerator(model, self.autoencoder, sampling=self.sampling, seed=self.seed, compute=self.compute)
+    def of(self, model: LatentModel, sampling: Sampling | None = None) -> PatchGenerator:
+        """Return a generator of a model of the same latents, sampled in the same way or another, without an EDM."""
+        options = {"sampling": sampling or self.sampling, "seed": self.seed, "compute": self.compute}
+        return PatchGenerator(model, self.autoencoder, **options)
 
     @property
     def uses_grid(self) -> bool:

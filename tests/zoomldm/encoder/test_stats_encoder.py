@@ -3,6 +3,7 @@ import pytest
 
 from tests.helpers.tiny_slides import tissue_pixels
 from zoomldm.encoder.base import Encoder, encode_in_batches
+from zoomldm.encoder.random import RandomEncoder
 from zoomldm.encoder.stats import CLIP, FEATURE_NAMES, StatsEncoder, standardise
 
 
@@ -113,3 +114,15 @@ def test_a_tile_does_not_depend_on_its_batch_mates(side):
         assert np.array_equal(np.concatenate(parts), rows)
     order = np.random.default_rng(0).permutation(len(batch))
     assert np.array_equal(encoder(batch[order]), rows[order])
+
+
+def test_random_features_tell_tiles_apart_and_are_always_the_same():
+    encoder, batch = RandomEncoder(), tiles(12)
+    rows = encoder(batch)
+    assert rows.shape == (12, StatsEncoder.dim)
+    assert np.array_equal(rows, RandomEncoder()(batch))
+    assert np.allclose(rows[3:5], encoder(batch[3:5]), atol=1e-6)
+    assert len(np.unique(rows.round(4), axis=0)) == 12
+    fitted = RandomEncoder({"mean": rows.mean(0), "std": rows.std(0)})
+    assert np.allclose(fitted(batch).std(0), 1, atol=0.01)
+    assert fitted.describe()["statistics"]["features"][0] == "random_0"
