@@ -32,13 +32,13 @@ def after_sweep(jobs: Sequence[Job], folder: Path) -> None:
     compare_jobs(jobs, folder)
 
 
-def run(cfg: DictConfig) -> None:
+def run(cfg: DictConfig) -> float | None:
     from hydra.core.hydra_config import HydraConfig
 
     from zoomldm.commands.job import own_command
     from zoomldm.commands.train import train
 
-    train(cfg, list(HydraConfig.get().overrides.task), own_command(__file__))
+    return train(cfg, list(HydraConfig.get().overrides.task), own_command(__file__))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Every option of every group and every experiment composes; combinations without sense are refused with a reason."""
 
+import importlib.util
 from itertools import product
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from omegaconf import OmegaConf
 from data_prep.settings import from_config
 from zoomldm import cli, composing
 from zoomldm.commands.check import combination_faults, stage_in
+from zoomldm.commands.train import run_name_of
 from zoomldm.errors import ConfigError
 
 CONF = composing.CONF
@@ -64,6 +66,17 @@ def test_every_launcher_composes(launcher):
     assert len(plan.jobs) == 2
 
 
+def test_a_search_is_checked_without_what_it_varies():
+    words = ["-m", "hydra/sweeper=search", "optim.lr=interval(1e-4,3e-3)", "cond=film", "train.steps=2"]
+    if importlib.util.find_spec("hydra_plugins.hydra_optuna_sweeper") is None:
+        with pytest.raises(ConfigError, match=r"pip install zoomldm\[search\]"):
+            composing.planned("train", words)
+        return
+    plan = composing.planned("train", words)
+    assert plan.is_search
+    assert [job.words for job in plan.jobs] == [("hydra/sweeper=search", "cond=film", "train.steps=2")]
+
+
 def experiment_files() -> list[Path]:
     return sorted((cli.PROJECT_ROOT / "experiments").glob("*.yaml"))
 
@@ -79,13 +92,24 @@ def test_every_experiment_composes_into_jobs_that_make_sense(file):
 
 def test_table1_has_the_rows_of_the_paper():
     jobs = composing.compose_jobs("train", ["experiments=table1"])
-    assert [(stage_in(j).kind, j.training.name, j.training.get("magnification")) for j in jobs] == [
-        ("zoomldm", "unified", None),
-        ("edm", "unified", None),
-        ("zoomldm", "single", 0.625),
-        ("zoomldm", "single", 0.3125),
-        ("zoomldm", "single", 0.15625),
-    ]
+    ladder = [20, 10, 5, 2.5, 1.25, 0.625, 0.3125, 0.15625]
+    rows = [(stage_in(j).kind, j.training.name, j.training.get("magnification"), j.training.get("match")) for j in jobs]
+    assert rows[:2] == [("zoomldm", "unified", None, None), ("edm", "unified", None, None)]
+    assert rows[2:] == [("zoomldm", "single", m, match) for match in ("compute", "samples") for m in ladder]
+    assert {job.data.name for job in jobs} == {"pyramid"}
+    assert {job.evaluation.num_in_sweep for job in jobs} == {120}
+    assert all("unseen" in job.metrics for job in jobs)
+
+
+@pytest.mark.parametrize("name", ["table1", "conditioning", "curriculum", "edm"])
+def test_every_job_of_an_experiment_is_a_run_of_its_own(name, tmp_path):
+    plan = composing.planned("train", [f"experiments={name}", "seeds=2", f"paths.root={tmp_path}"])
+    names = [run_name_of(job.cfg, job.words) for job in plan.jobs]
+    assert len(set(names)) == len(names)
+    for job, own in zip(plan.jobs, names):
+        assert ("seed=1" in own) == (job.cfg.seed == 1)
+        if job.cfg.zoomldm:
+            assert ("seed=1" in job.cfg.zoomldm.run) == (job.cfg.seed == 1), "of the same seed"
 
 
 def test_the_papers_configuration():

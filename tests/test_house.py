@@ -98,7 +98,7 @@ def said_by(entry: str) -> set[str]:
     said = set()
     for path in CONF.rglob("*.yaml"):
         text, group = path.read_text(encoding="utf-8"), path.parent.relative_to(CONF).as_posix()
-        if group == "hydra/launcher" or (group == "." and path.stem in ENTRIES.keys() - {entry}):
+        if group.startswith("hydra/") or (group == "." and path.stem in ENTRIES.keys() - {entry}):
             continue
         said |= set(_dotted(yaml.safe_load(text), "" if group == "." or "@package _global_" in text else f"{group}."))
     return said
@@ -143,7 +143,7 @@ def arguments_of_options() -> dict[str, set[str]]:
     found: dict[str, set[str]] = defaultdict(set)
     for path in CONF.rglob("*.yaml"):
         group = path.parent.name
-        with_bases = group not in ("conf", "data", "model", "launcher")
+        with_bases = group not in ("conf", "data", "model", "launcher", "sweeper")
         content = section_of(group, path.stem) if with_bases else yaml.safe_load(path.read_text(encoding="utf-8"))
         for section in _options_in(content):
             found[section["_target_"]] |= section.keys()

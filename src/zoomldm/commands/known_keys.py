@@ -68,4 +68,6 @@ def explained(error: Exception, words: Sequence[str], entry: str) -> str:
         group = word.partition("=")[0]
         if f"Could not override '{group}'" in reason and (elsewhere := taken_elsewhere(group, entry)):
             return f"{word}: {elsewhere}"
+    if "hydra/sweeper/optuna" in reason:
+        return f"{where}: the search needs Optuna and Hydra's plugin for it: `pip install zoomldm[search]`"
     return f"{where}: does not compose: {reason}"

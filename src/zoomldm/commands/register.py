@@ -11,9 +11,11 @@ from zoomldm.commands.schemas import ENTRIES, Train
 
 
 def register() -> None:
-    """Make the schemas known to Hydra."""
+    """Make the schemas known to Hydra, and ``${seeded:…}``, which is how the name of a run of that seed ends."""
     from hydra.core.config_store import ConfigStore
+    from omegaconf import OmegaConf
 
+    OmegaConf.register_new_resolver("seeded", lambda seed: f"-seed={seed}" if seed else "", replace=True)
     for name, entry in ENTRIES.items():
         declared = _with_from(_open(entry)) if entry is Train else _open(entry)
         ConfigStore.instance().store(name=f"{name}_schema", node=declared, provider="zoomldm")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from zoomldm.commands.check import stage_in
 from zoomldm.commands.devices import on_devices
 from zoomldm.commands.job import is_job_of_sweep, option, plain
+from zoomldm.commands.objective import mean_distance, validation_loss
 from zoomldm.commands.training_data import curriculum_of, first_batches, training_data, unified_curriculum
 from zoomldm.data.manifest import Manifest
 from zoomldm.errors import ConfigError, UserError
@@ -39,11 +40,15 @@ def run_name_of(cfg: DictConfig, overrides: Sequence[str]) -> str:
     stem = list(stage_in(cfg).stem)
     if cfg.training.name == "single":
         stem.append(f"single-{label(float(cfg.training.magnification))}")
+        stem += ["samples"] if cfg.training.match == "samples" else []
     return name_in_use(Path(cfg.paths.runs), default_run_name(stem, overrides))
 
 
-def train(cfg: DictConfig, overrides: Sequence[str], command: Sequence[str]) -> None:
+def train(cfg: DictConfig, overrides: Sequence[str], command: Sequence[str]) -> float | None:
     """Train what the configuration says, going on where an earlier call stopped, and evaluate it where asked.
+
+    Returns what a search minimises: the mean distance over the magnifications, of what was evaluated; else the last
+    validation loss; None where there is neither.
 
     Args:
         cfg: the job's resolved configuration.
@@ -56,19 +61,20 @@ def train(cfg: DictConfig, overrides: Sequence[str], command: Sequence[str]) -> 
         cfg.zoomldm.run = name_in_use(Path(cfg.paths.runs), cfg.zoomldm.run)
     if cfg.plan:
         show_preview(cfg)
-        return
+        return None
 
     def work(fabric: Fabric) -> None:
         _train(cfg, stage, hardware, fabric, overrides)
 
     on_devices(hardware, work, command=command, cache=cfg.paths.cache)
     if not is_first_process():
-        return
+        return None
     judged = stage.judged(cfg.run_name)
     if judged is not None and _evaluates_after(cfg):
         from zoomldm.commands.evaluate import run_after_training
 
-        run_after_training(cfg, judged)
+        return mean_distance(run_after_training(cfg, judged))
+    return validation_loss(Path(cfg.paths.runs) / cfg.run_name)
 
 
 def show_preview(cfg: DictConfig) -> None:

@@ -144,13 +144,13 @@ STAGES = (
     ),
     _stage(
         "table1", TRAIN,
-        "-m experiments=table1 model=zoomldm data=brca_8mag "
+        "-m experiments=table1 model=zoomldm data=brca_8mag evaluation=paper "
         "experiments/table1=unified,single_0.625x,single_0.3125x,single_0.15625x",
         ONE_CELL | NOT_JUDGED | {"experiments/table1": "single_0.625x"}, needs=(COLUMN,), cells=4, drops=True,
     ),
     _stage(
-        "conditioning", TRAIN, "-m experiments=conditioning model=zoomldm data=brca_8mag",
-        ONE_CELL | JUDGED | {"cond": "cnn"}, needs=(COLUMN,), cells=5, drops=True,
+        "conditioning", TRAIN, "-m experiments=conditioning model=zoomldm data=brca_8mag evaluation=paper",
+        ONE_CELL | JUDGED | {"cond": "cnn"}, needs=(COLUMN,), cells=6, drops=True,
     ),
     _stage(
         "sweep", TRAIN, "-m cond=film,none model=zoomldm data=brca_8mag",
