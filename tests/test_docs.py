@@ -38,6 +38,8 @@ def test_there_are_commands():
 def test_a_documented_command_composes(page, script, words, monkeypatch, tmp_path):
     if script not in PRIMARY or "…" in words:
         pytest.skip("no Hydra command, or cut short")
+    if "hydra/sweeper=search" in words:
+        pytest.importorskip("optuna", reason="the extra search")
     monkeypatch.setenv("PROJECT_ROOT", str(cli.PROJECT_ROOT))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my_conf" / "cond").mkdir(parents=True)
@@ -46,6 +48,7 @@ def test_a_documented_command_composes(page, script, words, monkeypatch, tmp_pat
         (tmp_path / "my_conf" / group / "mine.yaml").write_text("_target_: mine.Mine\nname: mine\n")
     words = re.sub(r"\[[a-z_.]+=[A-Z]+\]", "", words).replace('"$@"', "")
     words = re.sub(r'"\$\w+"', "2", words)
+    words = re.sub(r"(?<!\S)runs/\S+", "", words) if script == "src/compare.py" else words  # folders of runs
     composing.planned(PRIMARY[script], shlex.split(words))
 
 
