@@ -118,7 +118,7 @@ def test_seeds_are_a_sweep_over_the_first_of_them():
         ["seeds=3", "run_name=x"],
     ):
         with pytest.raises(ConfigError, match="seed=0,1,2"):
-            flags.with_seeds(words.split())
+            flags.with_seeds(words)
 
 
 def test_an_experiment_over_seeds(conf):
