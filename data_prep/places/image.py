@@ -119,6 +119,10 @@ def scale_of(ladder: Ladder, *, mpp: float | None, magnification: float | None) 
     return ladder.base_mpp * ladder.base_magnification / magnification
 
 
+MODES = {"L": "grey levels", "P": "a palette", "1": "black and white alone", "CMYK": "CMYK colours"}
+"""Pillow's names, in words."""
+
+
 def check_picture(path: Path) -> None:
     """Refuse what is not a picture of 8-bit RGB.
 
@@ -136,4 +140,4 @@ def check_picture(path: Path) -> None:
     is_deep = head.startswith(PNG_SIGNATURE) and head[PNG_DEPTH_AT] == 16
     found = "transparency (alpha)" if has_alpha else "16 bits a channel" if is_deep or mode.startswith("I;16") else mode
     if found != "RGB":
-        raise DataError(f"{path}: has {found}, expected a picture of 8-bit RGB; convert it first")
+        raise DataError(f"{path}: has {MODES.get(found, found)}, expected a picture of 8-bit RGB; convert it first")

@@ -168,6 +168,10 @@ NOT_REHEARSED = {
     (PREPARE, frozenset(["data=brca_8mag", "encoder=ctranspath", "add=grid"])): "another encoder's weights",
     (PREPARE, frozenset(["data=brca_8mag", "encoder=hipt", "part=SHARE", "slide.cache=$TMPDIR/slides"])): "a share of "
     "the slides once more, read from copies; tests compare both",
+    (
+        TRAIN,
+        frozenset(["model=autoencoder", "data=brca_8mag"]),
+    ): "a published autoencoder on a stain of one's own; tests load its layout in small and train it",
     (SAMPLE, frozenset(["weights=weights/zoomldm_brca.ckpt", "data=brca_8mag"])): "the later official model, as a "
     "published file; tests load it in small",
 }

@@ -91,9 +91,9 @@ def test_several_places_and_pictures_are_several_conditions(prepared):
     ("name", "said"),
     [
         ("alpha.png", r"alpha.*expected a picture of 8-bit RGB"),
-        ("cmyk.jpg", "has CMYK, expected"),
-        ("grey.png", "has L, expected"),
-        ("palette.png", "has P, expected"),
+        ("cmyk.jpg", "has CMYK colours, expected"),
+        ("grey.png", "has grey levels, expected"),
+        ("palette.png", "has a palette, expected"),
         ("deep.png", "16 bits a channel"),
         ("deep.tif", "uint16 pixels, expected 8-bit|16 bits"),
         ("text.png", "cannot be read as a picture"),
