@@ -7,7 +7,7 @@ export PYTHONUNBUFFERED = 1
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo rehearse app slide view test test-slow fuzz lint format fid bench bench-prep bench-pack bench-loader \
-	bench-grids bench-train bench-sample doctor reference clean distclean
+	bench-grids bench-train bench-sample bench-sharpen doctor reference clean distclean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -94,6 +94,9 @@ bench-train: setup
 
 bench-sample: setup
 	$(PY) benchmarks/sample.py $(if $(PAPER),--paper)
+
+bench-sharpen: setup  ## PSNR, SSIM and distances of sharpened pictures, a table and a picture (ARGS=--places: places drawn anew)
+	$(PY) benchmarks/sharpen.py $(ARGS)
 
 doctor: setup  ## Python, torch, GPU driver, disk, weights found or missing
 	$(PY) src/doctor.py

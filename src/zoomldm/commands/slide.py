@@ -22,7 +22,7 @@ from zoomldm.commands.requests import (
     section,
     stored_config,
 )
-from zoomldm.commands.slide_source import check_place, given_of, source_of
+from zoomldm.commands.slide_source import check_place, given_levels, given_of, source_of
 from zoomldm.data.manifest import Manifest
 from zoomldm.errors import ConfigError
 from zoomldm.ladder import Ladder
@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 SUFFIXES = (".ome.tiff", ".ome.tif")
 BYTES_A_PIXEL, COPIES = 3.5, 3
 """Compressed without loss, at most; in the file, in the work beside it, and in the file's next version."""
+GIVEN_BYTES_A_PIXEL = 4
+"""What is known of a place beforehand: its colours, and whether they stay."""
 
 
 def check(cfg: DictConfig) -> None:
@@ -147,12 +149,12 @@ def _bytes(cfg: DictConfig, levels: Sequence[Level]) -> int:
 
     tokens = stored_config(cfg)["model"]["tokens"]
     bytes_a_patch = 4 * token_side(tokens["resolution"]) ** 2 * tokens["dim"]
-    return int(
-        sum(
-            COPIES * BYTES_A_PIXEL * level.height_px * level.width_px + bytes_a_patch * level.rows * level.columns
-            for level in levels
-        )
-    )
+
+    def of(some: Sequence[Level], bytes_a_pixel: float) -> float:
+        pixels = sum(level.height_px * level.width_px for level in some)
+        return bytes_a_pixel * pixels + bytes_a_patch * sum(level.rows * level.columns for level in some)
+
+    return int(of(levels, COPIES * BYTES_A_PIXEL) + of(given_levels(cfg, levels), GIVEN_BYTES_A_PIXEL))
 
 
 def paths_of(cfg: DictConfig) -> list[Path]:

@@ -58,6 +58,13 @@ def check_place(cfg: DictConfig) -> None:
         raise ConfigError("other_at= belongs to other=, the place whose tokens are taken there")
 
 
+def given_levels(cfg: DictConfig, levels: Sequence[Level]) -> Sequence[Level]:
+    """Return the levels of which something is known beforehand: the roots, with a mask all."""
+    if option(cfg, "source").target(Source).needs_edm:
+        return []
+    return levels[:1] if cfg.mask is None and cfg.stays is None else levels
+
+
 def given_of(cfg: DictConfig, source: Source, levels: Sequence[Level]) -> Given:
     """Read the place that is drawn.
 
@@ -66,9 +73,8 @@ def given_of(cfg: DictConfig, source: Source, levels: Sequence[Level]) -> Given:
     """
     from zoomldm.canvas.given import Given
 
-    drawn = _drawn(cfg, levels[-1])
-    wanted = levels[:1] if drawn is None else levels
-    rungs, size = [level.rung for level in wanted], (levels[0].rows, levels[0].columns)
+    drawn, size = _drawn(cfg, levels[-1]), (levels[0].rows, levels[0].columns)
+    rungs = [level.rung for level in given_levels(cfg, levels)]
     areas = source.area(rungs, *size)
     facts = {"source": source.label}
     if areas[0].conditions is not None:

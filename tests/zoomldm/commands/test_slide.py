@@ -205,6 +205,17 @@ def test_what_cannot_be_drawn_is_said_first(root, tmp_path, words, said):
     assert not list(tmp_path.iterdir())
 
 
+def test_tokens_of_another_model_are_said_first(root, tmp_path):
+    import shutil
+
+    shutil.copytree(root / "runs" / "zoom", root / "runs" / "another")
+    try:
+        with pytest.raises(UserError, match="another"):
+            asked(root, tmp_path / "s.ome.tiff", "run=another")
+    finally:
+        shutil.rmtree(root / "runs" / "another")
+
+
 def test_a_folder_of_that_name_is_said_first(root, tmp_path):
     (tmp_path / "s-01.ome.tiff").mkdir()
     with pytest.raises(ConfigError, match=r"s-01.ome.tiff: is a folder"):

@@ -131,6 +131,15 @@ def test_a_place_drawn_anew_keeps_its_tokens_or_gets_anothers_at_some_magnificat
     np.testing.assert_allclose(tokens.reshape(-1, *tokens.shape[2:]), tokens_of(mixed, area), atol=1e-4)
 
 
+def test_what_is_known_of_a_place_counts_among_the_bytes_that_are_needed(real, tmp_path):
+    def needed(*words):
+        cfg = asked(tmp_path, *place(real, *words))
+        return slide._bytes(cfg, slide._levels(cfg, source_of(cfg)))
+
+    patch = 4 * 32 * 32 + 4 * 16 * 128
+    assert needed("mask=all") - needed() == 16 * patch  # of 20x; the roots' are among both
+
+
 def test_another_place_is_another_slide(real, tmp_path):
     slide.run(asked(tmp_path, *place(real, "target=10")))
     slide.run(asked(tmp_path, *place(real, "target=10")))  # done already
