@@ -22,6 +22,7 @@ from data_prep.work.state import DoneSlide, SlideState
 PACKING_VERSION = 1
 """Of the shards' bytes; raised by hand where the same work gives other shards."""
 LEGACY_VERSION = "0.1.0"  # in the hashes of plans that noted no PACKING_VERSION
+GONE = "goes, as slides= does not name it or it has no work"
 NO_SLIDES: Mapping[str, str] = {}
 
 
@@ -83,7 +84,7 @@ def changes_of(plan: ShardPlan, contents: Contents, stale: Mapping[str, str] = N
 
 def _reason(before: dict[str, Any] | None, now: dict[str, Any] | None, why_stale: str) -> str:
     if now is None:
-        return "gone"
+        return GONE
     if why_stale:
         return f"{why_stale}, so that it is read again"
     return "; ".join(differences(before, now))
@@ -97,7 +98,7 @@ def _changes_of_old(plan: ShardPlan, contents: Contents, stale: Mapping[str, str
     have, batches = {state.slide for state in contents.done}, set()
     for number, (batch, facts) in enumerate(zip(plan.batches, plan.facts or [], strict=True)):
         gone, again = sorted(set(batch) - have), sorted(set(batch) & set(stale))
-        reasons += [f"slide {name}: gone" for name in gone]
+        reasons += [f"slide {name}: {GONE}" for name in gone]
         reasons += [f"slide {name}: {_reason({}, {}, stale[name])}" for name in again]
         if gone or again or facts != _old_facts(batch, contents):
             batches.add(number)

@@ -104,7 +104,7 @@ def test_a_slide_whose_work_is_lost_and_that_is_gone_changes_no_shard(slides, da
     before = hashes(data)
     (data / "slides" / "b" / "state.json").write_text("{")
     (slides / "b.tif").write_bytes(b"junk")
-    with pytest.raises(ConfigError, match="slide b: gone"):
+    with pytest.raises(ConfigError, match="slide b: goes, as slides= does not name it or it has no work"):
         prepare_folder(slides, data)
     assert hashes(data) == before
 
