@@ -103,6 +103,6 @@ class TokenModel(nn.Module, ABC):
         self, predict: Predict, x_T: Tensor, *, solver: Solver, num_steps: int, noise: Noise | None = None
     ) -> Tensor:
         """Follow the solver from noise to tokens, as the conditioner would give them, by what predicts clean ones."""
-        prediction = X0(min_snr_gamma=None)
+        prediction = X0(min_snr_gamma=None, snr_floor=None)
         x0 = solver.solve(predict, x_T, self.schedule, num_steps=num_steps, prediction=prediction, noise=noise)
         return self.unstandardise(x0)

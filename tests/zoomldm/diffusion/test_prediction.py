@@ -45,6 +45,28 @@ def test_min_snr_weighs_the_error_of_x0(name):
     assert torch.equal(plain, squared_error(said, prediction.target(schedule, X0, NOISE, T)))
 
 
-def test_a_weighting_without_sense_is_refused():
-    with pytest.raises(Exception, match="min_snr_gamma must be null or above 0, got -1"):
-        make_prediction("v", min_snr_gamma=-1)
+def test_very_noisy_samples_keep_a_least_weight():
+    schedule = make_schedule()
+    said = make_prediction("v").target(schedule, X0, NOISE, T) + 0.1 * torch.randn(5, 3, 8, 8)
+    plain, limited, floored = (
+        make_prediction("v", **settings).loss(schedule, said, X0, NOISE, T)
+        for settings in ({}, {"min_snr_gamma": 5.0}, {"min_snr_gamma": 5.0, "snr_floor": 0.25})
+    )
+    snr = schedule.alphas_cumprod[T] / (1 - schedule.alphas_cumprod[T])
+    assert 0 < (snr < 0.25).sum() < len(T)
+    torch.testing.assert_close(floored, plain * snr.clamp(0.25, 5) / (snr + 1))
+    assert torch.equal(floored[snr >= 0.25], limited[snr >= 0.25])
+    assert (floored[snr < 0.25] > limited[snr < 0.25]).all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"min_snr_gamma": -1}, "min_snr_gamma must be null or above 0, got -1"),
+        ({"snr_floor": 0.25}, "snr_floor=0.25: expected null, or 0 to min_snr_gamma, which is None"),
+        ({"min_snr_gamma": 5, "snr_floor": 6}, "snr_floor=6: expected null, or 0 to min_snr_gamma, which is 5"),
+    ],
+)
+def test_a_weighting_without_sense_is_refused(settings, message):
+    with pytest.raises(Exception, match=message):
+        make_prediction("v", **settings)

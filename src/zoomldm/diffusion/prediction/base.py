@@ -23,6 +23,8 @@ class Prediction(ABC):
         min_snr_gamma: weigh the squared error of x0 by min(snr, gamma), snr = alpha_bar / (1 - alpha_bar) (Hang et al.,
             2023: 5), so that nearly clean samples do not outweigh the others; None: every timestep's error of what is
             predicted counts the same.
+        snr_floor: with it, weigh by no less than this, so that very noisy samples, which decide colour and layout,
+            still count; None: 0.
 
     Attributes:
         diffusers_name: ``prediction_type`` of diffusers' schedulers.
@@ -30,10 +32,13 @@ class Prediction(ABC):
 
     diffusers_name: ClassVar[str]
 
-    def __init__(self, *, min_snr_gamma: float | None) -> None:
+    def __init__(self, *, min_snr_gamma: float | None, snr_floor: float | None) -> None:
         if min_snr_gamma is not None and min_snr_gamma <= 0:
             raise ValueError(f"min_snr_gamma must be null or above 0, got {min_snr_gamma}")
+        if snr_floor is not None and not (min_snr_gamma is not None and 0 <= snr_floor <= min_snr_gamma):
+            raise ValueError(f"snr_floor={snr_floor}: expected null, or 0 to min_snr_gamma, which is {min_snr_gamma}")
         self.min_snr_gamma = min_snr_gamma
+        self.snr_floor = snr_floor
 
     @abstractmethod
     def target(self, schedule: NoiseSchedule, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
@@ -54,4 +59,4 @@ class Prediction(ABC):
             return error
         alpha_bar = schedule.alphas_cumprod[t]
         snr = alpha_bar / (1 - alpha_bar)
-        return error * snr.clamp(max=self.min_snr_gamma) / self.error_of_x0(snr)
+        return error * snr.clamp(min=self.snr_floor, max=self.min_snr_gamma) / self.error_of_x0(snr)
