@@ -41,12 +41,12 @@ def make_toy_runs(root: Path, *, dim: int = 24, encoder: str = "stats", words: t
     manifest = make_toy_data(root / "data" / "demo", train=(60, 24), test=(20, 4), patch_px=32, dim=dim, latent_px=8)
     manifest.encoder = replace(manifest.encoder, name=encoder)
     manifest.save(root / "data" / "demo")
-    ladder = ["data.ladder.num_rungs=2", *words]
+    ladder = ["data.ladder.num_rungs=2", "model.latent_channels=3", *words]
     torch.manual_seed(0)
     cfg = compose(
         "train",
         root,
-        "model=autoencoder_tiny",
+        "model=autoencoder_vq_tiny",
         "run_name=ae",
         "model.channels=32",
         PLAIN_NETWORK,

@@ -106,7 +106,7 @@ def _upgrade_model(config: dict[str, Any]) -> None:
         model["network"] = _model_of_today("edm_dit")["network"] if arch == "dit" else today["network"]
         model.pop("tokens", None)
     if start == "linear":
-        model["network"] = _model_of_today("autoencoder_tiny")["network"]
+        model["network"] = _model_of_today("autoencoder_vq_tiny")["network"]
     if "loss" in model:
         model["loss"] = {**today["loss"], **FEWER_TERMS, **model["loss"]}
     config["model"] = model

@@ -55,3 +55,26 @@ def test_more_devices_than_there_are_is_said_before_anything_is_made(tmp_path, m
     with pytest.raises(ConfigError, match=r"fabric\.devices=999: that many processes"):
         make(tmp_path, "fabric=cpu", "fabric.devices=999")
     assert made == []
+
+
+@pytest.mark.parametrize(
+    ("gpu", "cores", "flags", "words"),
+    [
+        (False, {0, 1}, "flags: avx512 amx_bf16", ["fabric=ddp", "fabric.precision=bf16-mixed"]),
+        (False, {0, 1}, "flags: avx2", ["fabric=ddp"]),
+        (False, {0}, "flags: amx_bf16", []),
+        (True, {0, 1}, "flags: amx_bf16", []),
+    ],
+)
+def test_all_cores_of_this_machine_train(monkeypatch, tmp_path, gpu, cores, flags, words):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(demo.os, "sched_getaffinity", lambda pid: cores)
+    (tmp_path / "cpuinfo").write_text(flags)
+    monkeypatch.setattr(demo, "Path", lambda name: tmp_path / "cpuinfo")
+    before = demo.steps()
+    after = {step.title: step.argv[len(plain.argv) :] for plain, step in zip(before, demo.on_this_machine(before))}
+    assert list(after["ZoomLDM"]) == words
+    assert list(after["autoencoder"]) == words[:1]
+    assert list(after["slides to shards"]) == []

@@ -129,7 +129,7 @@ def test_a_key_of_preparation_must_be_what_the_data_set_was_prepared_with(entry,
     ("words", "message"),
     [
         (["+cond.depth=3"], r"cond\.depth: FiLMConditioner takes no such argument"),
-        (["model=autoencoder_tiny", "+model.loss.comitment=1"], r"model\.loss\.comitment: .*'commitment'"),
+        (["model=autoencoder_vq_tiny", "+model.loss.comitment=1"], r"model\.loss\.comitment: .*'commitment'"),
         (["+metrics.kid.folds=3"], r"metrics\.kid\.folds"),
         (["cond._target_=mine.Cond"], r"allow_code=\[mine\]"),
     ],

@@ -74,13 +74,22 @@ def root(tmp_path_factory) -> Path:
     manifest.slides.append({"slide": SLIDE})
     manifest.save(root / "data" / "demo")
     torch.manual_seed(0)
-    cfg = compose("train", root, "model=autoencoder_tiny", "run_name=ae", LADDER)
+    cfg = compose("train", root, "model=autoencoder_vq_tiny", "run_name=ae", LADDER)
     save(root, cfg, "autoencoder", lively(stage_in(cfg).untrained()), {})
-    small = ["autoencoder.run=ae", "unet.model_channels=32", LADDER]
+    small = ["autoencoder.run=ae", "unet.model_channels=32", "model.latent_channels=3", LADDER]
     cfg = compose("train", root, "model=zoomldm_tiny", "run_name=zoom", *small)
     model = lively(stage_in(cfg).untrained(num_rungs=3, grid_dim=24, latent_scale=0.7))
     save(root, cfg, "zoomldm", model, model.extra_state())
-    cfg = compose("train", root, "model=edm_tiny", "run_name=edm", "zoomldm.run=zoom", "model.width=32", LADDER)
+    cfg = compose(
+        "train",
+        root,
+        "model=edm_tiny",
+        "run_name=edm",
+        "zoomldm.run=zoom",
+        "model.width=32",
+        "model.latent_channels=3",
+        LADDER,
+    )
     sizes = {"num_tokens": model.conditioner.num_tokens, "token_dim": model.conditioner.token_dim, "num_rungs": 3}
     edm = lively(stage_in(cfg).untrained(**sizes))
     evaluation().save(root / "runs" / "zoom" / "evaluation" / "fd_texture.json")
@@ -186,7 +195,7 @@ def test_a_run_is_exported_with_its_own_solver_and_schedule(root: Path, tmp_path
 
 
 def test_autoencoder_that_diffusers_cannot_hold_comes_back(root: Path, tmp_path: Path) -> None:
-    model = plain(compose("train", root, "model=autoencoder_tiny").model)
+    model = plain(compose("train", root, "model=autoencoder_vq_tiny").model)
     exported = lively(PatchAutoencoder(model={k: v for k, v in model.items() if k != "loss"}, scaling_factor=0.5))
     exported.save_pretrained(tmp_path)
     again = PatchAutoencoder.from_pretrained(tmp_path)

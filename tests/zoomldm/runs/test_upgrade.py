@@ -68,12 +68,23 @@ def test_an_option_that_is_gone_is_answered_with_the_nearest():
         upgraded({"cond": {"name": "flim"}})
 
 
-@pytest.mark.parametrize("name", ["autoencoder_tiny-demo", "zoomldm_tiny-demo-film", "edm_tiny-demo-film"])
+WORDS_OF_THEN = {
+    "autoencoder_tiny-demo": ["model=autoencoder_vq_tiny", "model.name=autoencoder_tiny"],
+    "zoomldm_tiny-demo-film": [
+        *("model=zoomldm_tiny", "prediction=eps", "prediction.min_snr_gamma=null", "prediction.snr_floor=null"),
+        *("model.latent_channels=3", "unet.model_channels=48", "optim.batch_size=64", "optim.max_micro_batch=64"),
+        *("train.steps=600", "train.validate_every=200", "train.sample_every=300", "train.checkpoint_every=200"),
+    ],
+    "edm_tiny-demo-film": ["model=edm_tiny", "model.latent_channels=3"],
+}
+
+
+@pytest.mark.parametrize("name", list(WORDS_OF_THEN))
 def test_a_run_of_the_first_layout_goes_on(name, monkeypatch):
-    """The demo's runs as version 1 stored them are those that the same commands make today."""
+    """The demo's runs as version 1 stored them are those that the demo's settings of then make today."""
     monkeypatch.setenv("PROJECT_ROOT", "/home/user/zoomldm")
     stored = yaml.safe_load((cli.PROJECT_ROOT / "tests" / "data" / "format1" / f"{name}.yaml").read_text())
-    (cfg,) = composing.compose_jobs("train", [f"model={name.partition('-')[0]}"])
+    (cfg,) = composing.compose_jobs("train", WORDS_OF_THEN[name])
     assert differing_keys(upgraded(stored), plain(cfg)) == {}
 
 

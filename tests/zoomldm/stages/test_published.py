@@ -146,8 +146,8 @@ def test_a_published_autoencoder_is_used_as_what_it_is(tmp_path: Path) -> None:
     [
         ("autoencoder_kl", vq_rows, "with a codebook, which does not go into a KLAutoencoder; take model=autoencoder$"),
         ("autoencoder", kl_rows, "without a codebook, which does not go into a VQ.*; take model=autoencoder_kl$"),
-        ("autoencoder_kl_tiny", kl_rows, "does not go into a LinearStartKL; take model=autoencoder_kl$"),
-        ("autoencoder_tiny", vq_rows, "does not go into a LinearStartAutoencoder; take model=autoencoder$"),
+        ("autoencoder_tiny", kl_rows, "does not go into a LinearStartKL; take model=autoencoder_kl$"),
+        ("autoencoder_vq_tiny", vq_rows, "does not go into a LinearStartAutoencoder; take model=autoencoder$"),
         ("autoencoder_kl", kl_rows, None),
         ("autoencoder", vq_rows, None),
     ],

@@ -20,11 +20,12 @@ from zoomldm.runs.run import Run
 from zoomldm.stages.loaded import load_autoencoder, load_edm, load_zoomldm
 
 ADVERSARY = "_target_: zoomldm.model.adversarial.Adversary, weight: 0.5, start_steps: 1, channels: 8, num_layers: 1"
+THREE = "model.latent_channels=3"
 SIZES = {
-    "ae": ["model=autoencoder_tiny", "model.num_codes=64", "model.loss.start_steps=1", "optim.batch_size=8"],
-    "kl": ["model=autoencoder_kl_tiny", f"model.loss.adversarial={{{ADVERSARY}}}", "optim.batch_size=8"],
-    "zoom": ["model=zoomldm_tiny", "autoencoder.run=ae", "unet.model_channels=16", "optim.batch_size=8"],
-    "edm": ["model=edm_tiny", "zoomldm.run=zoom", "model.width=16", "model.depth=1", "optim.batch_size=8"],
+    "ae": ["model=autoencoder_vq_tiny", "model.num_codes=64", "model.loss.start_steps=1", "optim.batch_size=8"],
+    "kl": ["model=autoencoder_tiny", f"model.loss.adversarial={{{ADVERSARY}}}", "optim.batch_size=8"],
+    "zoom": ["model=zoomldm_tiny", "autoencoder.run=ae", THREE, "unet.model_channels=16", "optim.batch_size=8"],
+    "edm": ["model=edm_tiny", "zoomldm.run=zoom", THREE, "model.width=16", "model.depth=1", "optim.batch_size=8"],
 }
 
 
