@@ -29,6 +29,7 @@ from zoomldm.errors import UserError
 from zoomldm.export.parts import Summarizer, TokenDiffusion
 from zoomldm.ladder import Ladder, Rung
 from zoomldm.model.zoomldm import ZoomLDM
+from zoomldm.runs.upgrade import option_of_today
 
 Grids = np.ndarray | Tensor
 
@@ -184,9 +185,10 @@ class _AnyPrecision(ZoomLDM):
 
 
 def _prediction(sampling: Mapping[str, Any]) -> Prediction:
-    """Make what the network predicts: the noise in exports that don't say it."""
+    """Make what the network predicts: the noise in exports that don't say it, with the keys that came later."""
     said = sampling.get("prediction")
-    return (Option("prediction", said) if said else option_of("prediction", "eps")).make(Prediction)
+    option = Option("prediction", option_of_today("prediction", said)) if said else option_of("prediction", "eps")
+    return option.make(Prediction)
 
 
 def _to_pil(images: np.ndarray) -> list[Any]:

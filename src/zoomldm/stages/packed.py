@@ -22,6 +22,7 @@ from zoomldm.errors import WeightsError
 from zoomldm.files import sha256_of
 from zoomldm.ladder import Ladder
 from zoomldm.runs.lineage import AUTOENCODER, ZOOMLDM
+from zoomldm.runs.upgrade import upgraded
 from zoomldm.stages.base import Stage, stage_of
 
 if TYPE_CHECKING:
@@ -101,8 +102,9 @@ class PackedModel:
         return "edm" in self.content["parts"]
 
     def part(self, kind: str) -> Part:
-        """Return what is said of one of the models."""
-        return Part(**self.content["parts"][kind])
+        """Return what is said of one of the models, its configuration as today's code reads it."""
+        said = self.content["parts"][kind]
+        return Part(**{**said, "config": upgraded(said["config"])})
 
     def stage(self, kind: str, runs: str | Path = "") -> Stage:
         """Return the stage that a part was trained as."""

@@ -107,7 +107,7 @@ def test_a_click_on_the_overview_is_the_region_under_it(root, session):
         ("image", {"picture": "jpeg.png"}, r"^jpeg.png: holds another format than its name says; call it jpeg.jpg"),
         ("image", {"picture": "alpha.png"}, r"^alpha.png: has transparency"),
         ("image", {"picture": "a.tif"}, "^a.tif: does not decode as a picture; give a PNG or JPEG"),
-        ("image", {"picture": "good.png", "mpp": 2.0}, "^scale=2.0: a picture of 2 mpp is too coarse"),
+        ("image", {"picture": "good.png", "mpp": 2.0}, "^good.png: a picture of 2 mpp is too coarse"),
         ("image", {"picture": "good.png", "mpp": None}, "^scale=None: expected"),
         ("slide", {}, "no place was chosen"),
         ("slide", {"slide": "b.tif", "x_px0": 0, "y_px0": 0}, "slide=b.tif: did you mean 'a.tif'"),

@@ -103,7 +103,8 @@ def test_what_has_an_effect_is_not(words, is_sweep):
         (
             "latents",
             "reader=flat",
-            r"data_prep/prepare\.py and data_prep/verify\.py and src/sample\.py and src/app\.py take it",
+            r"data_prep/prepare\.py and data_prep/verify\.py and src/sample\.py and src/slide\.py and src/app\.py take "
+            "it",
         ),
         ("evaluate", "n=16", r"src/sample\.py and src/slide\.py take it"),
         ("sample", "cond=film", r"src/train\.py takes it"),

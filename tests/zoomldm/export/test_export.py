@@ -26,6 +26,7 @@ from zoomldm.diffusion.solvers.dpmpp import DPMSolverPP
 from zoomldm.errors import ConfigError, UserError
 from zoomldm.evaluation.errors import Measure
 from zoomldm.evaluation.result import Cell, DescriptorInfo, Evaluation
+from zoomldm.export import pipeline as pipelines
 from zoomldm.export.anonymous import require_anonymous
 from zoomldm.export.folder import write_folder
 from zoomldm.export.parts import PatchAutoencoder
@@ -280,3 +281,9 @@ def test_names_in_weight_files_are_found(tmp_path: Path) -> None:
 def test_an_export_is_not_overwritten_unasked(folder: Path, root: Path) -> None:
     with pytest.raises(ConfigError, match="fresh=true"):
         command.run(compose("export", root, "run=zoom"))
+
+
+def test_what_an_export_predicts_is_read_without_keys_that_came_later() -> None:
+    assert pipelines._prediction({}).diffusers_name == "epsilon"
+    older = {key: value for key, value in section_of("prediction", "v").items() if key != "snr_floor"}
+    assert pipelines._prediction({"prediction": older}).snr_floor is None

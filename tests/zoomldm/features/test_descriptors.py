@@ -33,8 +33,8 @@ def test_an_argument_without_effect_is_refused():
         build("texture", weights="file.pth")
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "encoder").glob("*.yaml")))
-def test_any_encoder_may_judge(name, monkeypatch):
+@pytest.mark.parametrize("name", sorted({path.stem for path in (CONF / "encoder").glob("*.yaml")} - {"random"}))
+def test_any_encoder_of_sense_may_judge(name, monkeypatch):
     monkeypatch.setenv("PROJECT_ROOT", str(cli.PROJECT_ROOT))
     (cfg,) = composing.compose_jobs("train", [f"features={name}"])
     features = OmegaConf.to_container(cfg.features, resolve=True)
