@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from zoomldm.weights.layout import Dims, Family, Row, first_shape, prefixed
-from zoomldm.weights.layout_unet import UNET, unet_rows
-from zoomldm.weights.layout_vq import KL, VQ, kl_rows, vq_rows
+from zoomldm.weights.layout_unet import UNET
+from zoomldm.weights.layout_vq import KL, VQ
 
 
 def infer_unet(shapes: Any) -> Dims | None:
@@ -79,28 +79,16 @@ def _levels(shapes: Any, block: str) -> tuple[list[int], int]:
     return widths, blocks
 
 
-def _native(rows: Callable[[Dims], list[Row]]) -> Callable[[Dims], list[Row]]:
-    return lambda dims: [Row(row.target, row.target, row.target_shape) for row in rows(dims)]
+def _native(family: Family, infer: Callable[[Any], Dims | None], *prefixes: str) -> Family:
+    """Return a family whose files have diffusers' own keys, which are those of our modules, perhaps under a prefix."""
+
+    def rows(dims: Dims) -> list[Row]:
+        return [Row(row.target, row.target, row.target_shape) for row in family.rows(dims)]
+
+    variants = tuple(prefixed(prefix) for prefix in ("", *prefixes))
+    return Family(name=family.name, variants=variants, infer=infer, rows=rows, loads_into=family.loads_into)
 
 
-DIFFUSERS_UNET = Family(
-    name=UNET.name,
-    variants=(prefixed(""), prefixed("unet.")),
-    infer=infer_unet,
-    rows=_native(unet_rows),
-    loads_into=UNET.loads_into,
-)
-DIFFUSERS_VQ = Family(
-    name=VQ.name,
-    variants=(prefixed(""), prefixed("vqvae."), prefixed("vq.")),
-    infer=infer_vq,
-    rows=_native(vq_rows),
-    loads_into=VQ.loads_into,
-)
-DIFFUSERS_KL = Family(
-    name=KL.name,
-    variants=(prefixed(""), prefixed("vae."), prefixed("kl.")),
-    infer=infer_kl,
-    rows=_native(kl_rows),
-    loads_into=KL.loads_into,
-)
+DIFFUSERS_UNET = _native(UNET, infer_unet, "unet.")
+DIFFUSERS_VQ = _native(VQ, infer_vq, "vqvae.", "vq.")
+DIFFUSERS_KL = _native(KL, infer_kl, "vae.", "kl.")
