@@ -141,6 +141,13 @@ def test_a_model_brings_its_schedule_and_solver_and_the_command_line_may_name_ot
     assert (cfg.schedule.name, cfg.solver.name) == ("linear", "dpmpp")
 
 
+@pytest.mark.parametrize("model", ["edm", "edm_tiny", "edm_zoom_tiny", "edm_dit"])
+def test_an_edm_predicts_the_clean_tokens_unless_another_is_named(model):
+    for words, said in ([], "x0"), (["prediction=v"], "v"):
+        (cfg,) = composing.compose_jobs("train", [f"model={model}", *words])
+        assert (cfg.prediction.name, stage_in(cfg).prediction.name) == (said, said)
+
+
 def test_the_pyramid_has_the_papers_ratios():
     """Table 1: 12M, 3M, 750k, 186k, 57k, 20k, 7k, 2.5k; 14 of 56 patients are trained on."""
     (cfg,) = composing.compose_jobs("prepare", ["data=pyramid"])

@@ -255,7 +255,8 @@ def dit_errors(
     dims, about, inputs = infer_dit(shapes(vector)), vector.model, vector.inputs
     names = ("num_rungs", "num_tokens", "token_dim", "width", "depth")
     sizes = {name: dims[name] for name in names}
-    dit = DiT(heads=heads or about["num_heads"], schedule=make_schedule(schedule), **sizes).eval()
+    diffusion = {"schedule": make_schedule(schedule), "prediction": make_prediction("x0")}
+    dit = DiT(heads=heads or about["num_heads"], **diffusion, **sizes).eval()
     load_family(dit, DIT, dims, save(vector, folder, nest="ema"))
     if eps:
         set_eps(dit, nn.LayerNorm, eps)

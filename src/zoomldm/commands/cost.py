@@ -129,7 +129,8 @@ def vit_summarizer_cost() -> Cost:
 
 def token_model_costs() -> list[Cost]:
     """The embedding diffusion models, one step: ours on 64 tokens, the later DiT on 65."""
-    facts = {"schedule": option_of("schedule", "linear"), "num_rungs": NUM_RUNGS, "token_dim": 512}
+    facts = {"schedule": option_of("schedule", "linear"), "prediction": option_of("prediction", "x0")}
+    facts |= {"num_rungs": NUM_RUNGS, "token_dim": 512}
     with torch.device("meta"):
         edm, dit = (
             token_model_of(Option("model.network", sizes(name)["network"]), sizes("edm"), num_tokens=tokens, **facts)
@@ -139,7 +140,7 @@ def token_model_costs() -> list[Cost]:
         t, rung = torch.zeros(1), torch.zeros(1, dtype=torch.int64)
         x, y = torch.empty(1, NUM_TOKENS, 512), torch.empty(1, NUM_TOKENS + 1, 512)
         return [
-            measure("EDM (transformer)", "64 tokens of 512", edm, lambda: edm.predict_x0(x, t, rung)),
+            measure("EDM (transformer)", "64 tokens of 512", edm, lambda: edm.predict(x, t, rung)),
             measure("EDM (dit)", "65 tokens of 512", dit, lambda: dit(y, t, rung)),
         ]
 

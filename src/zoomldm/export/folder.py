@@ -103,6 +103,7 @@ def _edm(source: Source) -> TokenDiffusion | None:
         model={key: config["model"][key] for key in EDM_SIZES},
         schedule=config["schedule"],
         solver=config["solver"],
+        prediction=config["prediction"],
         num_rungs=edm.num_rungs,
         num_tokens=edm.num_tokens,
         token_dim=edm.token_dim,

@@ -5,6 +5,7 @@ Legend: n images, k tokens, d token width, S grid side, D embedding width, p pat
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -49,7 +50,8 @@ class TokenDiffusion(ModelMixin, ConfigMixin):
 
     Args:
         model: network, width, depth and num_heads, as in ``conf/model/edm.yaml``.
-        schedule, solver: as in ``conf/schedule`` and ``conf/solver``; their classes must be ours.
+        schedule, solver, prediction: as in ``conf/schedule``, ``conf/solver`` and ``conf/prediction``; their classes
+            must be ours. Exports that don't say what is predicted have x0.
         num_steps, guidance_scale: how it is sampled.
     """
 
@@ -64,11 +66,13 @@ class TokenDiffusion(ModelMixin, ConfigMixin):
         token_dim: int,
         num_steps: int = 50,
         guidance_scale: float = 1.75,
+        prediction: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         sizes = {"num_rungs": num_rungs, "num_tokens": num_tokens, "token_dim": token_dim}
         network = Option("model.network", dict(model["network"]))
-        self.edm = token_model_of(network, model, schedule=Option("schedule", dict(schedule)), **sizes)
+        diffusion = {"schedule": Option("schedule", dict(schedule)), "prediction": prediction_of(prediction, "x0")}
+        self.edm = token_model_of(network, model, **diffusion, **sizes)
         self.solver = Option("solver", dict(solver)).make(Solver)
 
     @torch.no_grad()
@@ -84,6 +88,11 @@ class TokenDiffusion(ModelMixin, ConfigMixin):
             guidance_scale=self.config.guidance_scale,
             noise=lambda step: randn_tensor(shape, generator=generator, device=rung.device, dtype=torch.float32),
         )
+
+
+def prediction_of(said: Mapping[str, Any] | None, otherwise: str) -> Option:
+    """Return what a network predicts, with the keys that came later; ``otherwise`` in exports that don't say it."""
+    return Option("prediction", option_of_today("prediction", said or {"name": otherwise}))
 
 
 class PatchAutoencoder(ModelMixin, ConfigMixin):

@@ -8,7 +8,6 @@ Legend: n images, k tokens, d token width, S grid side, D embedding width, p pat
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,16 +19,15 @@ from diffusers.utils.torch_utils import randn_tensor
 from einops import rearrange
 from torch import Tensor
 
-from zoomldm.config import Option, option_of
+from zoomldm.config import Option
 from zoomldm.data.pixels import to_uint8
 from zoomldm.diffusion.prediction.base import Prediction
 from zoomldm.diffusion.schedules.base import NoiseSchedule
 from zoomldm.diffusion.solvers.base import Solver
 from zoomldm.errors import UserError
-from zoomldm.export.parts import Summarizer, TokenDiffusion
+from zoomldm.export.parts import Summarizer, TokenDiffusion, prediction_of
 from zoomldm.ladder import Ladder, Rung
 from zoomldm.model.zoomldm import ZoomLDM
-from zoomldm.runs.upgrade import option_of_today
 
 Grids = np.ndarray | Tensor
 
@@ -151,7 +149,7 @@ class ZoomLDMPipeline(DiffusionPipeline):
             latent_shape=(config.in_channels, config.sample_size, config.sample_size),
             latent_scale=self.vqvae.config.scaling_factor,
             schedule=Option("schedule", sampling["schedule"]).make(NoiseSchedule).to(tokens.device),
-            prediction=_prediction(sampling),
+            prediction=prediction_of(sampling.get("prediction"), "eps").make(Prediction),
         )
 
         def noise(step: int) -> Tensor:
@@ -182,13 +180,6 @@ class _AnyPrecision(ZoomLDM):
 
     def predict(self, x: Tensor, t: Tensor, tokens: Tensor) -> Tensor:
         return super().predict(x.to(self.unet.dtype), t, tokens.to(self.unet.dtype))
-
-
-def _prediction(sampling: Mapping[str, Any]) -> Prediction:
-    """Make what the network predicts: the noise in exports that don't say it, with the keys that came later."""
-    said = sampling.get("prediction")
-    option = Option("prediction", option_of_today("prediction", said)) if said else option_of("prediction", "eps")
-    return option.make(Prediction)
 
 
 def _to_pil(images: np.ndarray) -> list[Any]:

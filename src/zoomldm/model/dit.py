@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from zoomldm.diffusion.prediction.base import Prediction
 from zoomldm.diffusion.schedules.base import NoiseSchedule
 from zoomldm.model.token_model import TokenModel
 
@@ -40,8 +41,10 @@ class DiT(TokenModel):
         depth: int,
         heads: int,
         schedule: NoiseSchedule,
+        prediction: Prediction,
     ) -> None:
-        super().__init__(num_rungs=num_rungs, num_tokens=num_tokens, token_dim=token_dim, schedule=schedule)
+        sizes = {"num_rungs": num_rungs, "num_tokens": num_tokens, "token_dim": token_dim}
+        super().__init__(**sizes, schedule=schedule, prediction=prediction)
         self.width = width
         self.x_embedder = nn.Linear(token_dim, width)
         self.t_embedder = _Embedder(mlp=_mlp(NUM_FREQUENCIES, width, width, nn.SiLU()))
@@ -51,7 +54,7 @@ class DiT(TokenModel):
         self.final_layer = FinalLayer(width, 2 * token_dim)
 
     def forward(self, x: Tensor, t: Tensor, rung: Tensor) -> Tensor:
-        """Give `b n 2d`, the clean tokens and then the variance, for noisy tokens `b n d` at timesteps t (b,)."""
+        """Give `b n 2d`, what is predicted and then the variance, for noisy tokens `b n d` at timesteps t (b,)."""
         known = (rung < self.num_rungs)[:, None]
         label = self.y_embedder.embedding_table(rung.clamp(max=self.num_rungs - 1)) * known
         condition = functional.silu(self.t_embedder.mlp(timestep_frequencies(t)) + label)
@@ -60,7 +63,7 @@ class DiT(TokenModel):
             h = block(h, condition)
         return self.final_layer(h, condition)
 
-    def predict_x0(self, x: Tensor, t: Tensor, rung: Tensor) -> Tensor:
+    def predict(self, x: Tensor, t: Tensor, rung: Tensor) -> Tensor:
         return self(x, t, rung)[..., : self.token_dim]
 
 

@@ -1,7 +1,7 @@
 """EDM, the embedding diffusion model: a transformer that draws condition tokens for a magnification.
 
-It predicts clean tokens from noisy ones, with the magnification and the timestep as two further tokens. Tokens are
-standardised by channel; statistics are part of the weights.
+It predicts clean tokens (or what else `prediction` names) from noisy ones, with the magnification and the timestep as
+two further tokens. Tokens are standardised by channel; statistics are part of the weights.
 Legend: b batch, n condition tokens, d their width, e width of the transformer.
 """
 
@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from zoomldm.cond.base import Conditioner
 from zoomldm.data.batch import Batch
 from zoomldm.diffusion.guidance import drop_condition
-from zoomldm.diffusion.losses import squared_error
 from zoomldm.diffusion.noise import keyed_dropout, keyed_normal, keyed_timesteps
+from zoomldm.diffusion.prediction.base import Prediction
 from zoomldm.diffusion.schedules.base import NoiseSchedule
 from zoomldm.errors import ConfigError
 from zoomldm.model.token_model import TokenModel
@@ -45,8 +45,10 @@ class EDM(TokenModel):
         depth: int,
         heads: int,
         schedule: NoiseSchedule,
+        prediction: Prediction,
     ) -> None:
-        super().__init__(num_rungs=num_rungs, num_tokens=num_tokens, token_dim=token_dim, schedule=schedule)
+        sizes = {"num_rungs": num_rungs, "num_tokens": num_tokens, "token_dim": token_dim}
+        super().__init__(**sizes, schedule=schedule, prediction=prediction)
         self.width = width
         self.register_buffer("token_mean", torch.zeros(token_dim))
         self.register_buffer("token_std", torch.ones(token_dim))
@@ -67,7 +69,7 @@ class EDM(TokenModel):
         nn.init.zeros_(self.output.weight)
         nn.init.zeros_(self.output.bias)
 
-    def predict_x0(self, x: Tensor, t: Tensor, rung: Tensor) -> Tensor:
+    def predict(self, x: Tensor, t: Tensor, rung: Tensor) -> Tensor:
         context = torch.stack([self.magnification(rung), self._timestep(t)], dim=1)
         return self._transform(context, self.input(x) + self.position)
 
@@ -146,8 +148,8 @@ class EDMTrainable(Trainable):
         if self.training:
             dropped = keyed_dropout(seed, batch.sample_number, self.drop_probability)
             rung = drop_condition(rung, torch.full_like(rung, self.edm.null_rung), dropped)
-        predicted = self.edm.predict_x0(self.edm.schedule.add_noise(x0, noise, t), t, rung)
-        return {"loss_per_sample": squared_error(predicted, x0)}
+        said = self.edm.predict(self.edm.schedule.add_noise(x0, noise, t), t, rung)
+        return {"loss_per_sample": self.edm.prediction.loss(self.edm.schedule, said, x0, noise, t)}
 
     @torch.no_grad()
     def tokens(self, batch: Batch) -> Tensor:

@@ -13,25 +13,29 @@ from torch import Tensor, nn
 
 from zoomldm.diffusion.guidance import Predict, guided
 from zoomldm.diffusion.noise import keyed_normal
-from zoomldm.diffusion.prediction.x0 import X0
+from zoomldm.diffusion.prediction.base import Prediction
 from zoomldm.diffusion.schedules.base import NoiseSchedule
 from zoomldm.diffusion.solvers.base import Noise, Solver
 
 
 class TokenModel(nn.Module, ABC):
-    """Predict the clean tokens of a magnification from noisy ones, and sample tokens.
+    """Predict what makes the tokens of a magnification noisy, and sample tokens.
 
     Args:
         num_rungs: of the ladder.
         num_tokens, token_dim: of the conditioner whose tokens are modelled.
+        prediction: what the network says of noisy tokens: the clean ones, in the paper.
     """
 
-    def __init__(self, *, num_rungs: int, num_tokens: int, token_dim: int, schedule: NoiseSchedule) -> None:
+    def __init__(
+        self, *, num_rungs: int, num_tokens: int, token_dim: int, schedule: NoiseSchedule, prediction: Prediction
+    ) -> None:
         super().__init__()
         self.num_rungs = num_rungs
         self.num_tokens = num_tokens
         self.token_dim = token_dim
         self.schedule = schedule
+        self.prediction = prediction
 
     @property
     def null_rung(self) -> int:
@@ -39,8 +43,12 @@ class TokenModel(nn.Module, ABC):
         return self.num_rungs
 
     @abstractmethod
+    def predict(self, x: Tensor, t: Tensor, rung: Tensor) -> Tensor:
+        """Give what `prediction` names, of noisy, standardised tokens `b n d` at timesteps t (b,) and rungs (b,)."""
+
     def predict_x0(self, x: Tensor, t: Tensor, rung: Tensor) -> Tensor:
-        """Give the clean, standardised tokens `b n d` for noisy ones at timesteps t (b,) and rungs (b,)."""
+        """Give the clean, standardised tokens `b n d` that a prediction means."""
+        return self.prediction.told(self.schedule, x, self.predict(x, t, rung), t)[0]
 
     def standardise(self, tokens: Tensor) -> Tensor:
         """Bring tokens `b n d` of the conditioner to those that are diffused: the same, unless a subclass says else."""
@@ -88,7 +96,7 @@ class TokenModel(nn.Module, ABC):
         Args:
             noise: fresh noise for each step of a stochastic solver.
         """
-        predict = guided(self.predict_x0, rung, torch.full_like(rung, self.null_rung), guidance_scale)
+        predict = guided(self.predict, rung, torch.full_like(rung, self.null_rung), guidance_scale)
         return self.follow(predict, x_T, solver=solver, num_steps=num_steps, noise=noise)
 
     def keyed_noise(self, seed: int, sample_numbers: Tensor) -> tuple[Tensor, Noise]:
@@ -102,7 +110,6 @@ class TokenModel(nn.Module, ABC):
     def follow(
         self, predict: Predict, x_T: Tensor, *, solver: Solver, num_steps: int, noise: Noise | None = None
     ) -> Tensor:
-        """Follow the solver from noise to tokens, as the conditioner would give them, by what predicts clean ones."""
-        prediction = X0(min_snr_gamma=None, snr_floor=None)
-        x0 = solver.solve(predict, x_T, self.schedule, num_steps=num_steps, prediction=prediction, noise=noise)
+        """Follow the solver from noise to tokens, as the conditioner would give them, by what `prediction` names."""
+        x0 = solver.solve(predict, x_T, self.schedule, num_steps=num_steps, prediction=self.prediction, noise=noise)
         return self.unstandardise(x0)

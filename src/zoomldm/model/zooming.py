@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from zoomldm.cond.base import Conditioner
 from zoomldm.data.batch import Batch, GridGroup
 from zoomldm.diffusion.guidance import drop_condition, guided
-from zoomldm.diffusion.losses import squared_error
 from zoomldm.diffusion.noise import keyed_dropout, keyed_normal, keyed_timesteps, keyed_uniform
+from zoomldm.diffusion.prediction.base import Prediction
 from zoomldm.diffusion.schedules.base import NoiseSchedule
 from zoomldm.diffusion.solvers.base import Solver
 from zoomldm.errors import ConfigError
@@ -67,10 +67,11 @@ class ZoomingEDM(EDM):
         depth: int,
         heads: int,
         schedule: NoiseSchedule,
+        prediction: Prediction,
         form: Form,
     ) -> None:
         sizes = {"num_rungs": num_rungs, "num_tokens": num_tokens, "token_dim": token_dim}
-        super().__init__(**sizes, width=width, depth=depth, heads=heads, schedule=schedule)
+        super().__init__(**sizes, width=width, depth=depth, heads=heads, schedule=schedule, prediction=prediction)
         self.side = math.isqrt(num_tokens)
         if self.side**2 != num_tokens or self.side % 2:
             raise ConfigError(
@@ -86,8 +87,8 @@ class ZoomingEDM(EDM):
         self.parent_beside = nn.Linear(token_dim, width) if form != "aligned" else None
         self.parent_position = nn.Parameter(0.02 * torch.randn(num_tokens, width)) if form != "aligned" else None
 
-    def predict_x0(self, x: Tensor, t: Tensor, rung: Tensor, parents: Parents | None = None) -> Tensor:
-        """Give the clean, standardised tokens `b n d` for noisy ones; without ``parents`` no sample has one."""
+    def predict(self, x: Tensor, t: Tensor, rung: Tensor, parents: Parents | None = None) -> Tensor:
+        """Give what `prediction` names, of noisy tokens `b n d`; without ``parents`` no sample has one."""
         told = self._told(len(x), x) if parents is None else parents
         quadrant = self.quadrant(torch.where(told.known, told.quadrant, NO_QUADRANT))
         context = [torch.stack([self.magnification(rung), self._timestep(t), quadrant], dim=1)]
@@ -131,7 +132,7 @@ class ZoomingEDM(EDM):
         def predict(x: Tensor, t: Tensor, told: Tensor) -> Tensor:
             times = len(x) // len(rung)
             parents = Parents(standard.repeat(times, 1, 1), quadrant.repeat(times), told)
-            return self.predict_x0(x, t, torch.where(told, rung.repeat(times), self.null_rung), parents)
+            return self.predict(x, t, torch.where(told, rung.repeat(times), self.null_rung), parents)
 
         told = torch.ones_like(rung, dtype=torch.bool)
         x_T, noise = self.keyed_noise(seed, sample_numbers)
@@ -174,8 +175,8 @@ class ZoomingEDMTrainable(EDMTrainable):
         dropped = keyed_dropout(seed, numbers, self.drop_probability)
         rung = drop_condition(rung, torch.full_like(rung, self.edm.null_rung), dropped)
         parents = Parents(parents.tokens, parents.quadrant, parents.known & ~dropped)
-        predicted = self.edm.predict_x0(self.edm.schedule.add_noise(x0, noise, t), t, rung, parents)
-        loss = squared_error(predicted, x0)
+        said = self.edm.predict(self.edm.schedule.add_noise(x0, noise, t), t, rung, parents)
+        loss = self.edm.prediction.loss(self.edm.schedule, said, x0, noise, t)
         return {"loss_per_sample": loss, "child_loss": _mean_where(loss.detach(), parents.known)}
 
     def _pairs(self, batch: Batch, own: Tensor, seed: int) -> tuple[Tensor, Tensor, Parents]:

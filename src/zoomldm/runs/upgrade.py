@@ -34,8 +34,9 @@ def upgraded(config: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(section, Mapping) and "name" in section:
             config[group] = option_of_today(group, section)
     _upgrade_diffusion(config)
-    if config.get("unet") and not config.get("prediction"):
-        config["prediction"] = section_of("prediction", "eps")
+    before = "eps" if config.get("unet") else "x0" if config.get("zoomldm") else None
+    if before and not config.get("prediction"):
+        config["prediction"] = section_of("prediction", before)
     _upgrade_model(config)
     _upgrade_autoencoder(config)
     return config

@@ -43,6 +43,7 @@ class EDMStage(Stage):
     zoomldm_run: str
     cond: Option
     schedule: Option
+    prediction: Option
     drop_probability: float
 
     @property
@@ -87,7 +88,8 @@ class EDMStage(Stage):
             num_rungs: of the ladder; num_tokens, token_dim: of the conditioner whose tokens are learnt.
         """
         sizes = {"num_rungs": num_rungs, "num_tokens": num_tokens, "token_dim": token_dim}
-        return token_model_of(self.network, vars(self), schedule=self.schedule, **sizes)
+        diffusion = {"schedule": self.schedule, "prediction": self.prediction}
+        return token_model_of(self.network, vars(self), **diffusion, **sizes)
 
     def build(self, manifest: Manifest) -> Trainable:
         from zoomldm.stages.loaded import load_zoomldm
@@ -146,13 +148,21 @@ class ZoomingEDMStage(EDMStage):
 
 
 def token_model_of(
-    network: Option, model: Mapping[str, Any], *, schedule: Option, num_rungs: int, num_tokens: int, token_dim: int
+    network: Option,
+    model: Mapping[str, Any],
+    *,
+    schedule: Option,
+    prediction: Option,
+    num_rungs: int,
+    num_tokens: int,
+    token_dim: int,
 ) -> TokenModel:
     """Build an untrained model of a conditioner's tokens.
 
     Args:
         model: width, depth and num_heads, as in ``conf/model/edm.yaml``; other keys are not looked at.
     """
+    from zoomldm.diffusion.prediction.base import Prediction
     from zoomldm.diffusion.schedules.base import NoiseSchedule
     from zoomldm.model.token_model import TokenModel
 
@@ -165,4 +175,5 @@ def token_model_of(
         depth=model["depth"],
         heads=model["num_heads"],
         schedule=schedule.make(NoiseSchedule),
+        prediction=prediction.make(Prediction),
     )

@@ -152,6 +152,7 @@ def dit_of_file(path: str | Path) -> tuple[DiT, LoadReport]:
         depth=dims["depth"],
         heads=DIT_HEADS[dims["width"]],
         schedule=option_of("schedule", "squared_cosine").make(NoiseSchedule),
+        prediction=option_of("prediction", "x0").make(Prediction),
     )
     return dit.eval(), load_dit(dit, path, tensors=tensors)
 

@@ -22,14 +22,14 @@ from zoomldm.commands.job import plain
 from zoomldm.config import section_of
 from zoomldm.data.batch import GridGroup
 from zoomldm.diffusion.guidance import guided
+from zoomldm.diffusion.prediction.base import Prediction
 from zoomldm.diffusion.solvers.dpmpp import DPMSolverPP
 from zoomldm.errors import ConfigError, UserError
 from zoomldm.evaluation.errors import Measure
 from zoomldm.evaluation.result import Cell, DescriptorInfo, Evaluation
-from zoomldm.export import pipeline as pipelines
 from zoomldm.export.anonymous import require_anonymous
 from zoomldm.export.folder import write_folder
-from zoomldm.export.parts import PatchAutoencoder
+from zoomldm.export.parts import PatchAutoencoder, prediction_of
 from zoomldm.export.pipeline import ZoomLDMPipeline
 from zoomldm.runs.checkpoint import CheckpointInfo, Checkpoints
 from zoomldm.runs.run import Run
@@ -213,6 +213,7 @@ def test_own_conditions_have_the_statistics_of_the_tokens(pipeline: ZoomLDMPipel
     rung = torch.tensor([1])
     drawn = pipeline.edm(rung, torch.Generator().manual_seed(1))
     noise = torch.randn(1, edm.num_tokens, edm.token_dim, generator=torch.Generator().manual_seed(1))
+    assert pipeline.edm.config.prediction["name"] == "x0"
     torch.testing.assert_close(drawn, edm.denoise(noise, rung, solver=make_solver(), num_steps=20, guidance_scale=1.75))
 
 
@@ -284,6 +285,6 @@ def test_an_export_is_not_overwritten_unasked(folder: Path, root: Path) -> None:
 
 
 def test_what_an_export_predicts_is_read_without_keys_that_came_later() -> None:
-    assert pipelines._prediction({}).diffusers_name == "epsilon"
+    assert prediction_of(None, "eps").make(Prediction).diffusers_name == "epsilon"
     older = {key: value for key, value in section_of("prediction", "v").items() if key != "snr_floor"}
-    assert pipelines._prediction({"prediction": older}).snr_floor is None
+    assert prediction_of(older, "eps").make(Prediction).snr_floor is None

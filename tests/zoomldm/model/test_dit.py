@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from tests.helpers.options import make_conditioner, make_schedule, make_solver
+from tests.helpers.options import make_conditioner, make_prediction, make_schedule, make_solver
 from zoomldm.data.batch import Batch, GridGroup
 from zoomldm.model.dit import DiT, sin_cos_positions
 from zoomldm.model.edm import EDMTrainable
@@ -14,9 +14,8 @@ OFFICIAL = make_solver("ddim_even")
 
 def small_dit() -> DiT:
     torch.manual_seed(0)
-    return DiT(
-        num_rungs=4, num_tokens=16, token_dim=8, width=32, depth=2, heads=4, schedule=make_schedule("squared_cosine")
-    )
+    diffusion = {"schedule": make_schedule("squared_cosine"), "prediction": make_prediction("x0")}
+    return DiT(num_rungs=4, num_tokens=16, token_dim=8, width=32, depth=2, heads=4, **diffusion)
 
 
 def test_official_timesteps() -> None:
@@ -43,11 +42,11 @@ def test_null_rung_adds_nothing() -> None:
     torch.nn.init.normal_(dit.final_layer.linear.weight)
     torch.nn.init.normal_(dit.final_layer.adaLN_modulation[1].weight)
     x, t = torch.randn(1, 16, 8), torch.tensor([500])
-    null, first = dit.predict_x0(x, t, torch.tensor([dit.null_rung])), dit.predict_x0(x, t, torch.tensor([0]))
+    null, first = dit.predict(x, t, torch.tensor([dit.null_rung])), dit.predict(x, t, torch.tensor([0]))
     assert not torch.allclose(null, first)
     with torch.no_grad():
         dit.y_embedder.embedding_table.weight.zero_()
-    torch.testing.assert_close(dit.predict_x0(x, t, torch.tensor([0])), null)
+    torch.testing.assert_close(dit.predict(x, t, torch.tensor([0])), null)
 
 
 def test_samples_are_keyed_by_their_number() -> None:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.helpers.options import make_conditioner, make_schedule, make_solver
+from tests.helpers.options import make_conditioner, make_prediction, make_schedule, make_solver
 from zoomldm.data.batch import Batch, GridGroup
 from zoomldm.errors import ConfigError
 from zoomldm.model.edm import EDM, EDMTrainable
@@ -11,19 +11,18 @@ from zoomldm.model.edm import EDM, EDMTrainable
 SIZES = {"resolution": 32, "token_dim": 8}
 
 
-def build_edm(**more):
+def build_edm(prediction="x0", **more):
     torch.manual_seed(0)
-    edm = EDM(
-        num_rungs=3, num_tokens=4, token_dim=8, width=16, depth=2, heads=2, schedule=make_schedule("linear"), **more
-    )
+    diffusion = {"schedule": make_schedule("linear"), "prediction": make_prediction(prediction)}
+    edm = EDM(num_rungs=3, num_tokens=4, token_dim=8, width=16, depth=2, heads=2, **diffusion, **more)
     torch.nn.init.normal_(edm.output.weight, std=0.1)
     return edm
 
 
-def build():
+def build(**more):
     torch.manual_seed(0)
     cond = make_conditioner("film", num_rungs=3, grid_dim=5, widths=(4, 4, 4, 8), **SIZES)
-    return EDMTrainable(build_edm(), cond)
+    return EDMTrainable(build_edm(**more), cond)
 
 
 def make_batch(num_samples=9):
@@ -75,12 +74,19 @@ def test_loss_of_a_sample_does_not_depend_on_its_batch():
     assert torch.allclose(part, whole[[7, 2]], atol=1e-5)
 
 
-def test_a_model_that_knows_the_tokens_has_no_loss_and_samples_them():
-    trainable, batch = build(), make_batch()
+@pytest.mark.parametrize("prediction", ["x0", "eps", "v"])
+def test_a_model_that_knows_the_tokens_has_no_loss_and_samples_them(prediction):
+    trainable, batch = build(prediction=prediction), make_batch()
     trainable.fit_statistics([batch])
     tokens = trainable.tokens(batch)
-    standard = trainable.edm.standardise(tokens)
-    trainable.edm.predict_x0 = lambda x, t, rung: standard
+    standard, schedule = trainable.edm.standardise(tokens), trainable.edm.schedule
+
+    def known(x, t, rung):
+        return trainable.edm.prediction.target(schedule, standard, schedule.eps_from_x0(x, standard, t), t)
+
+    trainable.edm.predict = known
+    x, t = torch.randn(standard.shape), torch.full_like(batch.rung, 500)
+    assert torch.allclose(trainable.edm.predict_x0(x, t, batch.rung), standard, atol=1e-4)
     assert trainable(batch, seed=0)["loss_per_sample"].max() < 1e-8
     out = trainable.edm.sample(
         batch.rung, batch.sample_number, seed=0, solver=make_solver(), num_steps=50, guidance_scale=1
@@ -91,7 +97,7 @@ def test_a_model_that_knows_the_tokens_has_no_loss_and_samples_them():
 def test_magnification_is_dropped_to_its_null_with_its_probability():
     trainable = build()
     rungs = []
-    trainable.edm.predict_x0 = lambda x, t, rung: rungs.append(rung) or x
+    trainable.edm.predict = lambda x, t, rung: rungs.append(rung) or x
     batch = make_batch(3000)
     trainable(batch, seed=0)
     is_null = rungs[0] == trainable.edm.null_rung
@@ -116,7 +122,7 @@ def test_samples_do_not_depend_on_their_batch_and_follow_the_magnification():
 def test_attention_mixes_all_tokens():
     edm = build_edm().eval()
     x = torch.randn(1, 4, 8, requires_grad=True)
-    edm.predict_x0(x, torch.tensor([5]), torch.tensor([0]))[0, 0].sum().backward()
+    edm.predict(x, torch.tensor([5]), torch.tensor([0]))[0, 0].sum().backward()
     assert (x.grad.abs().sum((0, 2)) > 0).all()
 
 

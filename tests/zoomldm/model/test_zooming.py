@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.helpers.options import make_conditioner, make_schedule, make_solver
+from tests.helpers.options import make_conditioner, make_prediction, make_schedule, make_solver
 from tests.zoomldm.model.test_edm import make_batch
 from zoomldm.data.batch import GridGroup
 from zoomldm.errors import ConfigError
@@ -12,10 +12,11 @@ from zoomldm.model.zooming import Parents, ZoomingEDM, ZoomingEDMTrainable, over
 OPTIONS = {"num_steps": 4, "solver": make_solver("ddim"), "guidance_scale": 1.5, "seed": 3}
 
 
-def build(form="aligned", num_tokens=4, **more):
+def build(form="aligned", num_tokens=4, prediction="x0", **more):
     torch.manual_seed(0)
     sizes = {"num_rungs": 3, "num_tokens": num_tokens, "token_dim": 8, "width": 16, "depth": 2, "heads": 2}
-    edm = ZoomingEDM(**sizes, schedule=make_schedule("linear"), form=form)
+    diffusion = {"schedule": make_schedule("linear"), "prediction": make_prediction(prediction)}
+    edm = ZoomingEDM(**sizes, **diffusion, form=form)
     torch.nn.init.normal_(edm.output.weight, std=0.1)
     cond = make_conditioner(
         "film", num_rungs=3, grid_dim=5, widths=(4, 4, 4, 8), resolution=32 if num_tokens == 4 else 64, token_dim=8
@@ -53,9 +54,9 @@ def test_a_parent_counts_where_it_is_known_and_nowhere_else(form):
     x, t, rung = torch.randn(2, 16, 8), torch.tensor([500, 500]), torch.tensor([1, 1])
     tokens, quadrant = torch.randn(2, 16, 8), torch.tensor([2, 2])
     known = torch.tensor([True, False])
-    said = edm.predict_x0(x, t, rung, Parents(tokens, quadrant, known))
-    changed = edm.predict_x0(x, t, rung, Parents(tokens + 1, 3 - quadrant, known))
-    plain = edm.predict_x0(x, t, rung)
+    said = edm.predict(x, t, rung, Parents(tokens, quadrant, known))
+    changed = edm.predict(x, t, rung, Parents(tokens + 1, 3 - quadrant, known))
+    plain = edm.predict(x, t, rung)
     assert (said - changed)[0].abs().max() > 1e-3
     assert torch.allclose(said[1], changed[1], atol=1e-6)
     assert torch.allclose(said[1], plain[1], atol=1e-6)
@@ -106,6 +107,6 @@ def test_children_are_drawn_by_their_own_numbers():
 def test_tokens_without_a_square_layout_are_refused():
     sizes = {"num_rungs": 3, "num_tokens": 5, "token_dim": 8, "width": 16, "depth": 1, "heads": 2}
     with pytest.raises(ConfigError, match="square of even side"):
-        ZoomingEDM(**sizes, schedule=make_schedule("linear"), form="aligned")
+        ZoomingEDM(**sizes, schedule=make_schedule("linear"), prediction=make_prediction("x0"), form="aligned")
     with pytest.raises(ConfigError, match="form='over'"):
         build("over")

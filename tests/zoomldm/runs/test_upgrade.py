@@ -43,6 +43,7 @@ def test_the_schedule_and_the_solver_of_each_kind_become_options(model, schedule
     assert config["diffusion"] == {"dropout_p": 0.1}
     assert (config["schedule"]["name"], config["solver"]["name"]) == (schedule, solver)
     assert Option("schedule", config["schedule"]).make(NoiseSchedule).num_timesteps == 500
+    assert config.get("prediction") is None  # neither a U-Net nor a ZoomLDM's tokens are named here
     if schedule != "squared_cosine":
         assert config["schedule"]["beta_end"] == 0.02
 
@@ -53,6 +54,14 @@ def test_a_configuration_of_today_stays_as_it_is(model, monkeypatch):
     (cfg,) = composing.compose_jobs("train", [f"model={model}"])
     config = plain(cfg)
     assert differing_keys(upgraded(config), config) == {}
+
+
+@pytest.mark.parametrize(("section", "said"), [("unet", "eps"), ("zoomldm", "x0")])
+def test_what_was_predicted_before_it_was_a_choice(section, said):
+    config = upgraded({section: {"some": "thing"}, "prediction": None})
+    assert config["prediction"] == section_of("prediction", said)
+    chosen = {section: {"some": "thing"}, "prediction": section_of("prediction", "v")}
+    assert upgraded(chosen)["prediction"]["name"] == "v"
 
 
 def test_an_option_builds_on_another():
