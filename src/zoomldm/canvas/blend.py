@@ -46,7 +46,7 @@ def _around(level: Level, block: Block, side: int) -> Iterator[Block]:
     """Yield a block and its neighbours."""
     for top in (block.top - side, block.top, block.top + side):
         for left in (block.left - side, block.left, block.left + side):
-            if 0 <= top < level.rows and 0 <= left < level.columns:
+            if level.part.top <= top < level.part.bottom and level.part.left <= left < level.part.right:
                 yield level.block(top, left, side)
 
 

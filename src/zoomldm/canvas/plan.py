@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from zoomldm.errors import ConfigError
 from zoomldm.ladder import Ladder, Rung
@@ -24,6 +24,10 @@ class Block:
     def name(self) -> str:
         return f"{self.top:05d}-{self.left:05d}"
 
+    @property
+    def num_patches(self) -> int:
+        return (self.bottom - self.top) * (self.right - self.left)
+
     def slices(self, side: int = 1) -> tuple[slice, slice]:
         """Return where its rows and columns lie in an array that has ``side`` of them a patch."""
         return slice(self.top * side, self.bottom * side), slice(self.left * side, self.right * side)
@@ -36,6 +40,7 @@ class Level:
     Attributes:
         depth: 0 for the roots, one more for each level below.
         rows, columns: its patches.
+        part: those that are drawn; blocks are counted from its corner.
     """
 
     depth: int
@@ -43,6 +48,11 @@ class Level:
     rows: int
     columns: int
     patch_px: int
+    part: Block
+
+    @property
+    def is_whole(self) -> bool:
+        return self.part == Block(0, 0, self.rows, self.columns)
 
     @property
     def height_px(self) -> int:
@@ -57,22 +67,22 @@ class Level:
         return (((self.depth << _PLACE_BITS) | row) << _PLACE_BITS) | column
 
     def blocks(self, side: int) -> Iterator[Block]:
-        """Yield its blocks of ``side`` x ``side`` patches, row by row."""
-        for top in range(0, self.rows, side):
-            for left in range(0, self.columns, side):
+        """Yield the blocks of ``side`` x ``side`` patches that are drawn, row by row."""
+        for top in range(self.part.top, self.part.bottom, side):
+            for left in range(self.part.left, self.part.right, side):
                 yield self.block(top, left, side)
 
     def block(self, top: int, left: int, side: int) -> Block:
-        """Return the block of ``side`` x ``side`` patches from a corner on, as far as the level goes."""
-        return Block(top, left, min(top + side, self.rows), min(left + side, self.columns))
+        """Return the block of ``side`` x ``side`` patches from a corner on, as far as is drawn."""
+        return Block(top, left, min(top + side, self.part.bottom), min(left + side, self.part.right))
 
     def with_halo(self, block: Block, halo: int) -> Block:
-        """Return a block and ``halo`` patches around it, as far as the level goes."""
+        """Return a block and ``halo`` patches around it, as far as is drawn."""
         return Block(
-            max(0, block.top - halo),
-            max(0, block.left - halo),
-            min(self.rows, block.bottom + halo),
-            min(self.columns, block.right + halo),
+            max(self.part.top, block.top - halo),
+            max(self.part.left, block.left - halo),
+            min(self.part.bottom, block.bottom + halo),
+            min(self.part.right, block.right + halo),
         )
 
 
@@ -90,6 +100,30 @@ def levels_of(ladder: Ladder, *, root: Rung, target: Rung, rows: int, columns: i
     if max(rows, columns) << (root.index - target.index) >= 1 << _PLACE_BITS:
         raise ConfigError(f"roots={rows}x{columns}: more patches than a slide can have (2^{_PLACE_BITS} along a side)")
     return [
-        Level(depth, ladder[root.index - depth], rows << depth, columns << depth, ladder.patch_px)
+        Level(
+            depth,
+            ladder[root.index - depth],
+            rows << depth,
+            columns << depth,
+            ladder.patch_px,
+            Block(0, 0, rows << depth, columns << depth),
+        )
         for depth in range(root.index - target.index + 1)
     ]
+
+
+def in_part(levels: Sequence[Level], box: tuple[int, int, int, int], overview: Rung) -> list[Level]:
+    """Return levels of which only a part is drawn below the roots and the overview: the patches over a box.
+
+    Args:
+        box: left, top, width and height in pixels of the last level.
+        overview: the finest magnification that is drawn whole.
+    """
+    left, top, width, height = box
+    parts = []
+    for level in levels:
+        side = level.patch_px << (levels[-1].depth - level.depth)
+        part = Block(top // side, left // side, -(-(top + height) // side), -(-(left + width) // side))
+        is_whole = level.depth == 0 or level.rung.index >= overview.index
+        parts.append(level if is_whole else replace(level, part=part))
+    return parts

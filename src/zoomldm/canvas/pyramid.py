@@ -53,9 +53,9 @@ class Pyramid:
         with open_atomically(path, "w+b") as stream:
             with tifffile.TiffWriter(stream, bigtiff=True) as writer:
                 for place, level in enumerate(reversed(levels)):
-                    pixels_a_cm = 1e4 / level.rung.mpp
+                    stamp, pixels_a_cm = _stamp(level) if self.mark else None, 1e4 / level.rung.mpp
                     writer.write(
-                        _tiles(store, level, _stamp(level) if self.mark else None),
+                        _tiles(store, levels[: len(levels) - place], stamp),
                         shape=(level.height_px, level.width_px, 3),
                         dtype=np.uint8,
                         photometric="rgb",
@@ -103,13 +103,14 @@ def settings_in(path: Path) -> dict[str, Any] | None:
     return json.loads(facts[SETTINGS]) if SETTINGS in facts else None
 
 
-def _tiles(store: CanvasStore, level: Level, stamp: np.ndarray | None) -> Iterator[np.ndarray]:
-    """Yield the tiles of a level row by row, uint8 (TILE_PX, TILE_PX, 3), the last ones filled up with white."""
+def _tiles(store: CanvasStore, levels: Sequence[Level], stamp: np.ndarray | None) -> Iterator[np.ndarray]:
+    """Yield the last level's tiles row by row, uint8 (TILE_PX, TILE_PX, 3), those at its ends filled up with white."""
+    level = levels[-1]
     for top in range(0, level.height_px, TILE_PX):
         for left in range(0, level.width_px, TILE_PX):
             bottom, right = min(top + TILE_PX, level.height_px), min(left + TILE_PX, level.width_px)
             tile = np.full((TILE_PX, TILE_PX, 3), 255, np.uint8)
-            tile[: bottom - top, : right - left] = store.window(level, top, left, bottom, right)
+            tile[: bottom - top, : right - left] = store.shown(levels, top, left, bottom, right)
             if stamp is not None:
                 under = top - (level.height_px - len(stamp))  # row of the stamp at the tile's top
                 part = stamp[max(0, under) : under + TILE_PX, left : left + TILE_PX]

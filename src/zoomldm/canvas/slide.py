@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -94,6 +94,7 @@ class SlideJob:
             "block": self.block,
             "halo": self.halo,
             "precision": self.compute.precision,
+            "parts": [astuple(one.part) for one in self.levels if not one.is_whole] or None,
             **({} if self.given is None else {"place": self.given.identity() | {"inversion": asdict(self.inversion)}}),
         }
 

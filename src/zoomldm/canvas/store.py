@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from functools import lru_cache
 from pathlib import Path
@@ -84,6 +84,19 @@ class CanvasStore:
         """Read an area that is given in pixels of the level, uint8 (h, w, 3)."""
         return self._gather(level, (top, left, bottom, right), level.patch_px, lambda p: self._image(p), PIXELS)
 
+    def shown(self, levels: Sequence[Level], top: int, left: int, bottom: int, right: int) -> np.ndarray:
+        """Read an area in pixels of the last level; what is not drawn is the level above, each pixel four times."""
+        part, side = levels[-1].part, levels[-1].patch_px
+        y0, x0 = max(top, part.top * side), max(left, part.left * side)
+        y1, x1 = min(bottom, part.bottom * side), min(right, part.right * side)
+        if (y0, x0, y1, x1) == (top, left, bottom, right):
+            return self.window(levels[-1], top, left, bottom, right)
+        above = self.shown(levels[:-1], top // 2, left // 2, -(-bottom // 2), -(-right // 2))
+        found = above.repeat(2, 0).repeat(2, 1)[top % 2 :, left % 2 :][: bottom - top, : right - left]
+        if y0 < y1 and x0 < x1:
+            found[y0 - top : y1 - top, x0 - left : x1 - left] = self.window(levels[-1], y0, x0, y1, x1)
+        return found
+
     def tokens(self, level: Level, area: Block) -> np.ndarray:
         """Read the tokens of an area, float32 (rows, columns, n, d)."""
         bounds = (area.top, area.left, area.bottom, area.right)
@@ -100,8 +113,9 @@ class CanvasStore:
         """Put an area together from the blocks that it touches; ``unit``: rows of an array for a patch's side."""
         top, left, bottom, right = bounds
         step, found = self.block * unit, None
-        for y in range(top // step * step, bottom, step):
-            for x in range(left // step * step, right, step):
+        first_y, first_x = level.part.top * unit, level.part.left * unit
+        for y in range(top - (top - first_y) % step, bottom, step):
+            for x in range(left - (left - first_x) % step, right, step):
                 place = Block(y // unit, x // unit, 0, 0)
                 part = read(self.path(level, place, kind))
                 found = np.empty((bottom - top, right - left, *part.shape[2:]), part.dtype) if found is None else found

@@ -306,6 +306,8 @@ class Slide(Entry):
     root: float | None
     target: float
     roots: str | None
+    region: Any
+    overview: float | None
     mask: Any
     stays: Any
     other: Any

@@ -22,7 +22,7 @@ from zoomldm.commands.requests import (
     section,
     stored_config,
 )
-from zoomldm.commands.slide_source import check_place, given_levels, given_of, source_of
+from zoomldm.commands.slide_source import check_place, given_levels, given_of, in_region, source_of
 from zoomldm.data.manifest import Manifest
 from zoomldm.errors import ConfigError
 from zoomldm.ladder import Ladder
@@ -130,7 +130,8 @@ def _levels(cfg: DictConfig, source: Source | None) -> list[Level]:
     ladder, own = _ladder(cfg), source and source.own_rung()
     root = ladder.rung_of(cfg.root) if cfg.root is not None else own or ladder[len(ladder) - 1]
     rows, columns = _roots(cfg) or (source.extent(root) if source else (1, 1))
-    return levels_of(ladder, root=root, target=ladder.rung_of(cfg.target), rows=rows, columns=columns)
+    levels = levels_of(ladder, root=root, target=ladder.rung_of(cfg.target), rows=rows, columns=columns)
+    return in_region(cfg, levels, ladder)
 
 
 def _roots(cfg: DictConfig) -> tuple[int, int] | None:
@@ -152,7 +153,7 @@ def _bytes(cfg: DictConfig, levels: Sequence[Level]) -> int:
 
     def of(some: Sequence[Level], bytes_a_pixel: float) -> float:
         pixels = sum(level.height_px * level.width_px for level in some)
-        return bytes_a_pixel * pixels + bytes_a_patch * sum(level.rows * level.columns for level in some)
+        return bytes_a_pixel * pixels + bytes_a_patch * sum(level.part.num_patches for level in some)
 
     return int(of(levels, COPIES * BYTES_A_PIXEL) + of(given_levels(cfg, levels), GIVEN_BYTES_A_PIXEL))
 
@@ -178,7 +179,7 @@ def run(cfg: DictConfig, command: Sequence[str] = ()) -> None:
     for level in levels:
         print(
             f"{level.rung.label:>10}  {level.width_px:,} x {level.height_px:,} px  "
-            f"{level.rows * level.columns:,} patches at most  {level.rung.mpp:g} µm a pixel"
+            f"{level.part.num_patches:,} patches at most  {level.rung.mpp:g} µm a pixel"
         )
     print(f"up to {_bytes(cfg, levels) / 1e9:.2f} GB a slide while it is drawn; glass is not sampled")
     if cfg.plan:

@@ -1,4 +1,4 @@
-"""What slide.py's ``source``, ``mask``, ``stays`` and ``other`` mean. Importing this imports no torch."""
+"""What slide.py's ``source``, ``mask``, ``stays``, ``other`` and ``region`` mean. Importing this imports no torch."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zoomldm.canvas.plan import in_part
 from zoomldm.commands.job import option, plain
 from zoomldm.commands.requests import stored_config
 from zoomldm.commands.sample import made_source
 from zoomldm.config import Option
 from zoomldm.errors import ConfigError, DataError
+from zoomldm.ladder import Ladder
 from zoomldm.sampling.sources.base import Source
 
 if TYPE_CHECKING:
@@ -52,10 +54,24 @@ def check_place(cfg: DictConfig) -> None:
     """
     if cfg.mask is not None and cfg.stays is not None:
         raise ConfigError("mask= and stays= say the same, from both sides; give one of them")
+    if cfg.region is not None and (cfg.stays is not None or cfg.mask not in (None, "all")):
+        raise ConfigError("region= says where is drawn, and so do stays= and a mask of a part; give one of them")
     if cfg.other is not None and cfg.mask is None and cfg.stays is None:
         raise ConfigError("other= gives its tokens to what is drawn of the place: add mask=all, mask=PNG or stays=")
     if cfg.other_at is not None and cfg.other is None:
         raise ConfigError("other_at= belongs to other=, the place whose tokens are taken there")
+
+
+def in_region(cfg: DictConfig, levels: Sequence[Level], ladder: Ladder) -> list[Level]:
+    """Return the levels as ``region`` and ``overview`` have them drawn: in part, or whole.
+
+    Raises:
+        ConfigError: no box on the slide, or no magnification.
+    """
+    if cfg.region is None:
+        return list(levels)
+    overview = levels[0].rung if cfg.overview is None else ladder.rung_of(cfg.overview)
+    return in_part(levels, _box("region", plain(cfg.region), levels[-1]), overview)
 
 
 def given_levels(cfg: DictConfig, levels: Sequence[Level]) -> Sequence[Level]:
@@ -99,30 +115,36 @@ def _drawn(cfg: DictConfig, level: Level) -> np.ndarray | None:
 
     if cfg.mask is None and cfg.stays is None:
         return None
-    shape = (level.height_px, level.width_px)
     if cfg.stays is not None:
-        return ~_box("stays", plain(cfg.stays), shape)
+        return ~_inside("stays", plain(cfg.stays), level)
     mask = plain(cfg.mask)
     if mask == "all":
-        return np.ones(shape, bool)
-    drawn = _box("mask", mask, shape) if isinstance(mask, list) else _picture(Path(str(mask)).expanduser(), level)
+        return np.ones((level.height_px, level.width_px), bool)
+    drawn = _inside("mask", mask, level) if isinstance(mask, list) else _picture(Path(str(mask)).expanduser(), level)
     if not drawn.any():
         raise ConfigError(f"mask={mask}: has nothing white, so nothing would be drawn")
     return drawn
 
 
-def _box(key: str, box: Any, shape: tuple[int, int]) -> np.ndarray:
+def _inside(key: str, box: Any, level: Level) -> np.ndarray:
+    """Return where a box lies, bool (h, w)."""
     import numpy as np
 
-    is_box = isinstance(box, list) and len(box) == 4 and all(type(one) is int and one >= 0 for one in box)
-    if is_box:
+    left, top, width, height = _box(key, box, level)
+    inside = np.zeros((level.height_px, level.width_px), bool)
+    inside[top : top + height, left : left + width] = True
+    return inside
+
+
+def _box(key: str, box: Any, level: Level) -> tuple[int, int, int, int]:
+    """Return left, top, width and height in pixels of the finest level."""
+    if isinstance(box, list) and len(box) == 4 and all(type(one) is int and one >= 0 for one in box):
         left, top, width, height = box
-        if width and height and left + width <= shape[1] and top + height <= shape[0]:
-            inside = np.zeros(shape, bool)
-            inside[top : top + height, left : left + width] = True
-            return inside
+        if width and height and left + width <= level.width_px and top + height <= level.height_px:
+            return left, top, width, height
     raise ConfigError(
-        f"{key}={box}: expected [left,top,width,height] in pixels of target=, inside {shape[1]} x {shape[0]} px"
+        f"{key}={box}: expected [left,top,width,height] in pixels of target=, inside {level.width_px} x "
+        f"{level.height_px} px"
     )
 
 

@@ -192,6 +192,8 @@ def _unread_by_slides(cfg: DictConfig, is_sweep: bool) -> Iterator[tuple[str, st
     if option(cfg, "source").target(Source).needs_edm:
         reason = "a slide is drawn out of nothing, so it has no effect (source=image and slide have a place)"
         yield from dict.fromkeys(("encoder", "reader", "inversion", *OF_A_PLACE), reason).items()
+    if cfg.region is None:
+        yield "overview", "the slide is drawn whole, so it has no effect (region= draws a part)"
     yield from BESIDE_TRAINING.items()
     if section(cfg, "model") and data_root(cfg):
         yield "data", f"model={cfg.model.name} brings its own ladder, so it has no effect"

@@ -179,9 +179,47 @@ def test_glass_is_not_sampled(root, drawn, tmp_path):
     assert (fine - bigger).abs().mean() < 1  # glass all over: the enlarged roots
 
 
+REGION = ("root=10", "roots=3x3", "block=2", "region=[40,70,50,40]")
+"""At 20x the patches (2, 1) to (3, 2) of 6 x 6, at two processes' turns."""
+
+
+def test_of_a_region_this_part_alone_is_drawn_below_the_overview(root, tmp_path):
+    cfg = asked(root, tmp_path / "s.ome.tiff", *REGION, "keep=true")
+    slide.run(cfg)
+    levels, store = slide._levels(cfg, None), CanvasStore(tmp_path / "s.work", block=2)
+    assert [level.part for level in levels] == [Block(0, 0, 3, 3), Block(2, 1, 4, 3)]
+    assert len(list((tmp_path / "s.work" / "20x").glob("*.tokens.safetensors"))) == 1
+    coarse, fine = pixels(tmp_path / "s.ome.tiff", 1), pixels(tmp_path / "s.ome.tiff")
+    drawn = np.zeros((192, 192), bool)
+    drawn[64:128, 32:96] = True
+    assert np.array_equal(fine[~drawn], coarse.repeat(2, 0).repeat(2, 1)[~drawn])
+    assert np.array_equal(fine[64:128, 32:96], store.pixels(levels[1], levels[1].part))
+    assert (fine != coarse.repeat(2, 0).repeat(2, 1))[drawn].mean() > 0.5
+
+
+def test_a_region_of_everything_is_the_whole_slide(root, drawn, tmp_path):
+    slide.run(asked(root, tmp_path / "s.ome.tiff", "region=[0,0,192,128]"))
+    assert np.array_equal(pixels(tmp_path / "s.ome.tiff"), pixels(drawn))
+
+
+def test_inside_a_region_tokens_and_noise_are_those_of_the_whole(root, drawn, tmp_path):
+    cfg = asked(root, tmp_path / "s.ome.tiff", "region=[96,0,96,128]", "keep=true")
+    slide.run(cfg)
+    whole, levels = slide._levels(asked(root, drawn), None), slide._levels(cfg, None)
+    area = levels[1].part
+    of_part = CanvasStore(tmp_path / "s.work", block=2).tokens(levels[1], area)
+    assert np.allclose(of_part, CanvasStore(drawn.with_name("s.work"), block=2).tokens(whole[1], area), atol=1e-5)
+    inner = np.abs(pixels(tmp_path / "s.ome.tiff") - pixels(drawn))[:, 144:]
+    assert inner.mean() < 8  # a patch and more from the region's end
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (["region=[0,0,0,9]"], "region=.*inside 192 x 128 px"),
+        (["region=[180,0,29,9]"], "region=.*inside 192 x 128 px"),
+        (["region=all"], "region=all: expected"),
+        (["region=[0,0,9,9]", "overview=7"], "overview=7|magnification"),
         (["root=7"], "root=7|magnification"),
         (["root=20", "target=10"], "lies above root=20"),
         (["roots=2"], "expected ROWSxCOLUMNS"),
