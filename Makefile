@@ -7,7 +7,7 @@ export PYTHONUNBUFFERED = 1
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo rehearse app slide view test test-slow fuzz lint format fid bench bench-prep bench-pack bench-loader \
-	bench-grids bench-train bench-sample bench-sharpen doctor reference clean distclean
+	bench-grids bench-train bench-sample bench-sharpen bench-canvas doctor reference clean distclean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -97,6 +97,10 @@ bench-sample: setup
 
 bench-sharpen: setup  ## PSNR, SSIM and distances of sharpened pictures, a table and a picture (ARGS=--places: places drawn anew)
 	$(PY) benchmarks/sharpen.py $(ARGS)
+
+bench-canvas: setup  ## how good drawn slides are, level by level, and which part is at fault: tables and a picture (DATA=folder of a data set)
+	$(if $(DATA),,$(PY) data_prep/prepare.py data=reference)
+	$(PY) benchmarks/canvas.py $(if $(DATA),--data $(DATA)) $(ARGS)
 
 doctor: setup  ## Python, torch, GPU driver, disk, weights found or missing
 	$(PY) src/doctor.py

@@ -21,28 +21,26 @@ from typing import Any
 
 import numpy as np
 import torch
-from einops import rearrange
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from data_prep.demo.slides import main as paint
-from zoomldm.canvas.plan import Block, Level
-from zoomldm.canvas.store import CanvasStore
+from benchmarks.slides import SEED, SIDE_PX, drawn, gradient, painted, patches, sheet
+from zoomldm.canvas.plan import Level
 from zoomldm.commands import slide
 from zoomldm.commands.requests import packed_model
 from zoomldm.commands.slide_source import source_of
 from zoomldm.composing import compose_jobs
-from zoomldm.config import PROJECT_ROOT, option_of
+from zoomldm.config import PROJECT_ROOT
 from zoomldm.errors import UserError
 from zoomldm.evaluation.distances import frechet
-from zoomldm.features.base import Descriptor
+from zoomldm.features.texture import TextureDescriptor
 from zoomldm.sampling.generator import reconstruct
 from zoomldm.sampling.sources.base import AreaLevel
 
-SEED, SLIDES, SIDE_PX = 7, 4, 4096
+SLIDES = 4
 TIMES = {1: "2x", 2: "4x", 3: "8x"}
 HELD = ("agreement.until=0.3", "agreement.reach=1", "agreement.final=2")
 WAYS: dict[str, tuple[str, ...]] = {
@@ -53,14 +51,10 @@ WAYS: dict[str, tuple[str, ...]] = {
 BICUBIC, BOUND, REAL = "bicubic", "autoencoder", "real"
 
 
-def drawn(work: Path, *words: str) -> tuple[list[Level], list[np.ndarray], np.ndarray]:
+def whole(work: Path, *words: str) -> tuple[list[Level], list[np.ndarray], np.ndarray]:
     """Run slide.py; return its levels, the pixels of each, and the tokens of the roots."""
-    (cfg,) = compose_jobs("slide", [f"out={work}.ome.tiff", "model=reference", "keep=true", *words])
-    slide.check(cfg)
-    slide.run(cfg)
-    levels, store = slide._levels(cfg, source_of(cfg)), CanvasStore(work.with_suffix(".work"), block=cfg.block)
-    whole = [Block(0, 0, level.rows, level.columns) for level in levels]
-    return levels, [store.pixels(*both) for both in zip(levels, whole)], store.tokens(levels[0], whole[0])
+    levels, (store,) = drawn(work, *words)
+    return levels, [store.pixels(level, level.part) for level in levels], store.tokens(levels[0], levels[0].part)
 
 
 def place(slides: Path, number: int, x: int, y: int) -> list[str]:
@@ -100,7 +94,7 @@ def sharpened(work: Path, words: list[str], areas: Sequence[AreaLevel], errors: 
     picture = ["source=image", f"source.path={work / 'root.png'}", "source.magnification=2.5"]
     for number, (way, more) in enumerate(WAYS.items()):
         source = words if "own" in way else picture
-        _, pixels, tokens = drawn(work / f"way{number}", *source, *more)
+        _, pixels, tokens = whole(work / f"way{number}", *source, *more)
         found[way] = pixels[1:]
         edm = trained.edm.module
         apart = edm.standardise(torch.from_numpy(tokens[0])) - edm.standardise(own.cpu())
@@ -110,7 +104,7 @@ def sharpened(work: Path, words: list[str], areas: Sequence[AreaLevel], errors: 
 
 def table(found: Sequence[dict], errors: dict[str, list[float]]) -> dict[str, Any]:
     """Return figures by magnification and way."""
-    descriptor, result = option_of("features", "texture").make(Descriptor), {}
+    descriptor, result = TextureDescriptor(), {}
     for k, times in enumerate(TIMES.values()):
         vectors = {
             way: np.concatenate([descriptor.describe(patches(one[way][k])) for one in found]) for way in found[0]
@@ -128,27 +122,6 @@ def table(found: Sequence[dict], errors: dict[str, list[float]]) -> dict[str, An
                 "token_error": float(np.mean(errors[way])) if way in errors else None,
             }
     return result
-
-
-def patches(image: np.ndarray) -> np.ndarray:
-    return rearrange(image, "(h y) (w x) c -> (h w) y x c", y=32, x=32)
-
-
-def gradient(image: np.ndarray) -> float:
-    """Return the mean difference between neighbouring pixels, grey levels."""
-    return float(np.abs(np.diff(image.astype(float), axis=0)).mean())
-
-
-def sheet(rows: Sequence[Sequence[np.ndarray]], path: Path, side: int = 192) -> None:
-    """Write pictures side by side, each as large as the others."""
-    gap, lines = np.full((side, 6, 3), 255, np.uint8), []
-    for row in rows:
-        shown = [np.asarray(Image.fromarray(one).resize((side, side), Image.NEAREST)) for one in row]
-        lines.append(np.concatenate([part for one in shown for part in (one, gap)][:-1], axis=1))
-    between = np.full((6, lines[0].shape[1], 3), 255, np.uint8)
-    whole = np.concatenate([part for line in lines for part in (line, between)][:-1])
-    Image.fromarray(whole).save(path, quality=90)
-    print(path)
 
 
 def sharpen(slides: Path, work: Path, num: int, docs: Path) -> None:
@@ -187,7 +160,7 @@ def places(slides: Path, work: Path, docs: Path) -> None:
         "other20": ("mask=all", other, "other_at=[20]"),
         "other": ("mask=all", other),
     }
-    made = {name: drawn(work / name, *words, *more)[1][-1] for name, more in ways.items()}
+    made = {name: whole(work / name, *words, *more)[1][-1] for name, more in ways.items()}
     first = [real, holed, made["inpainted"], framed, made["outpainted"]]
     sheet([first, [made["reimagined"], made["other20"], made["other"], others[-1].pixels, real]], docs / "places.jpg")
 
@@ -199,9 +172,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=PROJECT_ROOT / "cache" / "bench-sharpen")
     parser.add_argument("--docs", type=Path, default=PROJECT_ROOT / "docs", help="where the pictures go")
     chosen = parser.parse_args()
-    slides = chosen.work / "slides"
-    if not slides.is_dir():
-        paint([f"folder={slides}", f"num_patients={SLIDES}", f"seed={SEED}", f"side_px={SIDE_PX}", "workers=1"])
+    painted(slides := chosen.work / "slides", SLIDES)
     if chosen.places:
         places(slides, chosen.work / "places", chosen.docs)
     else:
