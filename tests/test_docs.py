@@ -14,7 +14,7 @@ PRIMARY = {
         for name in ("train", "evaluate", "compare", "sample", "slide", "app", "view", "export", "demo", "doctor")
     },
     "src/reference.py": "reference",
-    **{f"data_prep/{name}.py": name for name in ("prepare", "verify", "latents")},
+    **{f"data_prep/{name}.py": name for name in ("prepare", "verify", "latents", "compare_data")},
 }
 PAGES = [PROJECT_ROOT / "README.md", *PROJECT_ROOT.glob("docs/*.*"), *PROJECT_ROOT.glob("experiments/**/*.md")]
 COMMAND = re.compile(r"python (?P<script>(?:src|data_prep)/\w+\.py)(?P<words>[^`#|;\n]*)")

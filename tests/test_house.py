@@ -27,7 +27,7 @@ BELOW = [
     if "commands" not in path.parts
 ]
 DOORS = {f"src/zoomldm/{name}.py" for name in ("cli", "composing")} | {
-    f"data_prep/{name}.py" for name in ("prepare", "verify", "latents", "settings")
+    f"data_prep/{name}.py" for name in ("prepare", "verify", "latents", "compare_data", "settings")
 }
 
 MODULE_LINES, FUNCTION_LINES = 250, 40

@@ -8,7 +8,7 @@ here, because its class knows what it takes.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, ClassVar
 
 from zoomldm.app.requests import Limits
 from zoomldm.canvas.settings import Agreement, Glass, Inversion
@@ -37,6 +37,7 @@ class Paths:
 class Entry:
     """What every entry has."""
 
+    folder_of_script: ClassVar[str] = "src"
     paths: Paths
     allow_code: list[str]
 
@@ -134,6 +135,7 @@ class Weights:
 class DataSet(Entry):
     """conf/data_set.yaml."""
 
+    folder_of_script: ClassVar[str] = "data_prep"
     data: Data
     tissue: Section
     encoder: Section
@@ -181,6 +183,19 @@ class Verify(Slides):
     """conf/verify.yaml."""
 
     repair: bool
+
+
+@dataclass(kw_only=True)
+class CompareData(Entry):
+    """conf/compare_data.yaml."""
+
+    folder_of_script: ClassVar[str] = "data_prep"
+    features: Section
+    synthetic: str
+    real: str
+    num_per_magnification: int
+    seed: int
+    folder: str | None
 
 
 @dataclass(kw_only=True)
@@ -412,6 +427,7 @@ ENTRIES = {
     "prepare": Prepare,
     "latents": Latents,
     "verify": Verify,
+    "compare_data": CompareData,
     "train": Train,
     "evaluate": Evaluate,
     "compare": Compare,
@@ -436,4 +452,4 @@ def takers(key: str) -> list[str]:
 
 def script_of(entry: str) -> str:
     """Return the script of an entry, in the repository."""
-    return f"{'data_prep' if issubclass(ENTRIES[entry], DataSet) else 'src'}/{entry}.py"
+    return f"{ENTRIES[entry].folder_of_script}/{entry}.py"

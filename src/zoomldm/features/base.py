@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from zoomldm.config import Option, options_of
+from zoomldm.encoder.base import Encoder
 from zoomldm.errors import UserError
 
 
@@ -53,3 +55,12 @@ class Descriptor(ABC):
                 "give vectors that are not finite; the model or the descriptor's weights are damaged"
             )
         return vectors
+
+
+def descriptors_of(
+    features: Mapping[str, Any], *, encoder: Encoder | None = None, device: str = "cpu", allow: tuple[str, ...] = ()
+) -> list[Descriptor]:
+    """Make the descriptor that judges and then those whose distances are shown as well (``features.also``)."""
+    judge = Option("features", {key: value for key, value in features.items() if key != "also"}, allow)
+    options = [judge, *options_of("features.also", features.get("also") or {}, allow).values()]
+    return [option.make(Descriptor, encoder=encoder, device=device) for option in options]

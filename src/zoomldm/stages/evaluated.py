@@ -11,7 +11,7 @@ from typing import Any
 
 from lightning_fabric import Fabric
 
-from zoomldm.config import Option, options_of
+from zoomldm.config import Option
 from zoomldm.data.manifest import Manifest
 from zoomldm.encoder.base import Encoder
 from zoomldm.errors import UserError
@@ -28,7 +28,7 @@ from zoomldm.evaluation.rows.base import Row
 from zoomldm.evaluation.rows.shipped import Shipped
 from zoomldm.evaluation.store import alone
 from zoomldm.evaluation.stored import FOLDER
-from zoomldm.features.base import Descriptor
+from zoomldm.features.base import descriptors_of
 from zoomldm.runs.run import Run
 from zoomldm.sampling.compute import device_name
 from zoomldm.sampling.conditions import ShardPatches
@@ -158,7 +158,9 @@ def _evaluator(
     bench = Bench(
         generator=trained.generator(request.how),
         source=ShardPatches(manifest),
-        descriptors=_descriptors(request.features or config["features"], encoder, device, request.allow),
+        descriptors=descriptors_of(
+            request.features or config["features"], encoder=encoder, device=device, allow=request.allow
+        ),
         plan=Plan(
             num_per_magnification=request.num_per_magnification or numbers["num_per_magnification"],
             protocol=_protocol(numbers, request.allow),
@@ -192,15 +194,6 @@ def _encoder(
     except UserError as error:
         notes.append(f"the encoder that conditions the model is not at hand, so nothing was measured by it: {error}")
         return None
-
-
-def _descriptors(
-    features: Mapping[str, Any], encoder: Encoder | None, device: str, allow: tuple[str, ...]
-) -> list[Descriptor]:
-    """Make the descriptor that judges and then those whose distances are shown as well (``features.also``)."""
-    judge = Option("features", {key: value for key, value in features.items() if key != "also"}, allow)
-    options = [judge, *options_of("features.also", features.get("also") or {}, allow).values()]
-    return [option.make(Descriptor, encoder=encoder, device=device) for option in options]
 
 
 def _hardware(fabric: Fabric) -> str:
