@@ -32,11 +32,14 @@ from zoomldm.features.base import descriptors_of
 from zoomldm.runs.run import Run
 from zoomldm.sampling.compute import device_name
 from zoomldm.sampling.conditions import ShardPatches
+from zoomldm.stages.base import stage_of
 from zoomldm.stages.packed import PackedModel
 from zoomldm.stages.shipped import shipped_model
 from zoomldm.stages.trained import HowToSample, TrainedModels, load_trained
 from zoomldm.stages.zoomed import judged_zoom
 
+WITH_EDM = "with-"
+"""What the folders of a run begin with that hold evaluations with other EDMs."""
 LABELLED = ("model", "cond", "training", "curriculum", "data")
 """Groups whose options name a run in a comparison."""
 
@@ -89,10 +92,12 @@ def evaluated(
     if fabric.global_rank == 0:
         print(f"evaluating run {run.name} ({chosen}), checkpoint of step {trained.model.step}, data {manifest.root}")
     notes = _data_notes(manifest)
-    folder, is_tracked = _folder_of(run, request.step), request.step is None and not request.packed
-    with alone(folder / FOLDER) if fabric.global_rank == 0 else nullcontext():
+    shared = run.folder if request.step is None else folder_at(run.folder, request.step)
+    folder = shared / _another_edm(trained, request)
+    is_tracked = folder == run.folder and not request.packed
+    with alone(shared / FOLDER) if fabric.global_rank == 0 else nullcontext():
         evaluation, known = computed_or_read(
-            _evaluator(trained, request, rows, notes, folder),
+            _evaluator(trained, request, rows, notes, shared),
             folder,
             run_name=run.name,
             step=trained.model.step,
@@ -140,9 +145,15 @@ def _say(evaluation: Evaluation, known: bool, folder: Path) -> None:
     print(f"report: {folder / 'report' / 'index.html'}")
 
 
-def _folder_of(run: Run, step: int | None) -> Path:
-    """Return where an evaluation is kept: that of a named checkpoint leaves the newest one's as it is."""
-    return run.folder if step is None else folder_at(run.folder, step)
+def _another_edm(trained: TrainedModels, request: Request) -> str:
+    """Return where, in the run's folder, an evaluation with a named EDM is kept; "" for the EDM of the plain name.
+
+    So that EDMs of one ZoomLDM stand beside each other; patches that they share are made once.
+    """
+    if not request.edm or trained.edm is None:
+        return ""
+    plain = "-".join(stage_of(trained.edm.config, trained.allow).stem)
+    return "" if request.edm == plain else f"{WITH_EDM}{request.edm}"
 
 
 def _evaluator(

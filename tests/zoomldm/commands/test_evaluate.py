@@ -78,6 +78,30 @@ def test_a_named_checkpoint_has_no_generated_patches_of_another_steps_edm(root, 
     assert "generated" in evaluation.rows
 
 
+def test_edms_that_are_named_stand_beside_each_other(root, tmp_path):
+    for name in ("data", "runs"):
+        shutil.copytree(root / name, tmp_path / name)
+    runs, own = tmp_path / "runs", "edm_tiny-demo-film"
+    shutil.copytree(runs / "edm", runs / own)
+    _, tokens = load_model(runs / "edm")
+    edm = Checkpoints(runs / "edm" / "checkpoints")
+    edm.save(replace(edm.info(10), step=20), {}, {name: tensor + 0.1 for name, tensor in tokens.items()})
+    few = ("sampling.steps=1", "num_per_magnification=8", "rows=[oracle,generated]", "metrics=[paired]", "run=zoom")
+    found = {
+        name: evaluate.run(compose("evaluate", tmp_path, f"edm={name}", "magnifications=[20]", *few))
+        for name in (own, "edm")
+    }
+    assert stored_evaluations(runs / "zoom") == [found[own]]
+    assert stored_evaluations(runs / "zoom" / "with-edm") == [found["edm"]]
+    distances = [one.cell("generated", "20x").distance.value for one in found.values()]
+    assert distances[0] != distances[1]
+    assert (runs / "zoom" / "with-edm" / "report" / "index.html").is_file()
+    assert not (runs / "zoom" / "with-edm" / "evaluation" / "patches").exists()  # oracle's were there
+    told = [one["value"] for one in Run(runs / "zoom").metrics.read() if one["name"] == "fd_texture/generated/20x"]
+    assert told.count(distances[0]) == 1
+    assert distances[1] not in told
+
+
 @pytest.mark.parametrize("source", ["oracle", "generated"])
 def test_a_seed_gives_the_same_images(root, tmp_path, source):
     def draw(folder, *words):
