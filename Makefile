@@ -7,7 +7,7 @@ export PYTHONUNBUFFERED = 1
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo rehearse app slide view test test-slow fuzz lint format fid bench bench-prep bench-pack bench-loader \
-	bench-grids bench-train bench-sample bench-sharpen bench-canvas doctor reference clean distclean
+	bench-grids bench-train bench-sample bench-sharpen bench-canvas bench-slide doctor reference clean distclean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -101,6 +101,9 @@ bench-sharpen: setup  ## PSNR, SSIM and distances of sharpened pictures, a table
 bench-canvas: setup  ## how good drawn slides are, level by level, and which part is at fault: tables and a picture (DATA=folder of a data set)
 	$(if $(DATA),,$(PY) data_prep/prepare.py data=reference)
 	$(PY) benchmarks/canvas.py $(if $(DATA),--data $(DATA)) $(ARGS)
+
+bench-slide: setup  ## what a drawn slide costs: core seconds a megapixel by stage, and the paper's size by counting (ARGS=--count: that alone)
+	$(PY) benchmarks/slide_cost.py $(ARGS)
 
 doctor: setup  ## Python, torch, GPU driver, disk, weights found or missing
 	$(PY) src/doctor.py

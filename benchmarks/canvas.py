@@ -2,7 +2,7 @@
 
 python benchmarks/canvas.py --data data/reference     tables, figures as JSON, docs/canvas.jpg; goes on where it stopped
 
-Roots are drawn whole down to 2.5x and in part below (region=). Beside them: single patches of the same model, painted
+Roots are drawn whole down to 1.25x and in part below (region=). Beside them: single patches of the same model, painted
 slides of patients that it does not know and what the autoencoder leaves of them, real patches of the data set, and
 places of painted slides drawn from 1.25x with one part after the other exchanged for the real one. Distances are to
 training patches of the data set; errors leave one root out, or one patient.
@@ -48,10 +48,11 @@ from zoomldm.sampling.conditions import ShardPatches
 from zoomldm.sampling.generator import PatchGenerator, images_of, reconstruct, sample_number
 from zoomldm.stages.trained import HowToSample, sampling_of
 
-PART = (1536, 1536, 512, 512)
-"""The part that is drawn to the end, in pixels of 20x: one patch of 1.25x."""
-ROOTS = ("root=0.15625", "overview=2.5", f"region=[{','.join(map(str, PART))}]")
-SMALL, NUM, REFERENCE = 96, 256, 1024
+ROOTS = ("root=0.15625", "overview=1.25")
+UPPER = ("target=5", "region=[256,256,256,256]")
+DEEP = ("target=20", "region=[1536,1536,256,256]")
+"""A part of 2 x 2 patches of 1.25x down to 5x, and in it one patch of 2.5x down to 20x."""
+SMALL, NUM, REFERENCE = 24, 128, 1024
 """Roots of which the first levels alone are drawn; patches of a row and magnification, and to compare with."""
 SHOWN_PX = 256
 PLACES = ("root=1.25", "overview=5", "region=[256,256,256,256]")
@@ -60,6 +61,7 @@ WAYS = {
     "and real tokens at all levels": ("mask=all",),
     "and without the correction": ("mask=all", "agreement.until=1"),
 }
+PARTS = {"upper": UPPER, "deep": DEEP}
 CANVAS, REAL, BOUND, SINGLE = "slide", "real slides", "autoencoder", "generated"
 TokensOf = Callable[[Sequence[Rung]], list[np.ndarray]]
 
@@ -146,11 +148,14 @@ class Bench:
         )
 
     def canvas(self) -> Sequence[Root]:
-        levels, stores = drawn(self.work / "roots", *ROOTS, f"n={self.num_roots}")
+        upper, deep = (drawn(self.work / part, *ROOTS, *words, f"n={self.num_roots}") for part, words in PARTS.items())
         above, small = drawn(self.work / "small", "root=0.15625", "target=0.3125", f"n={SMALL}", "seed=1000")
+        levels, stores = deep
         for number, store in enumerate(stores):
             self._round_trip(CANVAS, number, store.pixels(levels[-1], levels[-1].part), tokens_of(levels, store))
-        return [areas_of(levels, store) for store in stores] + [areas_of(above, store) for store in small]
+        both = zip(upper[1], stores)
+        found = [areas_of(levels, of_deep) | areas_of(upper[0], of_upper) for of_upper, of_deep in both]
+        return found + [areas_of(above, store) for store in small]
 
     def places(self, way: str) -> Sequence[Root]:
         found = []
@@ -201,8 +206,9 @@ class Bench:
     @cached_property
     def real(self) -> Sequence[Root]:
         """Painted slides, the same parts of them."""
-        (cfg,) = compose_jobs("slide", ["out=any.ome.tiff", "model=reference", *ROOTS])
-        levels, found = slide._levels(cfg, None), []
+        words = [["out=any.ome.tiff", "model=reference", *ROOTS, *more] for more in PARTS.values()]
+        upper, deep = (slide._levels(compose_jobs("slide", some)[0], None) for some in words)
+        levels, found = [*upper, *deep[len(upper) :]], []
         for path in self.slides:
             with openslide.OpenSlide(path) as opened:
                 pixels = np.asarray(opened.read_region((0, 0), 0, (SIDE_PX, SIDE_PX)))[..., :3]
@@ -319,7 +325,7 @@ def picture(rows: dict[str, Sequence[Root]], path: Path) -> None:
         return pixels[top : top + SHOWN_PX, left : left + SHOWN_PX]
 
     shown = [rows[CANVAS][0], rows[CANVAS][1], rows[REAL][0]]
-    labels = ("0.15625x", "0.625x", "2.5x", "5x", "10x", "20x")
+    labels = ("0.15625x", "0.625x", "1.25x", "5x", "10x", "20x")
     sheet([[middle(root[label][0].pixels) for label in labels] for root in shown], path, side=SHOWN_PX)
 
 

@@ -104,7 +104,7 @@ class Figures:
 
     def _vectors(self, areas: Sequence[Sequence[Area]], label: str) -> list[np.ndarray]:
         """Return vectors of patches with tissue, of each root about equally many."""
-        generator, each = np.random.default_rng(0), -(-self.num // len(areas))
+        generator, each = np.random.default_rng(0), max(1, self.num // len(areas))
         found = []
         for of_root in areas:
             some = np.concatenate([with_tissue(area, self.least_tissue[label]) for area in of_root])
