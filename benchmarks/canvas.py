@@ -48,11 +48,11 @@ from zoomldm.sampling.conditions import ShardPatches
 from zoomldm.sampling.generator import PatchGenerator, images_of, reconstruct, sample_number
 from zoomldm.stages.trained import HowToSample, sampling_of
 
-ROOTS = ("root=0.15625", "overview=1.25")
-UPPER = ("target=5", "region=[256,256,256,256]")
+ROOTS = ("root=0.15625",)
+UPPER = ("target=5", "overview=1.25", "region=[256,256,256,256]")
 DEEP = ("target=20", "region=[1536,1536,256,256]")
-"""A part of 2 x 2 patches of 1.25x down to 5x, and in it one patch of 2.5x down to 20x."""
-SMALL, NUM, REFERENCE = 24, 128, 1024
+"""Whole down to 1.25x and 2 x 2 patches of that down to 5x; and in them one patch of 2.5x down to 20x."""
+SMALL, NUM, REFERENCE = 24, 128, 512
 """Roots of which the first levels alone are drawn; patches of a row and magnification, and to compare with."""
 SHOWN_PX = 256
 PLACES = ("root=1.25", "overview=5", "region=[256,256,256,256]")
