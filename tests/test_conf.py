@@ -15,7 +15,8 @@ from zoomldm.errors import ConfigError
 
 CONF = composing.CONF
 GROUPS = (
-    "model", "data", "encoder", "cond", "curriculum", "schedule", "solver", "training", "fabric", "tracking", "features"
+    "model", "data", "encoder", "cond", "label", "curriculum", "schedule", "solver", "training", "fabric", "tracking",
+    "features",
 )  # fmt: skip
 
 
@@ -34,6 +35,7 @@ def test_the_groups_of_the_readme_have_their_options():
         "data": {"brca_8mag", "demo"},
         "encoder": {"hipt", "ctranspath", "stats"},
         "cond": {"film", "cnn", "mag", "pool", "none"},
+        "label": {"class", "vector", "tissue"},
         "curriculum": {"uniform", "proportional", "tempered", "coarse_to_fine", "fine_to_coarse"},
         "schedule": {"scaled_linear", "linear", "squared_cosine"},
         "solver": {"ddim", "ddim_even", "ddpm", "dpmpp"},

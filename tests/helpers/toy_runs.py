@@ -58,11 +58,21 @@ def make_toy_runs(root: Path, *, dim: int = 24, encoder: str = "stats", words: t
     )
     model = stage_in(cfg).untrained(num_rungs=2, grid_dim=manifest.encoder.dim, latent_scale=1.0)
     save(root, cfg, "zoomldm", model, model.extra_state())
-    cfg = compose(
-        "train", root, "model=edm_tiny", "run_name=edm", "zoomldm.run=zoom", "model.width=32", "model.depth=1", *ladder
-    )
-    conditioner = model.conditioner
-    edm = stage_in(cfg).untrained(num_rungs=2, num_tokens=conditioner.num_tokens, token_dim=conditioner.token_dim)
-    sizes = {"num_tokens": conditioner.num_tokens, "token_dim": conditioner.token_dim, "num_rungs": 2}
-    save(root, cfg, "edm", edm, sizes)
+    make_toy_edm(root, "edm", (), *ladder, sizes=(model.conditioner.num_tokens, model.conditioner.token_dim))
     return root
+
+
+def make_toy_edm(
+    root: Path, name: str, label_names: tuple[str, ...], *words: str, sizes: tuple[int, int] = (16, 128)
+) -> None:
+    """Make a further embedding diffusion model of the run ``zoom``.
+
+    Args:
+        label_names: of the labels that it is told; ``sizes``: number and width of the conditioner's tokens.
+    """
+    of_all = ["model=edm_tiny", f"run_name={name}", "zoomldm.run=zoom", "model.width=32", "model.depth=1"]
+    cfg = compose("train", root, *of_all, "data.ladder.num_rungs=2", "model.latent_channels=3", *words)
+    edm = stage_in(cfg).untrained(num_rungs=2, num_tokens=sizes[0], token_dim=sizes[1], label_names=label_names)
+    if label_names:
+        torch.nn.init.normal_(edm.output.weight, std=0.5)  # which begins at zero, whatever the label
+    save(root, cfg, "edm", edm, edm.facts())

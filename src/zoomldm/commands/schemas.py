@@ -219,6 +219,7 @@ class Train(Entry):
     evaluation: Evaluation
     autoencoder: Section = None
     zoomldm: Section = None
+    label: Section = None
     unet: Section = None
     diffusion: Section = None
     schedule: Section = None

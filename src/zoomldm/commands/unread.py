@@ -173,6 +173,7 @@ TAKEN = (
     ("unet", ("unet",), "has no U-Net"),
     ("autoencoder", ("autoencoder",), "reads no latents"),
     ("zoomldm_run", ("zoomldm",), "learns no tokens of a ZoomLDM"),
+    ("label", ("label",), "is told no labels"),
 )
 """(fact that a stage takes, sections of the configuration that are of no use without it, what that stage lacks)."""
 
@@ -192,6 +193,7 @@ def _unread_by_slides(cfg: DictConfig, is_sweep: bool) -> Iterator[tuple[str, st
     if option(cfg, "source").target(Source).needs_edm:
         reason = "a slide is drawn out of nothing, so it has no effect (source=image and slide have a place)"
         yield from dict.fromkeys(("encoder", "reader", "inversion", *OF_A_PLACE), reason).items()
+        yield "source.label", "a slide is drawn without labels, so it has no effect (src/sample.py)"
     if cfg.region is None:
         yield "overview", "the slide is drawn whole, so it has no effect (region= draws a part)"
     yield from BESIDE_TRAINING.items()

@@ -104,9 +104,8 @@ def _edm(source: Source) -> TokenDiffusion | None:
         schedule=config["schedule"],
         solver=config["solver"],
         prediction=config["prediction"],
-        num_rungs=edm.num_rungs,
-        num_tokens=edm.num_tokens,
-        token_dim=edm.token_dim,
+        **edm.facts(),
+        label=config.get("label") and {**config["label"], "file": ""},  # where it lay is nobody's business
         num_steps=config["sampling"]["steps"],
         guidance_scale=config["sampling"]["guidance_scale"],
     )

@@ -96,13 +96,9 @@ def _require_small(sizes: dict[str, int]) -> None:
 
 
 def _content(source: Source, modules: dict[str, nn.Module]) -> dict[str, Any]:
-    model = source.model
-    sizes = {
-        "num_rungs": len(source.manifest.ladder),
-        "num_tokens": model.conditioner.num_tokens,
-        "token_dim": model.conditioner.token_dim,
-    }
-    facts: dict[str, dict[str, Any]] = {"autoencoder": {}, "zoomldm": model.extra_state(), "edm": sizes}
+    facts: dict[str, dict[str, Any]] = {"autoencoder": {}, "zoomldm": source.model.extra_state()}
+    if source.edm:
+        facts["edm"] = source.edm.module.facts()
     described = {
         "autoencoder": (source.autoencoder.config, source.autoencoder.step),
         "zoomldm": (source.config, source.step),
@@ -118,7 +114,8 @@ def _content(source: Source, modules: dict[str, nn.Module]) -> dict[str, Any]:
 
 def _without_places(config: dict[str, Any]) -> dict[str, Any]:
     kept = {key: value for key, value in config.items() if key not in PLACES}
-    return {**kept, "data": _without_folders(config["data"])}
+    label = {"label": {**kept["label"], "file": ""}} if kept.get("label") else {}
+    return {**kept, **label, "data": _without_folders(config["data"])}
 
 
 def _without_folders(data: dict[str, Any]) -> dict[str, Any]:

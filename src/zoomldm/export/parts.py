@@ -53,6 +53,7 @@ class TokenDiffusion(ModelMixin, ConfigMixin):
         schedule, solver, prediction: as in ``conf/schedule``, ``conf/solver`` and ``conf/prediction``; their classes
             must be ours. Exports that don't say what is predicted have x0.
         num_steps, guidance_scale: how it is sampled.
+        label, label_names: of a model that is told labels; here it draws without.
     """
 
     @register_to_config
@@ -67,12 +68,15 @@ class TokenDiffusion(ModelMixin, ConfigMixin):
         num_steps: int = 50,
         guidance_scale: float = 1.75,
         prediction: dict[str, Any] | None = None,
+        label: dict[str, Any] | None = None,
+        label_names: list[str] | None = None,
     ) -> None:
         super().__init__()
         sizes = {"num_rungs": num_rungs, "num_tokens": num_tokens, "token_dim": token_dim}
         network = Option("model.network", dict(model["network"]))
         diffusion = {"schedule": Option("schedule", dict(schedule)), "prediction": prediction_of(prediction, "x0")}
-        self.edm = token_model_of(network, model, **diffusion, **sizes)
+        labels = {"label": label and Option("label", dict(label)), "label_names": label_names or ()}
+        self.edm = token_model_of(network, model, **diffusion, **sizes, **labels)
         self.solver = Option("solver", dict(solver)).make(Solver)
 
     @torch.no_grad()

@@ -21,6 +21,8 @@ from zoomldm.diffusion.noise import keyed_dropout, keyed_normal, keyed_timesteps
 from zoomldm.diffusion.prediction.base import Prediction
 from zoomldm.diffusion.schedules.base import NoiseSchedule
 from zoomldm.errors import ConfigError
+from zoomldm.label.base import KnownLabels, LabelTable
+from zoomldm.model.label_token import LabelToken
 from zoomldm.model.token_model import TokenModel
 from zoomldm.model.trainable import Trainable
 
@@ -30,6 +32,7 @@ class EDM(TokenModel):
 
     Args:
         width, depth, heads: e, number of layers and attention heads of the transformer.
+        label: makes one more token, where the model is told labels.
     """
 
     token_mean: Tensor
@@ -46,9 +49,10 @@ class EDM(TokenModel):
         heads: int,
         schedule: NoiseSchedule,
         prediction: Prediction,
+        label: KnownLabels | None = None,
     ) -> None:
         sizes = {"num_rungs": num_rungs, "num_tokens": num_tokens, "token_dim": token_dim}
-        super().__init__(**sizes, schedule=schedule, prediction=prediction)
+        super().__init__(**sizes, schedule=schedule, prediction=prediction, label=label)
         self.width = width
         self.register_buffer("token_mean", torch.zeros(token_dim))
         self.register_buffer("token_std", torch.ones(token_dim))
@@ -68,10 +72,19 @@ class EDM(TokenModel):
         self.output = nn.Linear(width, token_dim)
         nn.init.zeros_(self.output.weight)
         nn.init.zeros_(self.output.bias)
+        self.label_token = None if label is None else LabelToken(len(label.names), width)
 
-    def predict(self, x: Tensor, t: Tensor, rung: Tensor) -> Tensor:
+    def predict(self, x: Tensor, t: Tensor, rung: Tensor, label: Tensor | None = None) -> Tensor:
+        """Give what `prediction` names; label: `b (1 + f)`, without it no sample has one."""
         context = torch.stack([self.magnification(rung), self._timestep(t)], dim=1)
-        return self._transform(context, self.input(x) + self.position)
+        return self._transform(self._with_label(context, label), self.input(x) + self.position)
+
+    def _with_label(self, context: Tensor, label: Tensor | None) -> Tensor:
+        """Put the label's token behind context tokens `b k e`, where the model is told labels."""
+        if self.label_token is None:
+            return context
+        told = context.new_zeros(len(context), 1 + len(self.label_token.mean)) if label is None else label
+        return torch.cat([context, self.label_token(told.to(context.device))], dim=1)
 
     def _timestep(self, t: Tensor) -> Tensor:
         return self.timestep(_sinusoids(t, self.width))
@@ -89,6 +102,11 @@ class EDM(TokenModel):
 
     def unstandardise(self, tokens: Tensor) -> Tensor:
         return tokens * self.token_std + self.token_mean
+
+    def fit_labels(self, labels: Tensor) -> None:
+        """Set the statistics by which labels are standardised, where their kind is, from labels float32 (m, f)."""
+        if self.label_token is not None and self.label.kind.is_scaled:
+            self.label_token.fit(labels)
 
     @torch.no_grad()
     def fit_statistics(self, token_batches: Iterable[Tensor]) -> None:
@@ -113,12 +131,22 @@ class EDMTrainable(Trainable):
 
     Raises ConfigError for a conditioner without a grid: its tokens are fixed for each magnification, so there is no
     distribution to learn.
+
+    Args:
+        drop_probability: chance that a sample trains without magnification and label.
+        labels: of the data set, for an EDM that is told labels.
     """
 
     kind = "edm"
-    columns = ("grid",)
 
-    def __init__(self, edm: EDM, conditioner: Conditioner, *, drop_probability: float = 0.1) -> None:
+    def __init__(
+        self,
+        edm: EDM,
+        conditioner: Conditioner,
+        *,
+        drop_probability: float = 0.1,
+        labels: LabelTable | None = None,
+    ) -> None:
         super().__init__()
         if not conditioner.uses_grid:
             raise ConfigError(
@@ -134,6 +162,8 @@ class EDMTrainable(Trainable):
         self.edm = edm
         self.conditioner = conditioner.requires_grad_(False).eval()
         self.drop_probability = drop_probability
+        self.labels = labels
+        self.columns = ("grid",) if labels is None else ("grid", "meta")
 
     def train(self, mode: bool = True) -> EDMTrainable:
         super().train(mode)
@@ -144,12 +174,31 @@ class EDMTrainable(Trainable):
         x0 = self.edm.standardise(self.tokens(batch))
         noise = keyed_normal(seed, batch.sample_number, x0.shape[1:])
         t = keyed_timesteps(seed, batch.sample_number, self.edm.schedule.num_timesteps)
-        rung = batch.rung
+        rung, dropped = batch.rung, torch.zeros_like(batch.rung, dtype=torch.bool)
         if self.training:
             dropped = keyed_dropout(seed, batch.sample_number, self.drop_probability)
             rung = drop_condition(rung, torch.full_like(rung, self.edm.null_rung), dropped)
-        said = self.edm.predict(self.edm.schedule.add_noise(x0, noise, t), t, rung)
+        label = self._told(batch, seed, dropped)
+        said = self.edm.predict(self.edm.schedule.add_noise(x0, noise, t), t, rung, **label)
         return {"loss_per_sample": self.edm.prediction.loss(self.edm.schedule, said, x0, noise, t)}
+
+    def _told(self, batch: Batch, seed: int, dropped: Tensor, children: Tensor | None = None) -> dict[str, Tensor]:
+        """Give the labels that samples train with, `b (1 + f)`; nothing where the EDM is told none.
+
+        Args:
+            dropped: bool (b,), samples without a condition.
+            children: bool (b,), samples that stand for a part of themselves, which has the label of the slide alone.
+        """
+        if self.labels is None or self.edm.label is None:
+            return {}
+        told = torch.from_numpy(self.labels.told(batch.meta)).to(batch.device)
+        if children is not None:
+            of_slides = torch.from_numpy(self.labels.told(batch.meta, of_slides=True)).to(batch.device)
+            told = torch.where(children[:, None], of_slides, told)
+        if self.training:
+            probability = self.edm.label.kind.dropout_p
+            dropped = dropped | keyed_dropout(seed, batch.sample_number, probability, stream="label")
+        return {"label": told * ~dropped[:, None]}
 
     @torch.no_grad()
     def tokens(self, batch: Batch) -> Tensor:
@@ -164,7 +213,7 @@ class EDMTrainable(Trainable):
         return self.edm
 
     def extra_state(self) -> dict[str, Any]:
-        return {"num_tokens": self.edm.num_tokens, "token_dim": self.edm.token_dim, "num_rungs": self.edm.num_rungs}
+        return self.edm.facts()
 
 
 def _sinusoids(t: Tensor, width: int) -> Tensor:

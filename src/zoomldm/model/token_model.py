@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,8 @@ from zoomldm.diffusion.noise import keyed_normal
 from zoomldm.diffusion.prediction.base import Prediction
 from zoomldm.diffusion.schedules.base import NoiseSchedule
 from zoomldm.diffusion.solvers.base import Noise, Solver
+from zoomldm.errors import ConfigError
+from zoomldm.label.base import KnownLabels
 
 
 class TokenModel(nn.Module, ABC):
@@ -25,10 +28,18 @@ class TokenModel(nn.Module, ABC):
         num_rungs: of the ladder.
         num_tokens, token_dim: of the conditioner whose tokens are modelled.
         prediction: what the network says of noisy tokens: the clean ones, in the paper.
+        label: what it is told beside the magnification, where it is; ``predict`` then takes it (see `LabelToken`).
     """
 
     def __init__(
-        self, *, num_rungs: int, num_tokens: int, token_dim: int, schedule: NoiseSchedule, prediction: Prediction
+        self,
+        *,
+        num_rungs: int,
+        num_tokens: int,
+        token_dim: int,
+        schedule: NoiseSchedule,
+        prediction: Prediction,
+        label: KnownLabels | None = None,
     ) -> None:
         super().__init__()
         self.num_rungs = num_rungs
@@ -36,6 +47,24 @@ class TokenModel(nn.Module, ABC):
         self.token_dim = token_dim
         self.schedule = schedule
         self.prediction = prediction
+        self.label = label
+
+    def facts(self) -> dict[str, Any]:
+        """Return what rebuilds it beside its configuration, as JSON values."""
+        names = {} if self.label is None else {"label_names": list(self.label.names)}
+        return {"num_tokens": self.num_tokens, "token_dim": self.token_dim, "num_rungs": self.num_rungs, **names}
+
+    def told(self, asked: Any, num: int) -> Tensor:
+        """Give the label that is asked for, `num (1 + f)`.
+
+        Raises:
+            ConfigError: there is no such label, or the model knows none.
+        """
+        if self.label is None:
+            raise ConfigError(
+                f"label {asked}: this EDM was told no labels; train one with label= (docs/labels.md), or leave it out"
+            )
+        return torch.from_numpy(self.label.told(asked)).expand(num, -1)
 
     @property
     def null_rung(self) -> int:
@@ -71,13 +100,17 @@ class TokenModel(nn.Module, ABC):
         solver: Solver,
         num_steps: int,
         guidance_scale: float,
+        label: Tensor | None = None,
     ) -> Tensor:
         """Draw tokens `b n d` for rungs (b,), as the conditioner would give them.
 
         All noise of a sample is keyed by (seed, its number).
+
+        Args:
+            label: `b (1 + f)`, see `LabelToken`; None: no label.
         """
         x_T, noise = self.keyed_noise(seed, sample_numbers)
-        options = {"solver": solver, "num_steps": num_steps, "guidance_scale": guidance_scale}
+        options = {"solver": solver, "num_steps": num_steps, "guidance_scale": guidance_scale, "label": label}
         return self.denoise(x_T, rung, noise=noise, **options)
 
     @torch.no_grad()
@@ -90,14 +123,26 @@ class TokenModel(nn.Module, ABC):
         num_steps: int,
         guidance_scale: float,
         noise: Noise | None = None,
+        label: Tensor | None = None,
     ) -> Tensor:
         """Follow the solver from standard noise `b n d` to tokens, as the conditioner would give them.
 
+        Guidance is away from what the model says without magnification and label.
+
         Args:
             noise: fresh noise for each step of a stochastic solver.
+            label: `b (1 + f)`, see `LabelToken`; None: no label.
         """
-        predict = guided(self.predict, rung, torch.full_like(rung, self.null_rung), guidance_scale)
-        return self.follow(predict, x_T, solver=solver, num_steps=num_steps, noise=noise)
+
+        def predict(x: Tensor, t: Tensor, told: Tensor) -> Tensor:
+            times = len(x) // len(rung)
+            rungs = torch.where(told, rung.repeat(times), self.null_rung)
+            labels = {} if label is None else {"label": label.repeat(times, 1) * told[:, None]}
+            return self.predict(x, t, rungs, **labels)
+
+        told = torch.ones_like(rung, dtype=torch.bool)
+        predict_guided = guided(predict, told, ~told, guidance_scale)
+        return self.follow(predict_guided, x_T, solver=solver, num_steps=num_steps, noise=noise)
 
     def keyed_noise(self, seed: int, sample_numbers: Tensor) -> tuple[Tensor, Noise]:
         """Return the noise `b n d` that samples begin with, and that of each step, keyed by (seed, their numbers)."""

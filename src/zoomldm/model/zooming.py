@@ -24,6 +24,7 @@ from zoomldm.diffusion.prediction.base import Prediction
 from zoomldm.diffusion.schedules.base import NoiseSchedule
 from zoomldm.diffusion.solvers.base import Solver
 from zoomldm.errors import ConfigError
+from zoomldm.label.base import KnownLabels, LabelTable
 from zoomldm.model.edm import EDM, EDMTrainable
 
 Form = Literal["aligned", "context", "both"]
@@ -69,9 +70,11 @@ class ZoomingEDM(EDM):
         schedule: NoiseSchedule,
         prediction: Prediction,
         form: Form,
+        label: KnownLabels | None = None,
     ) -> None:
         sizes = {"num_rungs": num_rungs, "num_tokens": num_tokens, "token_dim": token_dim}
-        super().__init__(**sizes, width=width, depth=depth, heads=heads, schedule=schedule, prediction=prediction)
+        network = {"width": width, "depth": depth, "heads": heads, "label": label}
+        super().__init__(**sizes, **network, schedule=schedule, prediction=prediction)
         self.side = math.isqrt(num_tokens)
         if self.side**2 != num_tokens or self.side % 2:
             raise ConfigError(
@@ -87,11 +90,13 @@ class ZoomingEDM(EDM):
         self.parent_beside = nn.Linear(token_dim, width) if form != "aligned" else None
         self.parent_position = nn.Parameter(0.02 * torch.randn(num_tokens, width)) if form != "aligned" else None
 
-    def predict(self, x: Tensor, t: Tensor, rung: Tensor, parents: Parents | None = None) -> Tensor:
-        """Give what `prediction` names, of noisy tokens `b n d`; without ``parents`` no sample has one."""
+    def predict(
+        self, x: Tensor, t: Tensor, rung: Tensor, parents: Parents | None = None, label: Tensor | None = None
+    ) -> Tensor:
+        """Give what `prediction` names, of noisy tokens `b n d`; without ``parents`` or ``label`` no sample has one."""
         told = self._told(len(x), x) if parents is None else parents
         quadrant = self.quadrant(torch.where(told.known, told.quadrant, NO_QUADRANT))
-        context = [torch.stack([self.magnification(rung), self._timestep(t), quadrant], dim=1)]
+        context = [self._with_label(torch.stack([self.magnification(rung), self._timestep(t), quadrant], dim=1), label)]
         inputs = self.input(x) + self.position
         if self.parent_over is not None:
             over = self.parent_over(over_child(told.tokens, told.quadrant).to(x.dtype))
@@ -161,8 +166,9 @@ class ZoomingEDMTrainable(EDMTrainable):
         drop_probability: float,
         alone_probability: float,
         parent_noise: float,
+        labels: LabelTable | None = None,
     ) -> None:
-        super().__init__(edm, conditioner, drop_probability=drop_probability)
+        super().__init__(edm, conditioner, drop_probability=drop_probability, labels=labels)
         self.alone_probability, self.parent_noise = alone_probability, parent_noise
 
     def forward(self, batch: Batch, seed: int) -> dict[str, Tensor]:
@@ -174,8 +180,9 @@ class ZoomingEDMTrainable(EDMTrainable):
         t = keyed_timesteps(seed, numbers, self.edm.schedule.num_timesteps)
         dropped = keyed_dropout(seed, numbers, self.drop_probability)
         rung = drop_condition(rung, torch.full_like(rung, self.edm.null_rung), dropped)
+        label = self._told(batch, seed, dropped, children=parents.known)
         parents = Parents(parents.tokens, parents.quadrant, parents.known & ~dropped)
-        said = self.edm.predict(self.edm.schedule.add_noise(x0, noise, t), t, rung, parents)
+        said = self.edm.predict(self.edm.schedule.add_noise(x0, noise, t), t, rung, parents, **label)
         loss = self.edm.prediction.loss(self.edm.schedule, said, x0, noise, t)
         return {"loss_per_sample": loss, "child_loss": _mean_where(loss.detach(), parents.known)}
 

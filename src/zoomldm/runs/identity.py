@@ -14,11 +14,12 @@ NOT_IDENTITY = (
     "train.keep_every", "train.sample_every", "train.preempt_every", "optim.max_micro_batch", "fabric", "tracking",
     "paths", "hydra", "fresh", "plan", "evaluation", "features", "experiments", "run_name", "data.root", "data.slides",
     "data.demo_slides.folder", "data.tissue", "tissue", "allow_code", "rows", "metrics",
+    "label.file",
 )  # fmt: skip
 """Keys that may differ between two starts of one run: where and how fast it computes, how far, and what is reported."""
 
 WHEN_ABSENT = {
-    "from": None, "cond.projection": None,
+    "from": None, "cond.projection": None, "label": None,
     "optim.lr_scale": "none", "train.recalibration_samples": 1024, "train.statistics_samples": 2048,
     "train.explosion_factor": 20.0,
 }  # fmt: skip

@@ -15,8 +15,8 @@ from typing import Any
 from zoomldm.errors import UserError
 from zoomldm.files import sha256_of
 
-DATA, AUTOENCODER, ZOOMLDM, ORIGIN = "data", "autoencoder", "zoomldm", "from"
-"""The parents that a checkpoint may name; the last is the checkpoint of another run that its run began at."""
+DATA, AUTOENCODER, ZOOMLDM, LABELS, ORIGIN = "data", "autoencoder", "zoomldm", "labels", "from"
+"""The parents that a checkpoint may name; labels are those of the data set by their content; the last is the checkpoint of another run that its run began at."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,8 @@ def require_parent(role: str, *, child: str, recorded: Parent, given: Parent, me
     if role == DATA and recorded.name == given.name:
         how = f"with another state of its data set {given.name} ({_short(recorded)}, now {_short(given)}): slides, "
         how += "split or columns have changed since"
+    elif role == LABELS:
+        how = f"with other labels ({_short(recorded)}, now {_short(given)}): what label.file says has changed since"
     elif recorded.name in (None, given.name):
         which = f"its {role} {given.name}" if given.name else f"its {role}"
         how = f"with other weights of {which} ({_short(recorded)}, now {_short(given)}), which was trained on or made "

@@ -163,11 +163,14 @@ class PatchGenerator:
             batch = batch.to(self.device)
             return self.model.tokens(batch.grids, batch.rung)
 
-    def edm_tokens(self, rung: int, sample_numbers: Sequence[int]) -> Tensor:
+    def edm_tokens(self, rung: int, sample_numbers: Sequence[int], label: Any = None) -> Tensor:
         """Draw tokens `b n d` for a rung from the embedding diffusion model.
 
+        Args:
+            label: that they shall have, as a user names it; None: any.
+
         Raises:
-            UserError: there is no embedding diffusion model.
+            UserError: there is no embedding diffusion model, or it knows no such label.
         """
         if self.edm is None:
             raise UserError(
@@ -176,7 +179,9 @@ class PatchGenerator:
             )
         with self._inference():
             numbers = self._numbers(sample_numbers)
-            return self.edm.sample(torch.full_like(numbers, rung), numbers, **self.edm_sampling.options(self.seed))
+            told = {} if label is None else {"label": self.edm.told(label, len(numbers)).to(self.device)}
+            options = self.edm_sampling.options(self.seed) | told
+            return self.edm.sample(torch.full_like(numbers, rung), numbers, **options)
 
     def from_tokens(self, tokens: Tensor, sample_numbers: Sequence[int]) -> np.ndarray:
         """Synthesise a patch for each row of tokens `b n d`, uint8 (b, p, p, 3)."""

@@ -90,7 +90,7 @@ def facts_of(generator: PatchGenerator, source: Source, *, model: str, weights: 
         "source": source.name,
         "seed": generator.seed,
         **generator.facts(),
-        **(generator.edm_facts() if source.needs_edm else {}),
+        **source.facts(generator),
     }
 
 

@@ -136,7 +136,7 @@ class Stage(ABC):
         return None
 
 
-OPTIONS = ("encoder", "features", "cond", "schedule", "prediction", "solver")
+OPTIONS = ("encoder", "features", "cond", "label", "schedule", "prediction", "solver")
 """Groups whose options a stage may take."""
 
 

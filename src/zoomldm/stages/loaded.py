@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 M = TypeVar("M", bound=nn.Module)
 
+EDM_FACTS = ("num_rungs", "num_tokens", "token_dim", "label_names")
+"""What rebuilds an embedding diffusion model beside its configuration; the last for one that is told labels."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Loaded(Generic[M]):
@@ -127,7 +130,7 @@ def load_edm(runs: str | Path, name: str, *, allow: tuple[str, ...] = ()) -> Loa
     """Load the averaged weights of an embedding diffusion model's run."""
     found, config, info, tensors = _stored(runs, name, "edm", allow)
     stage = cast("EDMStage", found)
-    module = stage.untrained(**{key: info.extra_state[key] for key in ("num_rungs", "num_tokens", "token_dim")})
+    module = stage.untrained(**{key: value for key, value in info.extra_state.items() if key in EDM_FACTS})
     return Loaded(**_loaded(module, tensors, config, info, name))
 
 

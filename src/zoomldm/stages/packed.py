@@ -177,12 +177,14 @@ class PackedModel:
     def _module(self, part: str, stage: Any, said: Part, path: Path) -> nn.Module:
         from safetensors.torch import load_file
 
+        from zoomldm.stages.loaded import EDM_FACTS
+
         facts: dict[str, Any] = {}
         if part == "zoomldm":
             sizes = {"num_rungs": len(self.manifest.ladder), "grid_dim": self.manifest.encoder.dim}
             facts = sizes | {"latent_scale": said.extra_state["latent_scale"]}
         elif part == "edm":
-            facts = {key: said.extra_state[key] for key in ("num_rungs", "num_tokens", "token_dim")}
+            facts = {key: value for key, value in said.extra_state.items() if key in EDM_FACTS}
         module = stage.untrained(**facts)
         try:
             module.load_state_dict(load_file(path))  # which brings float16 to the module's precision

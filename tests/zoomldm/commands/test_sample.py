@@ -13,7 +13,7 @@ from PIL import Image
 from tests.helpers import toy_runs
 from tests.helpers.originals import dit_file, official_file
 from tests.helpers.toy_data import make_toy_data
-from tests.helpers.toy_runs import make_toy_runs
+from tests.helpers.toy_runs import make_toy_edm, make_toy_runs
 from zoomldm import composing
 from zoomldm.commands import sample
 from zoomldm.errors import ConfigError, DataError, UserError
@@ -136,3 +136,25 @@ def test_what_cannot_be_sampled_is_refused_and_nothing_written(root, tmp_path, w
 def test_former_keys_are_refused_with_their_names_of_today(root, word, said):
     with pytest.raises(ConfigError, match=said):
         toy_runs.compose("sample", root, word)
+
+
+def test_patches_of_a_label_are_kept_apart_and_an_unknown_one_is_refused(root, tmp_path):
+    make_toy_edm(root, "told", ("fat", "tumour"), "label=class", "label.file=tissue.csv", "label.column=tissue")
+    words = ("n=3", "source=generated", "edm=told", "to=jsonl")
+    any_tissue = sampled(root, tmp_path / "any", *words)
+    fat, tumour = (sampled(root, tmp_path / name, *words, f"source.label={name}") for name in ("fat", "tumour"))
+    assert all((one != other).any() for one, other in ((fat, tumour), (fat, any_tissue)))
+    line = json.loads((tmp_path / "fat" / "10x" / "samples.jsonl").read_text().splitlines()[0])
+    assert line["label"] == "fat"
+    one = ("run=zoom", "magnification=10", "n=1", "sampling.steps=1", "source.label=fat")
+    (sheet,) = sample.run(toy_runs.compose("sample", root, *one, *words[1:3]))
+    assert sheet.parent.name == "generated-fat-steps1-10x-seed0"
+    for asked, said in (
+        ("fatt", "did you mean 'fat'.*fat or tumour"),
+        ("[1,2]", "there is none of this tissue"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            sampled(root, tmp_path / "none", *words, f"source.label={asked}")
+    with pytest.raises(ConfigError, match="was told no labels"):
+        sampled(root, tmp_path / "none", *words, "edm=edm", "source.label=fat")
+    assert not (tmp_path / "none").exists()

@@ -1,11 +1,17 @@
-"""EDM: statistics, keyed draws, guidance on magnification, a frozen conditioner."""
+"""EDM: statistics, keyed draws, guidance on magnification, labels, a frozen conditioner."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 import torch
 
 from tests.helpers.options import make_conditioner, make_prediction, make_schedule, make_solver
+from zoomldm.config import option_of
 from zoomldm.data.batch import Batch, GridGroup
 from zoomldm.errors import ConfigError
+from zoomldm.label.base import KnownLabels, Label, LabelTable
 from zoomldm.model.edm import EDM, EDMTrainable
 
 SIZES = {"resolution": 32, "token_dim": 8}
@@ -19,10 +25,20 @@ def build_edm(prediction="x0", **more):
     return edm
 
 
-def build(**more):
+def build(labels=None, **more):
     torch.manual_seed(0)
     cond = make_conditioner("film", num_rungs=3, grid_dim=5, widths=(4, 4, 4, 8), **SIZES)
-    return EDMTrainable(build_edm(**more), cond)
+    return EDMTrainable(build_edm(**more), cond, labels=labels)
+
+
+KIND = option_of("label", "class", file="labels.csv", column="tissue").make(Label)
+KNOWN = KnownLabels(KIND, ("fat", "tumour"))
+TABLE = LabelTable(KNOWN.names, {f"s{i}": np.eye(2, dtype=np.float32)[i % 2] for i in range(0, 3000, 3)})
+
+
+def with_slides(batch):
+    """Every third sample is of a slide with a label."""
+    return replace(batch, meta=[SimpleNamespace(slide=f"s{i}", key="") for i in range(len(batch))])
 
 
 def make_batch(num_samples=9):
@@ -130,3 +146,67 @@ def test_attention_mixes_all_tokens():
 def test_conditioners_without_a_grid_are_refused(cond):
     with pytest.raises(ConfigError, match="reads no embedding grid"):
         EDMTrainable(build_edm(), cond)
+
+
+def test_a_label_counts_and_an_unknown_one_is_none():
+    edm = build_edm(label=KNOWN).eval()
+    x, t, rung = torch.randn(1, 4, 8), torch.tensor([500]), torch.tensor([1])
+    fat, tumour, none = (edm.predict(x, t, rung, label) for label in (edm.told("fat", 1), edm.told("tumour", 1), None))
+    assert (fat - tumour).abs().max() > 1e-3
+    assert torch.equal(none, edm.predict(x, t, rung, torch.tensor([[0.0, 0.0, 1.0]])))
+    assert (fat - none).abs().max() > 1e-3
+    with pytest.raises(ConfigError, match="fat or tumour"):
+        edm.told("fatt", 1)
+    with pytest.raises(ConfigError, match="was told no labels"):
+        build_edm().told("fat", 1)
+
+
+def test_labels_are_dropped_with_the_magnification_and_alone_and_never_in_validation():
+    trainable, batch = build(labels=TABLE, label=KNOWN), with_slides(make_batch(3000))
+    seen = []
+    trainable.edm.predict = lambda x, t, rung, label: seen.append((rung, label)) or x
+    assert trainable.columns == ("grid", "meta")
+    trainable(batch, seed=0)
+    (rung, label), has_one = seen[0], torch.arange(3000) % 3 == 0
+    is_null, is_told = rung == trainable.edm.null_rung, label[:, 0] == 1
+    assert not is_told[~has_one].any()
+    assert not is_told[is_null].any()
+    assert is_told[has_one].float().mean().item() == pytest.approx(0.9 * 0.9, abs=0.03)
+    assert torch.equal(label[is_told][:, 1:], torch.eye(2)[(torch.arange(3000) % 2)[is_told]])
+    trainable.eval()(batch, seed=0)
+    assert torch.equal(seen[1][1][:, 0] == 1, has_one)
+
+
+def test_every_parameter_of_an_edm_that_is_told_labels_is_trained():
+    trainable, batch = build(labels=TABLE, label=KNOWN).train(), with_slides(make_batch(60))
+    trainable(batch, seed=0)["loss_per_sample"].mean().backward()
+    assert all(p.grad is not None for _, p in trainable.trained_parameters())
+    assert trainable.extra_state()["label_names"] == ["fat", "tumour"]
+
+
+def test_samples_follow_their_label_and_guidance_leads_away_from_none():
+    edm, numbers = build_edm(label=KNOWN).eval(), torch.arange(4)
+    rung = torch.tensor([0, 1, 2, 0])
+    options = {"seed": 3, "solver": make_solver(), "num_steps": 4}
+    told = {"label": edm.told("fat", 4)}
+    draws = [
+        edm.sample(rung, numbers, guidance_scale=1.75, **options, **told),
+        edm.sample(rung, numbers, guidance_scale=1, **options, **told),
+        edm.sample(rung, numbers, guidance_scale=1.75, **options),
+        edm.sample(rung, numbers, guidance_scale=0, **options, **told),
+        edm.sample(rung, numbers, guidance_scale=0, **options),
+    ]
+    assert all((draws[0] - other).abs().max() > 1e-3 for other in draws[1:])
+    assert torch.equal(draws[3], draws[4])
+    part = edm.sample(rung[2:], numbers[2:], guidance_scale=1.75, **options, label=edm.told("fat", 2))
+    assert torch.allclose(part, draws[0][2:], atol=1e-5)
+
+
+def test_numbers_are_standardised_by_those_of_training_slides():
+    kind = option_of("label", "vector", file="v.csv").make(Label)
+    edm = build_edm(label=KnownLabels(kind, ("a", "b"))).eval()
+    edm.fit_labels(torch.tensor([[10.0, 3.0], [30.0, 3.0]]))
+    assert (edm.label_token.mean.tolist(), edm.label_token.std.tolist()) == ([20, 3], [10, 1])
+    classes = build_edm(label=KNOWN)
+    classes.fit_labels(torch.eye(2))
+    assert classes.label_token.mean.tolist() == [0, 0]

@@ -4,19 +4,20 @@ import pytest
 import torch
 
 from tests.helpers.options import make_conditioner, make_prediction, make_schedule, make_solver
-from tests.zoomldm.model.test_edm import make_batch
+from tests.zoomldm.model.test_edm import KNOWN, TABLE, make_batch, with_slides
 from zoomldm.data.batch import GridGroup
 from zoomldm.errors import ConfigError
+from zoomldm.label.base import LabelTable
 from zoomldm.model.zooming import Parents, ZoomingEDM, ZoomingEDMTrainable, over_child, quarters
 
 OPTIONS = {"num_steps": 4, "solver": make_solver("ddim"), "guidance_scale": 1.5, "seed": 3}
 
 
-def build(form="aligned", num_tokens=4, prediction="x0", **more):
+def build(form="aligned", num_tokens=4, prediction="x0", label=None, **more):
     torch.manual_seed(0)
     sizes = {"num_rungs": 3, "num_tokens": num_tokens, "token_dim": 8, "width": 16, "depth": 2, "heads": 2}
     diffusion = {"schedule": make_schedule("linear"), "prediction": make_prediction(prediction)}
-    edm = ZoomingEDM(**sizes, **diffusion, form=form)
+    edm = ZoomingEDM(**sizes, **diffusion, form=form, label=label)
     torch.nn.init.normal_(edm.output.weight, std=0.1)
     cond = make_conditioner(
         "film", num_rungs=3, grid_dim=5, widths=(4, 4, 4, 8), resolution=32 if num_tokens == 4 else 64, token_dim=8
@@ -110,3 +111,21 @@ def test_tokens_without_a_square_layout_are_refused():
         ZoomingEDM(**sizes, schedule=make_schedule("linear"), prediction=make_prediction("x0"), form="aligned")
     with pytest.raises(ConfigError, match="form='over'"):
         build("over")
+
+
+def test_a_child_has_the_label_of_its_slide_and_not_of_its_parent():
+    seen = {}
+    by_patch = LabelTable(TABLE.names, {"key": TABLE.values["s0"]})
+    by_slide = LabelTable(TABLE.names, {f"s{i}": TABLE.values["s0"] for i in range(300)})
+    for name, labels in (("patch", by_patch), ("slide", by_slide)):
+        options = {"labels": labels, "label": KNOWN, "drop_probability": 0.0, "alone_probability": 1e-9}
+        trainable, batch = build(**options).train(), with_slides(make_batch(300))
+        for meta in batch.meta:
+            meta.key = "key"
+        trainable.edm.predict = lambda x, t, rung, parents, label, name=name: seen.update({name: (parents, label)}) or x
+        trainable(batch, seed=0)
+    parents, of_patches = seen["patch"]
+    assert not (of_patches[:, 0] == 1)[parents.known].any()
+    assert (of_patches[:, 0] == 1)[~parents.known].float().mean() > 0.8
+    parents, of_slides = seen["slide"]
+    assert (of_slides[:, 0] == 1)[parents.known].float().mean() > 0.8

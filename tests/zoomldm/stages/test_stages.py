@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from tests.helpers.toy_data import make_toy_data
 from zoomldm import cli, composing
-from zoomldm.commands.check import stage_in
+from zoomldm.commands.check import check_train, stage_in
 from zoomldm.commands.train import train
 from zoomldm.data.manifest import Manifest
 from zoomldm.errors import ConfigError, DataError, UserError
@@ -200,3 +200,34 @@ def test_what_is_missing_is_said_with_the_command(copied):
 def test_a_run_without_grids_reads_none(root):
     assert stage_in(job(root, "zoom", "cond=none")).columns == ("latent",)
     assert stage_in(job(root, "zoom")).columns == ("latent", "grid")
+
+
+def test_labels_are_a_parent_by_what_they_say(root, tmp_path):
+    table = tmp_path / "labels.csv"
+    table.write_text("slide,kind\ns0.train,a\ns1.train,b\n")
+    words = ("run_name=told", "label=class", f"label.file={table}", "label.column=kind")
+    train(job(root, "edm", *words), [], [])
+    info = newest_model(root / "runs" / "told")
+    assert info.parents["labels"] == stage_in(job(root, "edm", *words)).labels.sha256
+    assert load_edm(root / "runs", "told").module.label.names == ("a", "b")
+    elsewhere = tmp_path / "moved.csv"
+    table.rename(elsewhere)
+    train(job(root, "edm", *words[:2], f"label.file={elsewhere}", words[3], "train.steps=6"), [], [])
+    elsewhere.write_text("slide,kind\ns0.train,b\ns1.train,a\n")
+    with pytest.raises(UserError, match=r"with other labels .*: what label\.file says"):
+        train(job(root, "edm", *words[:2], f"label.file={elsewhere}", words[3], "train.steps=8"), [], [])
+    assert "labels" not in newest_model(root / "runs" / "edm").parents
+    shutil.rmtree(root / "runs" / "told")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["model=edm_dit", "label=class", "label.file=x", "label.column=y"], "this network is told no labels"),
+        (["label=class", "label.column=y"], "label.file is not set: give where the labels are"),
+        (["label=vector", "label.file=nowhere.csv", "label.columns=[a]"], "nowhere.csv: no such file"),
+    ],
+)
+def test_labels_that_cannot_be_learnt_are_refused_first(root, words, said):
+    with pytest.raises(ConfigError, match=said):
+        check_train(job(root, "edm", *words))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from zoomldm.errors import ConfigError
 from zoomldm.ladder import Rung
@@ -105,6 +105,14 @@ class Source(ABC):
         if conditions is None:
             raise TypeError(f"{type(self).__name__}: conditions must be read before there are tokens of them")
         return generator.tokens(conditions)
+
+    def facts(self, generator: PatchGenerator) -> dict[str, Any]:
+        """Return what its conditions have in common, as JSON values.
+
+        Raises:
+            UserError: the generator cannot make them.
+        """
+        return generator.edm_facts() if self.needs_edm else {}
 
     def references(self, rung: Rung, num: int) -> np.ndarray | None:
         """Return the real patches uint8 (num, p, p, 3) whose conditions come first, where there are such patches."""
