@@ -91,7 +91,7 @@ def make_what_is_missing(jobs: Sequence[Job]) -> None:
             if not step.is_done(root=Path(cfg.data.root), runs=Path(cfg.paths.runs)):
                 if len(jobs) == 1:
                     check_devices(FabricSettings(**plain(cfg.fabric)))  # before minutes are spent on what it stands on
-                step = replace(step, argv=(*step.argv, *places))
+                (step,) = on_this_machine([replace(step, argv=(*step.argv, *places))])
                 print(f"missing: {step.title}; making it first\n$ {step.command}", flush=True)
                 run_step(step)
 
@@ -103,6 +103,8 @@ def _steps_of_drawn(name: str) -> list[Step]:
 def _stands_on(cfg: DictConfig, all_steps: Sequence[Step]) -> set[str]:
     """Return what a job needs of the steps' products, each of which needs those of the steps before."""
     wanted = {SHARDS}
+    if cfg.plan:
+        return wanted
     if cfg.zoomldm:
         wanted.add(cfg.zoomldm.run)
     elif cfg.autoencoder and not cfg.autoencoder.get("weights") and cfg.autoencoder.get("run") == all_steps[1].makes:

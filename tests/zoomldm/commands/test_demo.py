@@ -28,6 +28,7 @@ SHARDS, AUTOENCODER, LATENTS, ZOOMLDM = [step.title for step in demo.steps()][:4
     [
         (["model=autoencoder_tiny"], [SHARDS]),
         ([], [SHARDS, AUTOENCODER, LATENTS]),
+        (["plan=true"], [SHARDS]),
         (["cond=none"], [SHARDS, AUTOENCODER, LATENTS]),
         (["autoencoder.run=mine"], [SHARDS]),
         (["model=edm_tiny"], [SHARDS, AUTOENCODER, LATENTS, ZOOMLDM]),
@@ -49,6 +50,14 @@ def test_where_things_lie_is_carried_on(tmp_path, monkeypatch, made):
     monkeypatch.setattr(demo, "run_step", steps.append)
     make(tmp_path, "model=autoencoder_tiny")
     assert steps[0].argv[-1] == f"paths.root={tmp_path}"
+
+
+def test_what_is_made_first_computes_on_all_cores_too(tmp_path, monkeypatch, made):
+    steps = []
+    monkeypatch.setattr(demo, "run_step", steps.append)
+    monkeypatch.setattr(demo, "on_this_machine", lambda todo: [demo.replace(one, argv=("here",)) for one in todo])
+    make(tmp_path, "model=autoencoder_tiny")
+    assert [step.argv for step in steps] == [("here",)]
 
 
 def test_more_devices_than_there_are_is_said_before_anything_is_made(tmp_path, made):
