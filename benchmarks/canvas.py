@@ -71,6 +71,7 @@ def main() -> None:
     parser.add_argument("--roots", type=int, default=8)
     parser.add_argument("--data", type=Path, default=PROJECT_ROOT / "data" / "reference", help="real patches")
     parser.add_argument("--work", type=Path, default=PROJECT_ROOT / "cache" / "bench-canvas")
+    parser.add_argument("--rows", nargs="+", help="measure these alone; the figures of the others stay")
     parser.add_argument("--docs", type=Path, default=PROJECT_ROOT / "docs", help="where the picture goes")
     chosen = parser.parse_args()
     bench = Bench(chosen.work, Manifest.load(chosen.data), chosen.roots)
@@ -84,13 +85,18 @@ def main() -> None:
         BOUND: bench.reconstructed,
         **{way: lambda way=way: bench.places(way) for way in WAYS},
     }
+    if unknown := set(chosen.rows or ()) - set(steps):
+        parser.error(f"--rows {', '.join(unknown)}: expected some of {', '.join(steps)}")
     for name, made in steps.items():
+        if chosen.rows and name not in chosen.rows:
+            continue
         began = time.monotonic()
         rows[name] = made()
         bench.measure(name, rows[name])
         print(f"{name}: {time.monotonic() - began:.0f} s")
     print((chosen.work / "canvas.md").read_text())
-    picture(rows, chosen.docs / "canvas.jpg")
+    if CANVAS in rows and REAL in rows:
+        picture(rows, chosen.docs / "canvas.jpg")
 
 
 class Bench:
@@ -106,6 +112,9 @@ class Bench:
         self.labels = [rung.label for rung in self.ladder.rungs]
         self.round_trips = defaultdict[str, dict](lambda: defaultdict(list))
         self.found: dict[str, dict[str, dict[str, Figure]]] = defaultdict(lambda: defaultdict(dict))
+        if (before := work / "canvas.json").is_file():
+            for name, of_rows in json.loads(before.read_text())["figures"].items():
+                self.found[name].update({row: defaultdict(dict, found) for row, found in of_rows.items()})
 
     @cached_property
     def generator(self) -> PatchGenerator:
@@ -274,6 +283,8 @@ class Bench:
 
     def measure(self, row: str, roots: Sequence[Root]) -> None:
         """Measure a row, and write all figures that there are."""
+        for of_rows in self.found.values():
+            of_rows.pop(row, None)
         for label in self.labels:
             if any(label in root for root in roots):
                 for name, figure in self.figures.of(roots, label):
@@ -284,7 +295,9 @@ class Bench:
             others = [(found, pairs[place - 1][1]) for place, (found, _) in enumerate(pairs)]
             self.found["round trip"][row][label] = over_roots(_apart, pairs)
             self.found["round trip, another's tokens"][row][label] = over_roots(_apart, others)
-        self.work.joinpath("canvas.json").write_text(json.dumps(self.found | {"made by": provenance()}, indent=1))
+        self.work.joinpath("canvas.json").write_text(
+            json.dumps({"figures": self.found, "made by": provenance()}, indent=1)
+        )
         self.work.joinpath("canvas.md").write_text("\n".join(tables(self.found, self.labels)))
 
 
