@@ -149,9 +149,9 @@ def _parsed(words: Sequence[str]) -> list[Override]:
     try:
         return OverridesParser.create().parse_overrides(list(words))
     except OverrideParseException as error:
-        raise ConfigError(
-            f"{error.override}: cannot be read as key=value; quote values that hold spaces or commas"
-        ) from error
+        key, equals, value = str(error.override).partition("=")
+        quoted = f"; a value that holds = , or spaces is quoted twice: \"{key}='{value}'\"" if equals else ""
+        raise ConfigError(f"{error.override}: cannot be read as key=value{quoted}") from error
 
 
 def _values(override: Override) -> Iterator[str]:

@@ -79,6 +79,13 @@ def test_mistakes_are_named_with_the_near_match(conf, words, message):
         compose(*words)
 
 
+def test_a_runs_name_that_holds_an_equals_sign_is_shown_as_it_is_typed(conf):
+    with pytest.raises(ConfigError, match=r"""quoted twice: "run_name='a-seed=1'"$"""):
+        compose("run_name=a-seed=1")
+    (job,) = compose("run_name='a-seed=1'")
+    assert job.run_name == "a-seed=1"
+
+
 def test_user_errors_end_with_a_message_and_code_2(capsys):
     with pytest.raises(SystemExit) as ended, cli.user_errors():
         raise UserError("slide.svs: no scale")
