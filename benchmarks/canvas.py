@@ -216,7 +216,7 @@ class Bench:
     def real(self) -> Sequence[Root]:
         """Painted slides, the same parts of them."""
         words = [["out=any.ome.tiff", "model=reference", *ROOTS, *more] for more in PARTS.values()]
-        upper, deep = (slide._levels(compose_jobs("slide", some)[0], None) for some in words)
+        upper, deep = (slide.drawn_levels(compose_jobs("slide", some)[0], None) for some in words)
         levels, found = [*upper, *deep[len(upper) :]], []
         for path in self.slides:
             with openslide.OpenSlide(path) as opened:

@@ -69,7 +69,7 @@ def regions(slides: Path, num: int) -> Iterator[tuple[list[str], list[AreaLevel]
     while found < num:
         words = place(slides, found, *generator.integers(600, SIDE_PX - 600, 2).tolist())
         (cfg,) = compose_jobs("slide", ["out=any.ome.tiff", "model=reference", *words])
-        levels = slide._levels(cfg, source := source_of(cfg))
+        levels = slide.drawn_levels(cfg, source := source_of(cfg))
         try:
             areas = source.area([level.rung for level in levels], 1, 1)
         except UserError:

@@ -104,7 +104,7 @@ class Passes:
         is_early = [t >= cfg.agreement.until * NUM_TIMESTEPS for t in timesteps]
         corrections = sum(is_early) if cfg.agreement.until < 1 else 0
         unet, encode, decode = 0, 0, 0
-        levels = slide._levels(cfg, None)
+        levels = slide.drawn_levels(cfg, None)
         for level in levels:
             for block in level.blocks(cfg.block):
                 area = level.with_halo(block, cfg.halo)

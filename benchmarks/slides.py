@@ -33,7 +33,7 @@ def drawn(work: Path, *words: str) -> tuple[list[Level], list[CanvasStore]]:
     slide.check(cfg)
     slide.run(cfg)
     works = [path.with_name(path.name.replace(".ome.tiff", ".work")) for path in slide.paths_of(cfg)]
-    return slide._levels(cfg, source_of(cfg)), [CanvasStore(one, block=cfg.block) for one in works]
+    return slide.drawn_levels(cfg, source_of(cfg)), [CanvasStore(one, block=cfg.block) for one in works]
 
 
 def patches(image: np.ndarray) -> np.ndarray:

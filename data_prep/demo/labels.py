@@ -28,11 +28,11 @@ from data_prep.demo.anatomy import Tissue
 from data_prep.demo.blueprint import draw_blueprint
 from data_prep.demo.patient import draw_patient
 from data_prep.demo.slides import DRAWING_VERSION, RECORD, slide_name
-from zoomldm.cli import user_errors
+from zoomldm.cli import key_values, user_errors
 from zoomldm.data.manifest import Manifest
 from zoomldm.data.reader import SampleSource
 from zoomldm.data.schema import SPLITS, SampleMeta
-from zoomldm.errors import DataError, UserError, near_match
+from zoomldm.errors import DataError, UserError
 from zoomldm.files import progress, write_atomically
 from zoomldm.stored import read_json
 
@@ -145,12 +145,7 @@ def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> 
 
 def main(argv: Sequence[str]) -> None:
     """Read key=value words and make the tables."""
-    values = {}
-    for word in argv:
-        key, _, value = word.partition("=")
-        if key not in (known := ["data", "slides"]):
-            raise UserError(f"{word}: no such key;{near_match(key, known)} expected one of {', '.join(known)}")
-        values[key] = Path(value)
+    values = {key: Path(value) for key, value in key_values(argv, ("data", "slides")).items()}
     if lacking := [key for key in ("data", "slides") if key not in values]:
         raise UserError(f"{lacking[0]}: missing; for example data=data/demo slides=data/demo_slides")
     for magnification, counts in write_labels(values["data"], values["slides"]).items():

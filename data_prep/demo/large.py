@@ -21,8 +21,8 @@ if __package__ in (None, ""):  # run as a script: the repository's root is not o
 
 from data_prep.demo.patient import MPP
 from data_prep.demo.slides import JPEG_QUALITY, PYRAMID_STEP, TILE_PX, draw_slide, level_tags, slide_name
-from zoomldm.cli import user_errors
-from zoomldm.errors import UserError, counted, near_match
+from zoomldm.cli import key_values, user_errors, whole_number
+from zoomldm.errors import UserError, counted
 from zoomldm.files import open_atomically, progress
 
 DEFAULTS = {"num_patients": 4, "side_px": 32768, "island_px": 2048, "seed": 0}
@@ -102,21 +102,10 @@ def _jpeg(tile: np.ndarray) -> bytes:
 
 def main(argv: Sequence[str]) -> None:
     """Read key=value words and make the slides."""
-    values, folder = dict(DEFAULTS), None
-    for word in argv:
-        key, _, value = word.partition("=")
-        if key not in ("folder", *DEFAULTS):
-            raise UserError(f"{word}: no such key;{near_match(key, DEFAULTS)} expected folder, {', '.join(DEFAULTS)}")
-        if key == "folder":
-            folder = value
-            continue
-        try:
-            values[key] = int(value)
-        except ValueError:
-            raise UserError(f"{word}: expected a whole number") from None
-    if not folder:
+    words = key_values(argv, ("folder", *DEFAULTS))
+    if not (folder := words.pop("folder", "")):
         raise UserError("folder: missing; say where the slides go, for example folder=cache/rehearsal/slides")
-    paths = make_large_slides(folder, **values)
+    paths = make_large_slides(folder, **DEFAULTS | {key: whole_number(key, value) for key, value in words.items()})
     print(f"{counted(len(paths), 'slide')} in {paths[0].parent}")
 
 

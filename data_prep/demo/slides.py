@@ -27,8 +27,8 @@ from data_prep.demo.blueprint import draw_blueprint
 from data_prep.demo.patient import MPP, draw_patient
 from data_prep.demo.stain import Renderer
 from data_prep.execution.parent import follow_parent
-from zoomldm.cli import user_errors
-from zoomldm.errors import UserError, counted, near_match
+from zoomldm.cli import key_values, user_errors, whole_number
+from zoomldm.errors import UserError, counted
 from zoomldm.files import open_atomically, progress, write_json
 
 DRAWING_VERSION = 1  # raise it when the same seed no longer gives the same slide
@@ -168,19 +168,11 @@ def _make_in_parallel(tasks: Sequence[tuple], workers: int) -> None:
 
 def main(argv: Sequence[str]) -> None:
     """Read key=value words and make the slides."""
-    values: dict = {}
-    integers = ("seed", "num_patients", "side_px", "workers")
-    for word in argv:
-        key, _, value = word.partition("=")
-        if key not in (known := ["folder", *integers]):
-            raise UserError(f"{word}: no such key;{near_match(key, known)} expected one of {', '.join(known)}")
-        try:
-            values[key] = int(value) if key in integers else value
-        except ValueError:
-            raise UserError(f"{word}: expected a whole number") from None
-    if not values.get("folder"):
+    words = key_values(argv, ("folder", "seed", "num_patients", "side_px", "workers"))
+    if not words.get("folder"):
         raise UserError("folder: missing; say where the slides go, for example folder=demo/slides")
-    paths = make_demo_slides(values.pop("folder"), **values)
+    folder = words.pop("folder")
+    paths = make_demo_slides(folder, **{key: whole_number(key, value) for key, value in words.items()})
     print(f"{counted(len(paths), 'slide')} in {paths[0].parent}")
 
 

@@ -11,7 +11,6 @@ Legend: n patches, c classes, p patch side (px).
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -25,9 +24,12 @@ from torch import Tensor, nn
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(PROJECT_ROOT / "src")]
 
+from zoomldm.cli import key_values, user_errors, whole_number  # noqa: E402
+from zoomldm.commands.steps import Step, run_step  # noqa: E402
 from zoomldm.config import option_of  # noqa: E402
 from zoomldm.data.manifest import Manifest  # noqa: E402
 from zoomldm.data.reader import SampleSource  # noqa: E402
+from zoomldm.evaluation.errors import jackknife_error  # noqa: E402
 from zoomldm.label.base import Label  # noqa: E402
 from zoomldm.stages.trained import HowToSample, load_trained  # noqa: E402
 
@@ -143,8 +145,8 @@ def with_error(tables: np.ndarray, figure: Callable[[np.ndarray], float]) -> tup
 
     num = tables.shape[1]
     values = over(np.ones(num, bool))
-    left_out = np.array([np.mean(over(np.arange(num) != one)) for one in range(num)])
-    of_patients = (num - 1) / num * ((left_out - left_out.mean()) ** 2).sum() if num > 1 else 0.0
+    left_out = [float(np.mean(over(np.arange(num) != one))) for one in range(num)]
+    of_patients = jackknife_error(left_out) ** 2 if num > 1 else 0.0
     of_seeds = np.var(values, ddof=1) / len(values) if len(values) > 1 else 0.0
     return float(np.mean(values)), float(np.sqrt(of_patients + of_seeds))
 
@@ -166,23 +168,21 @@ def made_ready(root: Path, seeds: int) -> list[str]:
     """Make the labels and the EDMs that are missing; return the EDMs' names by seed."""
     data, slides = root / "data" / "demo", root / "data" / "demo_slides"
     if not (data / "tissue.csv").is_file():
-        _call("data_prep/demo/labels.py", f"data={data}", f"slides={slides}")
+        run_step(Step("labels", ("data_prep/demo/labels.py", f"data={data}", f"slides={slides}"), "tissue.csv"))
     names = [f"edm_tissue-seed{seed}" for seed in range(seeds)]
     for seed, name in enumerate(names):
         words = (f"seed={seed}", f"run_name={name}", f"paths.root={root}", "tracking=none", "fabric=cpu")
-        _call("src/train.py", "model=edm_tiny", "label=tissue", "data=demo", f"data.root={data}", *words)
+        what = ("src/train.py", "model=edm_tiny", "label=tissue", "data=demo", f"data.root={data}")
+        run_step(Step("embedding diffusion model", (*what, *words), name))
     return names
-
-
-def _call(*command: str) -> None:
-    subprocess.run([sys.executable, *command], cwd=PROJECT_ROOT, check=True)
 
 
 def main(argv: Sequence[str]) -> None:
     """Run the experiment and say what came of it."""
-    given = dict(word.split("=", 1) for word in argv)
-    root, seeds = Path(given.get("root", PROJECT_ROOT)).resolve(), int(given.get("seeds", 3))
+    given = key_values(argv, ("root", "seeds", "out"))
+    root, seeds = Path(given.get("root", PROJECT_ROOT)).resolve(), whole_number("seeds", given.get("seeds", "3"))
     out, began = Path(given.get("out", Path(__file__).parent)), time.process_time()
+    out.mkdir(parents=True, exist_ok=True)
     edms = made_ready(root, seeds)
     _, names = real_patches(root / "data" / "demo", "test")
     runs = [one_seed(root, edm, seed) for seed, edm in enumerate(edms)]
@@ -231,4 +231,5 @@ def draw(path: Path, names: Sequence[str], asked: np.ndarray, synthetic: Patches
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    with user_errors():
+        main(sys.argv[1:])

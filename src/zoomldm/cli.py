@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from zoomldm.composing import Job, Plan, planned, without_hydra
 from zoomldm.config import CONF, PROJECT_ROOT
-from zoomldm.errors import UserError
+from zoomldm.errors import UserError, near_match
 from zoomldm.flags import flags_first, flags_of, with_seeds
 from zoomldm.launch.processes import is_first_process
 
@@ -112,3 +112,30 @@ def _run_one(job: Job, run: Callable[[DictConfig], object]) -> None:
     HydraConfig.instance().set_config(job.cfg)
     configure_log(job.cfg.hydra.job_logging)
     run(without_hydra(job.cfg))
+
+
+def key_values(words: Sequence[str], known: Sequence[str]) -> dict[str, str]:
+    """Read the key=value words of a script that has no configuration.
+
+    Raises:
+        UserError: a key that is none of those known.
+    """
+    values = {}
+    for word in words:
+        key, _, value = word.partition("=")
+        if key not in known:
+            raise UserError(f"{word}: no such key;{near_match(key, known)} expected one of {', '.join(known)}")
+        values[key] = value
+    return values
+
+
+def whole_number(key: str, value: str) -> int:
+    """Return the number that a word says.
+
+    Raises:
+        UserError: it is none.
+    """
+    try:
+        return int(value)
+    except ValueError:
+        raise UserError(f"{key}={value}: expected a whole number") from None

@@ -225,3 +225,11 @@ def test_a_data_set_of_ones_own_builds_on_another_and_is_checked(tmp_path, monke
         mine.write_text("defaults: [brca_8mag, _self_]\nname: mine\nmin_tisue: 0.2\n")
         with pytest.raises(ConfigError, match=r"data\.min_tisue: no such key; did you mean 'min_tissue'"):
             composing.compose_jobs(entry, ["data=mine", "--config-dir", str(tmp_path)])
+
+
+def test_the_words_of_a_script_without_configuration():
+    assert cli.key_values(["folder=a=b", "seed=1"], ("folder", "seed")) == {"folder": "a=b", "seed": "1"}
+    with pytest.raises(UserError, match="sed=1: no such key; did you mean 'seed'"):
+        cli.key_values(["sed=1"], ("folder", "seed"))
+    with pytest.raises(UserError, match="seed=x: expected a whole number"):
+        cli.whole_number("seed", "x")

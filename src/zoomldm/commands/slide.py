@@ -64,7 +64,7 @@ def check(cfg: DictConfig) -> None:
         raise ConfigError(f"model={cfg.model.name} is a whole model: leave out run= and edm=")
     check_place(cfg)
     _check_edm(cfg)
-    levels = _levels(cfg, source_of(cfg))
+    levels = drawn_levels(cfg, source_of(cfg))
     needed, folder = _bytes(cfg, levels) * cfg.n, Path(cfg.out).absolute().parent
     while not folder.is_dir():
         folder = folder.parent
@@ -125,7 +125,7 @@ def _ladder(cfg: DictConfig) -> Ladder:
     )
 
 
-def _levels(cfg: DictConfig, source: Source | None) -> list[Level]:
+def drawn_levels(cfg: DictConfig, source: Source | None) -> list[Level]:
     """Return the levels that were asked for, coarsest first."""
     ladder, own = _ladder(cfg), source and source.own_rung()
     root = ladder.rung_of(cfg.root) if cfg.root is not None else own or ladder[len(ladder) - 1]
@@ -175,7 +175,7 @@ def run(cfg: DictConfig, command: Sequence[str] = ()) -> None:
         command: the command line that runs this job alone, for the processes of several devices.
     """
     source = source_of(cfg)
-    levels = _levels(cfg, source)
+    levels = drawn_levels(cfg, source)
     for level in levels:
         print(
             f"{level.rung.label:>10}  {level.width_px:,} x {level.height_px:,} px  "

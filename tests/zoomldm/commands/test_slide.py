@@ -85,7 +85,7 @@ def test_processes_share_the_blocks_and_draw_the_same_pixels(root, drawn, tmp_pa
 
     def draw(rank):
         try:
-            slide._run(cfg, None, slide._levels(cfg, None), FabricSettings(**cfg.fabric), Fabric(rank))
+            slide._run(cfg, None, slide.drawn_levels(cfg, None), FabricSettings(**cfg.fabric), Fabric(rank))
         except BaseException as error:
             found.append(error)
             barrier.abort()
@@ -163,7 +163,7 @@ def test_a_slide_that_is_done_is_not_taken_for_another(root, drawn, tmp_path):
 
 def test_tokens_count_among_the_bytes_that_are_needed(root, tmp_path):
     cfg = asked(root, tmp_path / "s.ome.tiff")
-    level = slide._levels(cfg, None)[-1]
+    level = slide.drawn_levels(cfg, None)[-1]
     assert slide._bytes(cfg, [level]) == 24 * (3 * 3.5 * 32 * 32 + 4 * 16 * 128)
 
 
@@ -186,7 +186,7 @@ REGION = ("root=10", "roots=3x3", "block=2", "region=[40,70,50,40]")
 def test_of_a_region_this_part_alone_is_drawn_below_the_overview(root, tmp_path):
     cfg = asked(root, tmp_path / "s.ome.tiff", *REGION, "keep=true")
     slide.run(cfg)
-    levels, store = slide._levels(cfg, None), CanvasStore(tmp_path / "s.work", block=2)
+    levels, store = slide.drawn_levels(cfg, None), CanvasStore(tmp_path / "s.work", block=2)
     assert [level.part for level in levels] == [Block(0, 0, 3, 3), Block(2, 1, 4, 3)]
     assert len(list((tmp_path / "s.work" / "20x").glob("*.tokens.safetensors"))) == 1
     coarse, fine = pixels(tmp_path / "s.ome.tiff", 1), pixels(tmp_path / "s.ome.tiff")
@@ -205,7 +205,7 @@ def test_a_region_of_everything_is_the_whole_slide(root, drawn, tmp_path):
 def test_inside_a_region_tokens_and_noise_are_those_of_the_whole(root, drawn, tmp_path):
     cfg = asked(root, tmp_path / "s.ome.tiff", "region=[96,0,96,128]", "keep=true")
     slide.run(cfg)
-    whole, levels = slide._levels(asked(root, drawn), None), slide._levels(cfg, None)
+    whole, levels = slide.drawn_levels(asked(root, drawn), None), slide.drawn_levels(cfg, None)
     area = levels[1].part
     of_part = CanvasStore(tmp_path / "s.work", block=2).tokens(levels[1], area)
     assert np.allclose(of_part, CanvasStore(drawn.with_name("s.work"), block=2).tokens(whole[1], area), atol=1e-5)

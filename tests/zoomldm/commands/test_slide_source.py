@@ -48,7 +48,7 @@ def drawn(tmp_path, *words):
     """Draw; return a function from a level's number to its pixels and tokens, and the levels."""
     cfg = asked(tmp_path, *words)
     slide.run(cfg)
-    levels, store = slide._levels(cfg, source_of(cfg)), CanvasStore(tmp_path / "s.work", block=cfg.block)
+    levels, store = slide.drawn_levels(cfg, source_of(cfg)), CanvasStore(tmp_path / "s.work", block=cfg.block)
 
     def at(number):
         whole = Block(0, 0, levels[number].rows, levels[number].columns)
@@ -134,7 +134,7 @@ def test_a_place_drawn_anew_keeps_its_tokens_or_gets_anothers_at_some_magnificat
 def test_what_is_known_of_a_place_counts_among_the_bytes_that_are_needed(real, tmp_path):
     def needed(*words):
         cfg = asked(tmp_path, *place(real, *words))
-        return slide._bytes(cfg, slide._levels(cfg, source_of(cfg)))
+        return slide._bytes(cfg, slide.drawn_levels(cfg, source_of(cfg)))
 
     patch = 4 * 32 * 32 + 4 * 16 * 128
     assert needed("mask=all") - needed() == 16 * patch  # of 20x; the roots' are among both
