@@ -68,10 +68,11 @@ def test_the_same_seed_draws_the_same_whatever_the_batch_and_another_seed_anothe
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.ome.tiff", "b.ome.tiff"]  # no work, no lock
 
 
-def test_processes_share_the_blocks_and_draw_the_same_pixels(root, drawn, tmp_path):
+def draw_by_two(cfg):
+    """Draw as two processes do, here threads."""
     barrier, threads_of_torch = threading.Barrier(2), torch.get_num_threads()
 
-    class Fabric:  # of two processes, here threads
+    class Fabric:
         device, world_size = torch.device("cpu"), 2
 
         def __init__(self, rank):
@@ -80,7 +81,6 @@ def test_processes_share_the_blocks_and_draw_the_same_pixels(root, drawn, tmp_pa
         def barrier(self):
             barrier.wait(120)
 
-    cfg = asked(root, tmp_path / "two.ome.tiff")
     found = []
 
     def draw(rank):
@@ -100,6 +100,10 @@ def test_processes_share_the_blocks_and_draw_the_same_pixels(root, drawn, tmp_pa
     finally:
         torch.set_num_threads(threads_of_torch)
     assert not found
+
+
+def test_processes_share_the_blocks_and_draw_the_same_pixels(root, drawn, tmp_path):
+    draw_by_two(asked(root, tmp_path / "two.ome.tiff"))
     assert np.abs(pixels(tmp_path / "two.ome.tiff") - pixels(drawn)).max() <= 1
 
 
@@ -202,15 +206,26 @@ def test_a_region_of_everything_is_the_whole_slide(root, drawn, tmp_path):
     assert np.array_equal(pixels(tmp_path / "s.ome.tiff"), pixels(drawn))
 
 
-def test_inside_a_region_tokens_and_noise_are_those_of_the_whole(root, drawn, tmp_path):
-    cfg = asked(root, tmp_path / "s.ome.tiff", "region=[96,0,96,128]", "keep=true")
+@pytest.fixture(scope="module")
+def part(root, tmp_path_factory):
+    """Draw the right half of the slide alone, 3 x 4 patches in blocks of 2 x 2."""
+    cfg = asked(root, tmp_path_factory.mktemp("part") / "s.ome.tiff", "region=[96,0,96,128]", "keep=true")
     slide.run(cfg)
-    whole, levels = slide.drawn_levels(asked(root, drawn), None), slide.drawn_levels(cfg, None)
-    area = levels[1].part
-    of_part = CanvasStore(tmp_path / "s.work", block=2).tokens(levels[1], area)
+    return cfg
+
+
+def test_inside_a_region_tokens_and_noise_are_those_of_the_whole(root, drawn, part):
+    whole, levels = slide.drawn_levels(asked(root, drawn), None), slide.drawn_levels(part, None)
+    area, path = levels[1].part, slide.paths_of(part)[0]
+    of_part = CanvasStore(path.with_name("s.work"), block=2).tokens(levels[1], area)
     assert np.allclose(of_part, CanvasStore(drawn.with_name("s.work"), block=2).tokens(whole[1], area), atol=1e-5)
-    inner = np.abs(pixels(tmp_path / "s.ome.tiff") - pixels(drawn))[:, 144:]
+    inner = np.abs(pixels(path) - pixels(drawn))[:, 144:]
     assert inner.mean() < 8  # a patch and more from the region's end
+
+
+def test_processes_share_the_blocks_of_a_region_and_draw_the_same_pixels(root, part, tmp_path):
+    draw_by_two(asked(root, tmp_path / "two.ome.tiff", "region=[96,0,96,128]"))
+    assert np.abs(pixels(tmp_path / "two.ome.tiff") - pixels(slide.paths_of(part)[0])).max() <= 1
 
 
 @pytest.mark.parametrize(
