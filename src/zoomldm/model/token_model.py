@@ -62,7 +62,8 @@ class TokenModel(nn.Module, ABC):
         """
         if self.label is None:
             raise ConfigError(
-                f"label {asked}: this EDM was told no labels; train one with label= (docs/labels.md), or leave it out"
+                f"label {asked}: this EDM was told no labels; name one that was (edm=), train one with label= "
+                "(docs/labels.md), or leave it out"
             )
         return torch.from_numpy(self.label.told(asked)).expand(num, -1)
 

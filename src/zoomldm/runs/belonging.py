@@ -4,11 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from zoomldm.errors import UserError
-from zoomldm.runs.run import Run, find_run, find_runs, newest_of
+from zoomldm.runs.run import Run, find_run, find_runs, trained_of
 
 
 def find_edm(runs: str | Path, zoomldm_run: str, name: str | None) -> Run:
     """Return the named embedding diffusion model's run, or the newest that learnt the tokens of a ZoomLDM run.
+
+    One that is told labels is taken unnamed only where there is no other that is trained.
 
     Raises:
         UserError: there is none; the named one learnt another run's tokens.
@@ -18,13 +20,13 @@ def find_edm(runs: str | Path, zoomldm_run: str, name: str | None) -> Run:
         if (learnt := run.config["zoomldm"]["run"]) != zoomldm_run:
             raise UserError(f"edm={name}: learnt the tokens of run {learnt}, not of {zoomldm_run}; name another")
         return run
-    belonging = newest_of(list(_edms_of(runs, zoomldm_run)))
-    if belonging is None:
+    belonging = trained_of(list(_edms_of(runs, zoomldm_run)))
+    if not belonging:
         raise UserError(
             f"no embedding diffusion model learnt the tokens of run {zoomldm_run}; train one: `python src/train.py "
             f"model=edm zoomldm.run={zoomldm_run}` (demo: model=edm_tiny), or choose source=oracle"
         )
-    return belonging
+    return ([run for run in belonging if not run.config.get("label")] or belonging)[-1]
 
 
 def _edms_of(runs: str | Path, zoomldm_run: str) -> Iterator[Run]:

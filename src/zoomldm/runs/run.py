@@ -200,14 +200,13 @@ def find_runs(root: Path | str, kind: str | None = None) -> list[Run]:
 
 
 def newest(root: Path | str, kind: str) -> Run | None:
-    """Return the newest run of a kind; see ``newest_of``."""
-    return newest_of(find_runs(root, kind))
+    """Return the newest run of a kind, of those with a checkpoint if any has one; None without runs."""
+    return next(reversed(trained_of(find_runs(root, kind))), None)
 
 
-def newest_of(runs: Sequence[Run]) -> Run | None:
-    """Return the last of ``find_runs``' runs, of those with a checkpoint if any has one; None without runs."""
-    trained = [run for run in runs if any(run.folder.glob("checkpoints/step-*"))]
-    return next(reversed(trained or runs), None)
+def trained_of(runs: Sequence[Run]) -> Sequence[Run]:
+    """Return the runs that have a checkpoint, in their order; all where none has."""
+    return [run for run in runs if any(run.folder.glob("checkpoints/step-*"))] or runs
 
 
 def find_run(root: Path | str, kind: str, name: str | None = None) -> Run:

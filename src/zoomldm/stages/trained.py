@@ -182,6 +182,8 @@ def _load_edm(
             raise
         print(f"without an embedding diffusion model: {error}")
         return None
+    if name is None and (label := run.config.get("label")):
+        print(f"{run.name}, trained with label={label['name']}, draws conditions: no other EDM learnt these tokens")
     edm = load_edm(runs, run.name, allow=allow)
     require_zoomldm(run.name, edm.parents, learnt=edm.config["zoomldm"]["run"], zoomldm=model.as_parent)
     return edm

@@ -136,6 +136,17 @@ def test_an_embedding_model_that_has_only_begun_is_not_taken(tmp_path):
     assert find_edm(tmp_path, "zoom", "begun").name == "begun"
 
 
+def test_an_embedding_model_that_is_told_labels_is_taken_where_it_is_named_or_no_other_is_trained(tmp_path):
+    of_zoom = CONFIG | {"zoomldm": {"run": "zoom"}, "label": None}
+    plain = opened(tmp_path, "plain", of_zoom, kind="edm")
+    told = opened(tmp_path, "told", of_zoom | {"label": {"name": "tissue"}}, kind="edm")
+    (told.folder / "checkpoints" / "step-00000001").mkdir(parents=True)
+    assert find_edm(tmp_path, "zoom", None).name == "told"
+    (plain.folder / "checkpoints" / "step-00000001").mkdir(parents=True)
+    assert find_edm(tmp_path, "zoom", None).name == "plain"
+    assert find_edm(tmp_path, "zoom", "told").name == "told"
+
+
 def test_looking_at_a_run_leaves_what_is_noted_of_its_training(tmp_path, monkeypatch):
     run = Run.open(tmp_path, "a", {}, kind="edm")
     with run.in_progress():

@@ -1,11 +1,12 @@
 """What a ZoomLDM run stands on must be what it was made with, before anything is drawn from it."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.helpers.toy_runs import make_toy_runs
+from tests.helpers.toy_runs import make_toy_edm, make_toy_runs
 from zoomldm.data.manifest import Manifest
 from zoomldm.errors import UserError
 from zoomldm.runs.lineage import parent_of_run
@@ -61,3 +62,15 @@ def test_another_state_of_a_parent_is_refused_with_the_command_that_mends_it(run
 def test_a_data_set_that_is_named_is_meant(runs, say_parents):
     say_parents("zoom", data="0" * 64)
     assert load_trained(runs, "zoom", data_root=runs.parent / "data" / "demo", wants_edm=False).edm is None
+
+
+def test_an_edm_that_was_told_labels_draws_unnamed_only_where_there_is_no_other_which_is_said(tmp_path, capsys):
+    runs = make_toy_runs(tmp_path) / "runs"
+    make_toy_edm(tmp_path, "told", ("fat",), "label=class", "label.file=tissue.csv", "label.column=tissue")
+    assert load_trained(runs, "zoom", wants_edm=True).edm.run_name == "edm"
+    assert "draws conditions" not in capsys.readouterr().out
+    shutil.rmtree(runs / "edm")
+    assert load_trained(runs, "zoom", wants_edm=True).edm.run_name == "told"
+    assert "told, trained with label=class, draws conditions: no other" in capsys.readouterr().out
+    load_trained(runs, "zoom", edm="told", wants_edm=True)
+    assert "draws conditions" not in capsys.readouterr().out
