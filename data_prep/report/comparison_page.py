@@ -73,13 +73,8 @@ def write_comparison(
         parts = [png_bytes(one) for one in shown.parts]
         items.append(Picture("patches.png", png_bytes(shown.whole), caption, parts=parts))
     page = Page(title=title, lead=numbers, facts=HOW, sections=[Section("Figures", items)])
-    folder.mkdir(parents=True, exist_ok=True)
-    for picture in page.pictures():
-        write_atomically(folder / picture.name, picture.png)
     write_atomically(folder / "slides.csv", csv_of(findings))
-    write_atomically(folder / "comparison.md", page.to_markdown())
-    write_atomically(folder / "index.html", page.to_html())
-    return folder / "index.html"
+    return page.write(folder, markdown="comparison.md", html="index.html")
 
 
 def csv_of(findings: Sequence[Finding]) -> str:

@@ -1,9 +1,9 @@
-"""compare.py: any evaluated runs side by side. Nothing here imports torch before ``run``."""
+"""compare.py: evaluated ZoomLDMs, or zooms of EDMs, side by side. Nothing here imports torch before ``run``."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,7 +38,7 @@ def _names_runs(words: Sequence[str]) -> bool:
 
 
 def check(cfg: DictConfig) -> None:
-    """Refuse runs that are not there, or fewer than two.
+    """Refuse runs that are not there or of two kinds, or fewer than two.
 
     Raises:
         UserError: names them, with the near match.
@@ -47,24 +47,40 @@ def check(cfg: DictConfig) -> None:
 
     if OmegaConf.is_missing(cfg, "runs") or len(set(cfg.runs)) < 2:
         raise ConfigError("runs: expected two evaluated runs or more: runs=[a,b], or their folders: runs/a runs/b")
+    if _kind(cfg) == "edm" and cfg.distance:
+        raise ConfigError(f"distance={cfg.distance}: EDM runs are compared by their zoom; leave it out")
     for name in cfg.runs:
-        find_run(cfg.paths.runs, "zoomldm", name)
+        find_run(cfg.paths.runs, _kind(cfg), name)
+
+
+def _kind(cfg: DictConfig) -> str:
+    """Return of what kind all runs have to be: that of the first, if that can be compared."""
+    return "edm" if Run(Path(cfg.paths.runs) / cfg.runs[0]).kind == "edm" else "zoomldm"
 
 
 def run(cfg: DictConfig) -> None:
     """Compare the runs and print what was found."""
-    from zoomldm.evaluation.report.compare_runs import compare_runs
     from zoomldm.stages.orphans import orphans
 
     names, runs = list(dict.fromkeys(cfg.runs)), Path(cfg.paths.runs)
     own = hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()[:8]
     folder = Path(cfg.folder) if cfg.folder else runs / "comparisons" / f"{len(names)}-runs-{own}"
-    comparison = compare_runs(
-        runs,
-        names,
-        folder,
-        title="comparison: " + ", ".join(names),
-        distance_name=cfg.distance,
-        faults=orphans([Run(runs / name) for name in names], allow=allowed(cfg)),
-    )
-    print(f"{comparison.to_text()}\n\ncomparison: {folder / 'comparison.html'}")
+    title = "comparison: " + ", ".join(names)
+    faults = orphans([Run(runs / name) for name in names], allow=allowed(cfg))
+    compare = _compare_zooms if _kind(cfg) == "edm" else _compare
+    print(f"{compare(cfg, names, folder, title, faults)}\n\ncomparison: {folder / 'comparison.html'}")
+
+
+def _compare(cfg: DictConfig, names: Sequence[str], folder: Path, title: str, faults: Mapping[str, str]) -> str:
+    from zoomldm.evaluation.report.compare_runs import compare_runs
+
+    options = {"title": title, "distance_name": cfg.distance, "faults": faults}
+    return compare_runs(cfg.paths.runs, names, folder, **options).to_text()
+
+
+def _compare_zooms(cfg: DictConfig, names: Sequence[str], folder: Path, title: str, faults: Mapping[str, str]) -> str:
+    from zoomldm.stages.zoomed import compared_zooms
+
+    page = compared_zooms([Run(Path(cfg.paths.runs) / name) for name in names], title=title, faults=faults)
+    page.write(folder, markdown="comparison.md", html="comparison.html")
+    return page.to_markdown()

@@ -34,18 +34,32 @@ class Entrant:
     @property
     def revision(self) -> str:
         """The source that trained it."""
-        revision = str(self.described.get("git_revision") or self.described.get("code_version"))[:12]
-        return f"{revision} with changes" if self.described.get("git_dirty") else revision
+        return revision_of(self.described)
 
     @property
     def same_but_seed(self) -> str:
         """What it has in common with runs of other seeds, and with no others."""
-        kept = {
-            key: value
-            for key, value in flattened(self.config).items()
-            if key != "seed" and not any(key == one or key.startswith(f"{one}.") for one in NOT_IDENTITY)
-        }
-        return json.dumps(kept, sort_keys=True, default=str)
+        return same_but_seed(self.config)
+
+
+def same_but_seed(config: Mapping[str, Any]) -> str:
+    """Return what a run's configuration has in common with that of other seeds, and with no others.
+
+    Runs that it names as its parents may be those of its own seed.
+    """
+    own = f"-seed={config.get('seed')}"
+    kept = {
+        key: value.removesuffix(own) if key.endswith(".run") and isinstance(value, str) else value
+        for key, value in flattened(config).items()
+        if key != "seed" and not any(key == one or key.startswith(f"{one}.") for one in NOT_IDENTITY)
+    }
+    return json.dumps(kept, sort_keys=True, default=str)
+
+
+def revision_of(described: Mapping[str, Any]) -> str:
+    """Return the source that trained a run, by what its run.json says."""
+    revision = str(described.get("git_revision") or described.get("code_version"))[:12]
+    return f"{revision} with changes" if described.get("git_dirty") else revision
 
 
 def averaged_over_seeds(entrants: Sequence[Entrant]) -> tuple[list[Evaluation], list[str]]:

@@ -36,10 +36,8 @@ from zoomldm.stages.base import stage_of
 from zoomldm.stages.packed import PackedModel
 from zoomldm.stages.shipped import shipped_model
 from zoomldm.stages.trained import HowToSample, TrainedModels, load_trained
-from zoomldm.stages.zoomed import judged_zoom
+from zoomldm.stages.zoomed import WITH_EDM, judged_zoom
 
-WITH_EDM = "with-"
-"""What the folders of a run begin with that hold evaluations with other EDMs."""
 LABELLED = ("model", "cond", "training", "curriculum", "data")
 """Groups whose options name a run in a comparison."""
 

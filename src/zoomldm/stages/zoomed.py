@@ -1,18 +1,27 @@
-"""The zoom of a run whose embedding diffusion model zooms, judged beside its evaluation."""
+"""The zoom of a run whose embedding diffusion model zooms: judged beside its evaluation, and compared with others."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from zoomldm.errors import UserError
+from zoomldm.evaluation.report.compare_zooms import JudgedZoom, compare_zooms
+from zoomldm.evaluation.report.page import Page
+from zoomldm.evaluation.seeds import revision_of
 from zoomldm.evaluation.zoom import ZoomErrors, ZoomJudge, table_of
 from zoomldm.files import write_json
 from zoomldm.model.zooming import ZoomingEDM
+from zoomldm.runs.checkpoint import newest_model
+from zoomldm.runs.run import Run
 from zoomldm.stages.trained import HowToSample, TrainedModels, sampling_of
 from zoomldm.stored import read_json, stored_as
 
 NAME, NUM = "zoom.json", 48
+WITH_EDM = "with-"
+"""What the folders of a run begin with that hold evaluations with other EDMs."""
 
 
 def judged_zoom(trained: TrainedModels, folder: Path, how: HowToSample, *, batch_size: int, fresh: bool) -> bool:
@@ -23,8 +32,8 @@ def judged_zoom(trained: TrainedModels, folder: Path, how: HowToSample, *, batch
     plain = how.over(sampling_of(trained.edm.config, trained.allow))
     zooming = replace(plain, guidance_scale=1.0)
     identity = trained.identity | {"seed": how.seed, "num": NUM, "plain": repr(plain), "zooming": repr(zooming)}
-    kept = _kept(folder / NAME, identity)
-    if kept is None or fresh:
+    kept_as, kept = _kept(folder)
+    if kept is None or kept_as != identity or fresh:
         judge = ZoomJudge(
             trained.model.module, edm, zooming=zooming, plain=plain, seed=how.seed, batch_size=min(NUM, batch_size)
         )
@@ -37,12 +46,50 @@ def judged_zoom(trained: TrainedModels, folder: Path, how: HowToSample, *, batch
     return True
 
 
-def _kept(path: Path, identity: dict[str, Any]) -> ZoomErrors | None:
-    """Return what was found before with the same models and settings."""
-    if not path.is_file():
-        return None
+def compared_zooms(runs: Sequence[Run], *, title: str, faults: Mapping[str, str]) -> Page:
+    """Set side by side what is kept of the zooms of embedding diffusion models' runs; others are left out and named.
+
+    Args:
+        faults: by run, what speaks against its figures.
+
+    Raises:
+        UserError: of none of them anything is kept; says the command that judges it.
+    """
+    found, notes = [], []
+    for run in runs:
+        one = _found_of(run, faults.get(run.name))
+        if one is None:
+            notes.append(f"its zoom has not been judged, so left out: {run.name}; {_command(run)}")
+        else:
+            found.append(one)
+    if not found:
+        raise UserError("comparison: " + "\n".join(notes))
+    return compare_zooms(found, title=title, notes=notes)
+
+
+def _found_of(run: Run, fault: str | None) -> JudgedZoom | None:
+    """Return what is kept of the zoom of a run's newest checkpoint, in the folder of the ZoomLDM that it belongs to."""
+    config, newest = run.config, newest_model(run.folder)
+    folder = run.folder.parent / config["zoomldm"]["run"]
+    for place in (folder / f"{WITH_EDM}{run.name}", folder):
+        identity, errors = _kept(place)
+        if errors is not None and identity["edm"] == newest.model_sha256:
+            told = {key: str(identity[key]) for key in ("data", "seed", "num", "plain", "zooming")}
+            facts = {"revisions": revision_of(run.described()), "steps": str(newest.step), **told}
+            return JudgedZoom(name=run.name, errors=errors, config=config, facts=facts, fault=fault)
+    return None
+
+
+def _command(run: Run) -> str:
+    learnt = run.config["zoomldm"]["run"]
+    command = f"""python src/evaluate.py "run='{learnt}'" "edm='{run.name}'" rows=[generated]"""
+    return f"`{command}` judges it, if it zooms"
+
+
+def _kept(folder: Path) -> tuple[dict[str, Any], ZoomErrors | None]:
+    """Return with which models and settings a zoom was judged, and what was found."""
     try:
-        found = read_json(path)
-        return stored_as(ZoomErrors, found["errors"]) if found["identity"] == identity else None
+        content = read_json(folder / NAME)
+        return dict(content["identity"]), stored_as(ZoomErrors, content["errors"])
     except (OSError, ValueError, KeyError, TypeError):
-        return None  # damaged: it is judged again
+        return {}, None  # not there, or damaged: it is judged again

@@ -1,14 +1,16 @@
 """Runs that are named, or whose folders a shell gives, are set side by side; what is wrong with them is said."""
 
 import json
+import re
 import shutil
 
 import pytest
 import yaml
 
-from tests.helpers.toy_runs import compose, make_toy_runs
+from tests.helpers.toy_runs import compose, make_toy_edm, make_toy_runs
 from zoomldm.commands import compare, evaluate
 from zoomldm.errors import ConfigError, UserError
+from zoomldm.runs.checkpoint import newest_model
 from zoomldm.stages.base import Judged
 
 
@@ -64,3 +66,45 @@ def test_seeds_are_averaged_and_changed_parents_are_named(root, capsys):
     said = capsys.readouterr().out
     assert "not averaged: zoom, zoom-seed=1: a parent is missing or has changed" in said
     assert "zoom-seed=1: missing or other parents: run zoom-seed=1 was made with another state of its data set" in said
+
+
+def keep_zoom(root, edm, child, folder):
+    """Write what evaluate.py keeps of the zoom of an EDM of the run ``zoom``."""
+    errors = {"20x": {"child": child, "wrong quadrant": 1.0, "plain": 0.5, "another patch's": 1.0}}
+    identity = {"edm": newest_model(root / "runs" / edm).model_sha256, "data": "d", "seed": 0, "num": 48}
+    content = {"by_rung": errors, "drift": {"10x": [child]}, "num": 48}
+    folder.mkdir(exist_ok=True)
+    settings = {"plain": "guidance 1.75", "zooming": "guidance 1"}
+    (folder / "zoom.json").write_text(json.dumps({"identity": identity | settings, "errors": content}))
+
+
+def test_zooms_of_edms_are_set_side_by_side_by_seeds(root, capsys):
+    zoom = root / "runs" / "zoom"
+    for seed, edm in enumerate(("a", "a-seed=1", "b", "c")):
+        make_toy_edm(root, f"'{edm}'", (), f"seed={seed % 2}", f"model.depth={1 + (edm == 'b')}")
+    cfg = composed(root, 'runs=["a","a-seed=1","b","c"]', f"folder={root / 'zooms'}")
+    compare.check(cfg)
+    with pytest.raises(UserError, match=r"left out: a; `python src/evaluate.py \"run='zoom'\" \"edm='a'\""):
+        compare.run(cfg)
+    for edm, child, folder in (
+        ("a", 0.2, zoom),
+        ("a-seed=1", 0.4, zoom / "with-a-seed=1"),
+        ("b", 2.0, zoom / "with-b"),
+    ):
+        keep_zoom(root, edm, child, folder)
+    compare.run(cfg)
+    said = capsys.readouterr().out
+    assert re.search(r"\| a +\| +0\.30 ± 0\.10 \|", said)
+    assert "averaged over 2 seeds: a, a-seed=1" in said
+    assert "its zoom has not been judged, so left out: c" in said
+    assert (root / "zooms" / "comparison.html").is_file()
+    keep_zoom(root, "b", 0.1, zoom)  # by a newer EDM of the plain name
+    compare.run(cfg)
+    assert "left out: a; " in capsys.readouterr().out
+
+
+def test_zooms_and_evaluations_are_not_mixed(root):
+    with pytest.raises(UserError, match="run zoom is a run of zoomldm; expected one of edm"):
+        compare.check(composed(root, "runs=[edm,zoom]"))
+    with pytest.raises(ConfigError, match="distance=FID: EDM runs are compared by their zoom"):
+        compare.check(composed(root, "runs=[edm,other]", "distance=FID"))

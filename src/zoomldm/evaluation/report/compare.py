@@ -13,7 +13,6 @@ from zoomldm.evaluation.report.differences import best_of, further_tables, table
 from zoomldm.evaluation.report.page import Claims, Page, Picture, Section, Table, table_to_markdown
 from zoomldm.evaluation.report.tables import format_cell, format_measure
 from zoomldm.evaluation.result import FLOOR_ROW, MAIN_ROW, Claim, Evaluation
-from zoomldm.files import write_atomically
 from zoomldm.sampling.pictures import Column, panel, png_bytes
 
 Entry = tuple[str, Evaluation]
@@ -142,12 +141,8 @@ class Comparison:
 
     def write(self, folder: str | os.PathLike, *, title: str, examples: dict[str, Examples] | None = None) -> Path:
         """Write ``comparison.html`` (one file), ``comparison.md`` and its pictures; return the path of the HTML."""
-        folder, page = Path(folder), self.page(title, examples)
-        for picture in page.pictures():
-            write_atomically(folder / picture.name, picture.png)
-        write_atomically(folder / "comparison.md", page.to_markdown())
-        write_atomically(folder / "comparison.html", page.to_html())
-        return folder / "comparison.html"
+        page = self.page(title, examples)
+        return page.write(Path(folder), markdown="comparison.md", html="comparison.html")
 
     def metrics(self) -> dict[str, float]:
         """Return every run's distances as ``fd_texture/oracle/5x/film``, ready for a tracker."""

@@ -4,6 +4,9 @@ import base64
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+
+from zoomldm.files import write_atomically
 
 CSS = """
 :root { --ink: #26222b; --soft: #6f6876; --line: #e4dfe7; --paper: #fffdfb; --accent: #9b2c5e; --wash: #f7f2f5; }
@@ -111,6 +114,14 @@ class Page:
 
     def pictures(self) -> list[Picture]:
         return [item for section in self.sections for item in section.items if isinstance(item, Picture)]
+
+    def write(self, folder: Path, *, markdown: str, html: str) -> Path:
+        """Write the page into a folder under two names, its pictures beside it; return the path of the HTML."""
+        for picture in self.pictures():
+            write_atomically(folder / picture.name, picture.png)
+        write_atomically(folder / markdown, self.to_markdown())
+        write_atomically(folder / html, self.to_html())
+        return folder / html
 
     def to_markdown(self) -> str:
         parts = [f"# {self.title}", self.lead, self.facts]

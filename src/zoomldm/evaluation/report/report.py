@@ -11,7 +11,6 @@ from zoomldm.evaluation.report import pictures
 from zoomldm.evaluation.report.page import Claims, Folded, Page, Picture, Section, Table
 from zoomldm.evaluation.report.tables import distance_table, format_number, metric_table
 from zoomldm.evaluation.result import FAR_ROW, FLOOR_ROW, FRECHET, KERNEL, MAIN_ROW, Cell, Evaluation
-from zoomldm.files import write_atomically
 from zoomldm.sampling.pictures import png_bytes
 
 
@@ -23,13 +22,8 @@ def write_report(
     Args:
         metrics: the run's ``metrics.jsonl``, for loss curves per magnification.
     """
-    folder = Path(folder)
     page = build_page(evaluation, examples, pictures.loss_curves(metrics))
-    for picture in page.pictures():
-        write_atomically(folder / picture.name, picture.png)
-    write_atomically(folder / "report.md", page.to_markdown())
-    write_atomically(folder / "index.html", page.to_html())
-    return folder / "index.html"
+    return page.write(Path(folder), markdown="report.md", html="index.html")
 
 
 def build_page(evaluation: Evaluation, examples: Examples, curves: pictures.Curves) -> Page:
