@@ -1,48 +1,30 @@
 """The page in headless Chromium; what `make view` installs, Chromium and playwright must be there."""
 
 import re
-import shutil
-from threading import Thread
-from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import pytest
 
+from benchmarks.browser import CHROMIUM, PATIENCE_MS, in_browser
 from tests.helpers.tiny_slides import tissue_pixels, write_slide
 from zoomldm.viewer.pyramid import Pyramid
-from zoomldm.viewer.server import Server
 
 pytest.importorskip("bokeh")
 sync_api = pytest.importorskip("playwright.sync_api")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
-
-PATIENCE_MS = 60_000
 
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory):
-    """Serve two slides, the second at half the first one's scale, and open the page; note what it asks and says."""
-    from zoomldm.viewer.page import page_of
-
+    """Show two slides, the second at half the first one's scale."""
     folder = tmp_path_factory.mktemp("page")
     levels = (1, 2, 4, 8)
     slides = [
         Pyramid(write_slide(folder / "a.tif", tissue_pixels(2048, 2048), downsamples=levels)),
         Pyramid(write_slide(folder / "b.tif", tissue_pixels(1024, 1536, 1), mpp=1.0, downsamples=levels)),
     ]
-    with Server(slides, page_of(slides, patch_px=32), port=0) as server, sync_api.sync_playwright() as driver:
-        Thread(target=server.serve_forever, daemon=True).start()
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page, asked, said = browser.new_page(viewport={"width": 900, "height": 700}), [], []
-        page.set_default_timeout(PATIENCE_MS)
-        page.on("request", lambda request: asked.append(request.url))
-        page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.goto(server.address)
-        yield SimpleNamespace(page=page, asked=asked, said=said, slides=slides)
-        browser.close()
-        server.shutdown()
+    with in_browser(slides, width=900, height=700) as shown:
+        yield shown
 
 
 def text(page, pane: int, kind: str = "seen"):
