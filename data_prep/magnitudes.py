@@ -12,30 +12,9 @@ from zoomldm.ladder import Ladder
 MOST = "data.max_patches_per_slide"
 
 
-def by_label(values: Any, ladder: Ladder, key: str) -> dict[str, Any]:
-    """Return a setting for every magnification: one value for all, or a mapping {magnification: value, default: value}.
-
-    Raises:
-        ConfigError: a magnification that is not on the ladder, or one that the mapping says nothing of.
-    """
-    if not isinstance(values, Mapping):
-        return dict.fromkeys(ladder.labels, values)
-    chosen = dict.fromkeys(ladder.labels, values["default"]) if "default" in values else {}
-    for magnification, value in values.items():
-        if magnification != "default":
-            try:
-                chosen[ladder.rung_of(magnification).label] = value
-            except ConfigError as error:
-                raise ConfigError(f"{key}: {error}") from error
-    missing = [label for label in ladder.labels if label not in chosen]
-    if missing:
-        raise ConfigError(f"{key}: nothing for {', '.join(missing)}; give values, or one for all others as default")
-    return {label: chosen[label] for label in ladder.labels}
-
-
 def numbers_by_label(values: Any, ladder: Ladder, key: str, low: float, high: float) -> dict[str, float]:
-    """Return numbers that lie between two others for every magnification; see ``by_label`` and ``number_in``."""
-    chosen = by_label(values, ladder, key)
+    """Return numbers that lie between two others for every magnification; see ``Ladder.by_label`` and ``number_in``."""
+    chosen = ladder.by_label(values, key)
     return {label: number_in(value, f"{key}.{label}", low, high) for label, value in chosen.items()}
 
 
@@ -91,7 +70,7 @@ def _without_test(data: Mapping[str, Any]) -> Any:
 
 
 def _most_of(values: Any, ladder: Ladder, key: str) -> dict[str, int | None]:
-    found = by_label(values, ladder, key)
+    found = ladder.by_label(values, key)
     for label, most in found.items():
         if most is not None:
             number_in(most, f"{key}.{label}", 1, 10**9)

@@ -18,7 +18,7 @@ from data_prep.tissue.mask import TissueSettings
 from zoomldm.commands.schemas import ENTRIES, Section
 from zoomldm.config import CONF, PROJECT_ROOT, parameters_of, section_of
 from zoomldm.evaluation.bench import Plan
-from zoomldm.sampling.generator import Sampling
+from zoomldm.sampling.settings import Sampling
 
 BELOW = [
     path

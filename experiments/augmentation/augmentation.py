@@ -72,7 +72,7 @@ def synthetic_patches(runs: Path, edm: str, names: Sequence[str], seed: int) -> 
     rung, made = trained.manifest.ladder.rung_of(MAGNIFICATION).index, []
     for number, name in enumerate(names):
         places = [10**6 * number + place for place in range(SYNTHETIC)]
-        made.append(generator.from_tokens(generator.edm_tokens(rung, places, name), places))
+        made.append(generator.from_tokens(generator.edm_tokens(rung, places, name), places, rung))
     images = torch.from_numpy(np.concatenate(made)).permute(0, 3, 1, 2).float() / 127.5 - 1
     return Patches(images, torch.arange(len(names)).repeat_interleave(SYNTHETIC), np.array(["none"] * len(images)))
 

@@ -1,7 +1,9 @@
 """The magnification ladder: rung k ↔ magnification, mpp and pixels. Imports nothing of ours but the errors."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from typing import Any
 
 from zoomldm.errors import ConfigError
 
@@ -90,6 +92,29 @@ class Ladder:
             f"magnification={magnification}: not on this ladder; expected one of "
             + ", ".join(f"{m:g}" for m in self.magnifications)
         )
+
+    def by_label(self, values: Any, key: str) -> dict[str, Any]:
+        """Return a setting for every magnification: one value, or a mapping {magnification: value, default: value}.
+
+        Args:
+            key: of the setting, for messages.
+
+        Raises:
+            ConfigError: a magnification that is not on the ladder, or one that the mapping says nothing of.
+        """
+        if not isinstance(values, Mapping):
+            return dict.fromkeys(self.labels, values)
+        chosen = dict.fromkeys(self.labels, values["default"]) if "default" in values else {}
+        for magnification, value in values.items():
+            if magnification != "default":
+                try:
+                    chosen[self.rung_of(magnification).label] = value
+                except ConfigError as error:
+                    raise ConfigError(f"{key}: {error}") from error
+        missing = [label for label in self.labels if label not in chosen]
+        if missing:
+            raise ConfigError(f"{key}: nothing for {', '.join(missing)}; give values, or one for all others as default")
+        return {label: chosen[label] for label in self.labels}
 
     def to_dict(self) -> dict[str, float]:
         return asdict(self)

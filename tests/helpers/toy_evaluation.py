@@ -22,7 +22,8 @@ from zoomldm.evaluation.result import Evaluation
 from zoomldm.evaluation.rows.base import Row
 from zoomldm.features.stats import StatsDescriptor
 from zoomldm.features.texture import TextureDescriptor
-from zoomldm.sampling.generator import PatchGenerator, Sampling
+from zoomldm.sampling.generator import PatchGenerator
+from zoomldm.sampling.settings import Sampling
 
 ONE_PROCESS = Fabric(accelerator="cpu", devices=1)
 LADDER = make_ladder(patch_px=32, num_rungs=3)
@@ -67,7 +68,7 @@ def toy_evaluator(
             model or ToyModel(0.05),
             ToyAutoencoder(),
             edm=edm,
-            sampling=Sampling(solver=make_solver(), steps=2, guidance_scale=1.75),
+            sampling=Sampling(solver=make_solver(), steps=2, guidance_scale=1.75, guidance_interval=None),
         ),
         source=source or ToySource(),
         descriptors=[TextureDescriptor(), StatsDescriptor()],
@@ -162,7 +163,7 @@ class ToyModel(torch.nn.Module):
     def passes(self, guidance_scale):
         return 2
 
-    def sample(self, tokens, sample_numbers, *, seed, solver, num_steps, guidance_scale):
+    def sample(self, tokens, sample_numbers, *, seed, solver, num_steps, guidance_scale, guidance_interval):
         self.num_calls += 1
         draws = [torch.Generator().manual_seed(seed + int(number)) for number in sample_numbers]
         noise = torch.stack([torch.randn(3, 16, 16, generator=draw) for draw in draws])
@@ -172,7 +173,7 @@ class ToyModel(torch.nn.Module):
 class ToyEDM(torch.nn.Module):
     """Return latents of patches that nobody trained on."""
 
-    def sample(self, rung, sample_numbers, *, seed, solver, num_steps, guidance_scale):
+    def sample(self, rung, sample_numbers, *, seed, solver, num_steps, guidance_scale, guidance_interval):
         pixels = torch.from_numpy(toy_patches(len(rung), seed=999)).permute(0, 3, 1, 2).float()
         return torch.nn.functional.avg_pool2d(pixels / 127.5 - 1, 2)
 

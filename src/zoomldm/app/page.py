@@ -112,9 +112,10 @@ class Page:
         limits, default = self.session.limits, self.session.default
         solvers = [*self.session.offer.solvers]
         with gr.Row():
+            is_one = not isinstance(default.guidance_scale, tuple)
             self.inputs["guidance_scale"] = gr.Number(
-                default.guidance_scale,
-                label=f"guidance, ≤ {limits.guidance_scale:g}",
+                default.guidance_scale if is_one else None,
+                label=f"guidance, ≤ {limits.guidance_scale:g}" + ("" if is_one else "; none: by magnification"),
                 elem_id="guidance",
                 min_width=90,
             )

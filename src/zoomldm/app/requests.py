@@ -46,6 +46,7 @@ class Request:
     """What was chosen on the page.
 
     Attributes:
+        guidance_scale: None as the run's configuration says, which may differ by magnification.
         sample: which of the shards' samples, in the order that the seed draws; of source=oracle alone.
         picture, mpp: an uploaded file and its micrometres a pixel; of source=image alone.
         slide, x_px0, y_px0: name of a slide and the level-0 pixel that was clicked on; of source=slide alone.
@@ -53,7 +54,7 @@ class Request:
 
     source: str
     magnification: float | str
-    guidance_scale: float
+    guidance_scale: float | None
     steps: int
     solver: str
     seed: int
@@ -88,7 +89,7 @@ def check_request(
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
             raise ConfigError(f"{name}={value}: expected a whole number from {least} to {most}")
     scale = request.guidance_scale
-    if not isinstance(scale, (int, float)) or not 0 < scale <= limits.guidance_scale:
+    if scale is not None and (not isinstance(scale, (int, float)) or not 0 < scale <= limits.guidance_scale):
         raise ConfigError(f"guidance={scale}: expected a number above 0, at most {limits.guidance_scale:g}")
     if request.source == "image":
         check_upload(request.picture, limits)

@@ -18,10 +18,10 @@ from zoomldm.errors import ConfigError, UserError, near_match
 from zoomldm.ladder import Ladder, Rung, label
 from zoomldm.sampling.arrangement import Arrangement, OneEach, Variations
 from zoomldm.sampling.compute import Compute
-from zoomldm.sampling.generator import Sampling
 from zoomldm.sampling.making import Making, facts_of
 from zoomldm.sampling.outputs.base import Output
 from zoomldm.sampling.outputs.png import png_path
+from zoomldm.sampling.settings import Sampling
 from zoomldm.sampling.sources.base import Overview, Source
 from zoomldm.stages.trained import HowToSample, TrainedModels
 

@@ -25,7 +25,7 @@ from zoomldm.canvas.store import PIXELS, REGION, TOKENS, CanvasStore
 from zoomldm.data.pixels import to_float
 from zoomldm.files import progress
 from zoomldm.model.zooming import ZoomingEDM
-from zoomldm.sampling.generator import Sampling
+from zoomldm.sampling.settings import Sampling
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ class Tree:
     def roots(self, level: Level, block: Block) -> np.ndarray:
         """Draw the tokens of root patches, float32 (H, W, n, d)."""
         numbers = _numbers(level, block).flatten().to(self.device)
-        options = self.root_sampling.options(self.seed)
+        options = self.root_sampling.options(self.seed, level.rung.index)
         with torch.inference_mode():
             tokens = self.edm.sample(torch.full_like(numbers, level.rung.index), numbers, **options)
         return _laid_out(tokens, block)
@@ -63,7 +63,7 @@ class Tree:
         own = torch.from_numpy(parents)[rows // 2 - area.top, columns // 2 - area.left].flatten(0, 1)
         quadrant = (2 * (rows % 2) + columns % 2).flatten()
         numbers = _numbers(level, block).flatten().to(self.device)
-        options = self.sampling.options(self.seed)
+        options = self.sampling.options(self.seed, level.rung.index)
         with torch.inference_mode():
             tokens = self.edm.sample_children(
                 own.to(self.device),

@@ -19,13 +19,13 @@ from zoomldm.canvas.agreement import corrected, enlarge, in_pixels, lacking
 from zoomldm.canvas.settings import Agreement
 from zoomldm.canvas.windows import TokenMap, predict_region
 from zoomldm.data.pixels import to_uint8
-from zoomldm.diffusion.guidance import guided
+from zoomldm.diffusion.guidance import guided, timesteps_within
 from zoomldm.diffusion.noise import keyed_normal
 from zoomldm.diffusion.solvers.base import Denoise
 from zoomldm.model.autoencoder import Autoencoder
 from zoomldm.model.zoomldm import ZoomLDM
 from zoomldm.sampling.compute import Compute
-from zoomldm.sampling.generator import Sampling
+from zoomldm.sampling.settings import Sampling
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,9 +155,11 @@ class RegionSampler:
 
     @property
     def _predict(self) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+        within = timesteps_within(self.sampling.guidance_interval, self.model.schedule.num_timesteps)
+
         def predict(x: Tensor, t: Tensor, tokens: Tensor) -> Tensor:
             null = self.model.conditioner.null_tokens(len(tokens)).to(tokens.dtype)
-            return guided(self.model.predict, tokens, null, self.sampling.guidance_scale)(x, t)
+            return guided(self.model.predict, tokens, null, self.sampling.guidance_scale, within=within)(x, t)
 
         return predict
 

@@ -25,7 +25,7 @@ from zoomldm.model.autoencoder import Autoencoder
 from zoomldm.model.zooming import ZoomingEDM
 from zoomldm.model.zoomldm import ZoomLDM
 from zoomldm.sampling.compute import Compute
-from zoomldm.sampling.generator import Sampling
+from zoomldm.sampling.settings import Sampling
 from zoomldm.stored import read_json, stored_as
 
 IDENTITY, DRAWN = "slide.json", "drawn.json"

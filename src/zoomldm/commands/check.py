@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoomldm.commands.job import allowed, check_seed, plain
+from zoomldm.commands.requests import check_guidance
 from zoomldm.commands.steps import DRAWN
 from zoomldm.data.manifest import MANIFEST_NAME, Manifest
 from zoomldm.errors import ConfigError, UserError
@@ -41,7 +42,7 @@ def stage_in(cfg: DictConfig) -> Stage:
 def combination_faults(cfg: DictConfig) -> list[str]:
     """Return what contradicts itself in a configuration, whatever files there are."""
     ladder = Ladder(**plain(cfg.data.ladder))
-    faults = [*_magnification_faults(cfg, ladder), *_settings_faults(cfg)]
+    faults = [*_magnification_faults(cfg, ladder), *_settings_faults(cfg, ladder)]
     return [*faults, *stage_in(cfg).contradictions(ladder)]
 
 
@@ -64,9 +65,10 @@ def _magnification_faults(cfg: DictConfig, ladder: Ladder) -> Iterator[str]:
         yield f"training.{error}"
 
 
-def _settings_faults(cfg: DictConfig) -> Iterator[str]:
+def _settings_faults(cfg: DictConfig, ladder: Ladder) -> Iterator[str]:
     checks = [partial(check_seed, cfg.seed), *([partial(check_run_name, str(cfg.run_name))] if cfg.run_name else [])]
     kinds: dict[str, Callable[..., object]] = {"fabric": FabricSettings, "optim": OptimSettings, "train": LoopSettings}
+    checks += [partial(check_guidance, cfg, ladder)] if cfg.sampling else []
     for check in [*checks, *(partial(kind, **plain(cfg[section])) for section, kind in kinds.items())]:
         try:
             check()

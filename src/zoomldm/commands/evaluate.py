@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from zoomldm.commands.devices import on_devices
 from zoomldm.commands.job import allowed, option, plain
 from zoomldm.commands.requests import (
+    check_guidance,
     check_magnifications,
     check_sampling,
     data_root,
@@ -50,7 +51,9 @@ def check(cfg: DictConfig) -> None:
             f"model={cfg.model.name} brings no patches to be compared with: name a data set of them, data=demo (`make "
             "demo` prepares it) or data=reference (`make reference`)"
         )
-    check_magnifications(Manifest.load(root).ladder, plain(cfg.magnifications) or [])
+    ladder = Manifest.load(root).ladder
+    check_guidance(cfg, ladder)
+    check_magnifications(ladder, plain(cfg.magnifications) or [])
 
 
 def run(cfg: DictConfig, command: Sequence[str] = ()) -> Evaluation | None:

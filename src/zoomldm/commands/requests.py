@@ -12,6 +12,7 @@ from zoomldm.errors import ConfigError
 from zoomldm.ladder import Ladder
 from zoomldm.launch.settings import FabricSettings
 from zoomldm.runs.run import find_run
+from zoomldm.sampling.settings import interval_of, scales_of
 from zoomldm.stages.packed import PackedModel
 
 if TYPE_CHECKING:
@@ -79,7 +80,8 @@ def how_to_sample(cfg: DictConfig, hardware: FabricSettings, fabric: Fabric) -> 
     return HowToSample(
         solver=option(cfg, "solver") if section(cfg, "solver") else None,
         steps=cfg.sampling.steps,
-        guidance_scale=cfg.sampling.guidance_scale,
+        guidance_scale=plain(cfg.sampling.guidance_scale),
+        guidance_interval=plain(cfg.sampling.guidance_interval),
         seed=cfg.seed,
         compute=Compute.of(hardware, fabric.device),
     )
@@ -96,11 +98,28 @@ def check_sampling(cfg: DictConfig, least: Mapping[str, int]) -> None:
         value = cfg[key]
         if value is not None and not (isinstance(value, int) and value >= minimum):
             raise ConfigError(f"{key}={value}: expected a whole number of {minimum} or more")
-    for key in ("steps", "guidance_scale"):
-        value = cfg.sampling[key]
-        if value is not None and not value > 0:
-            raise ConfigError(f"sampling.{key}={value}: expected a number above 0")
+    if cfg.sampling.steps is not None and not cfg.sampling.steps > 0:
+        raise ConfigError(f"sampling.steps={cfg.sampling.steps}: expected a number above 0")
     FabricSettings(**plain(cfg.fabric))
+
+
+def check_guidance(cfg: DictConfig, ladder: Ladder) -> None:
+    """Refuse guidance that makes no sense at the magnifications of a ladder."""
+    if cfg.sampling.guidance_scale is not None:
+        scales_of(plain(cfg.sampling.guidance_scale), ladder)
+    interval_of(plain(cfg.sampling.guidance_interval))
+
+
+def check_one_guidance(cfg: DictConfig, ladder: Ladder) -> None:
+    """Refuse guidance that makes no sense, or differs by magnification (a slide has one for all levels)."""
+    check_guidance(cfg, ladder)
+    scale = plain(cfg.sampling.guidance_scale)
+    scale = stored_config(cfg)["sampling"]["guidance_scale"] if scale is None else scale
+    if isinstance(scale, dict):
+        raise ConfigError(
+            f"sampling.guidance_scale={scale}: all levels of a slide are drawn with one; give a number, such as "
+            "sampling.guidance_scale=1"
+        )
 
 
 def check_magnifications(ladder: Ladder, magnifications: Sequence[float]) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoomldm.commands.devices import on_devices
-from zoomldm.commands.job import allowed, option
+from zoomldm.commands.job import allowed, option, plain
 from zoomldm.commands.requests import (
+    check_guidance,
     check_magnifications,
     check_sampling,
     data_root,
@@ -51,6 +52,7 @@ def check(cfg: DictConfig) -> None:
         raise ConfigError("weights= samples from a published file, run= and edm= from runs of yours: give one of them")
     trained = _stored_config(cfg)
     ladder = _ladder(cfg, trained)
+    check_guidance(cfg, ladder)
     check_magnifications(ladder, [] if cfg.magnification is None else [cfg.magnification])
     kind = source_option(cfg).target(Source)
     if cfg.weights:
@@ -108,9 +110,14 @@ def _asked(cfg: DictConfig) -> Iterator[str]:
     """Yield what was asked for besides the run's own way of sampling, so that patches of two ways never mix."""
     if cfg.solver:
         yield str(cfg.solver.name)
-    for key, value in (("steps", cfg.sampling.steps), ("guidance", cfg.sampling.guidance_scale)):
-        if value is not None:
-            yield f"{key}{value:g}"
+    if cfg.sampling.steps is not None:
+        yield f"steps{cfg.sampling.steps}"
+    scale, interval = plain(cfg.sampling.guidance_scale), plain(cfg.sampling.guidance_interval)
+    if scale is not None:
+        by = [f"{one}x{value:g}" for one, value in scale.items()] if isinstance(scale, dict) else [f"{scale:g}"]
+        yield "guidance" + ",".join(by).replace("defaultx", "")
+    if interval is not None:
+        yield "interval{:g},{:g}".format(*interval)
 
 
 def _run(cfg: DictConfig, hardware: FabricSettings, fabric: Fabric) -> list[Path]:

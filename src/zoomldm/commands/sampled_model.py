@@ -10,6 +10,7 @@ from zoomldm.commands.job import allowed
 from zoomldm.commands.requests import data_root, packed_model
 from zoomldm.config import option_of
 from zoomldm.data.manifest import Manifest
+from zoomldm.ladder import PAPER_LADDER
 from zoomldm.launch.processes import is_first_process
 
 if TYPE_CHECKING:
@@ -57,7 +58,8 @@ def _published(cfg: DictConfig, how: HowToSample, source: Source) -> tuple[Patch
     """
     from zoomldm.diffusion.solvers.base import Solver
     from zoomldm.runs.lineage import parent_of_file
-    from zoomldm.sampling.generator import PatchGenerator, Sampling
+    from zoomldm.sampling.generator import PatchGenerator
+    from zoomldm.sampling.settings import Sampling
     from zoomldm.stages.published import load_published
 
     published = load_published(cfg.weights, edm_path=cfg.edm_weights if source.needs_edm else None)
@@ -67,12 +69,13 @@ def _published(cfg: DictConfig, how: HowToSample, source: Source) -> tuple[Patch
     if manifest:
         manifest.check_encoder(published.encoder)
     ddim, ddim_even = (option_of("solver", name).make(Solver) for name in ("ddim", "ddim_even"))
+    usual = Sampling(solver=ddim, steps=50, guidance_scale=1.75, guidance_interval=None)
     generator = PatchGenerator(
         published.model,
         published.autoencoder,
         edm=published.edm,
-        sampling=how.over(Sampling(solver=ddim, steps=50, guidance_scale=1.75)),
-        edm_sampling=Sampling(solver=ddim_even, steps=200, guidance_scale=1.0),
+        sampling=how.over(usual, manifest.ladder if manifest else PAPER_LADDER),
+        edm_sampling=Sampling(solver=ddim_even, steps=200, guidance_scale=1.0, guidance_interval=None),
         seed=how.seed,
         compute=how.compute,
     )

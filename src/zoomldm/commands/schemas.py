@@ -54,10 +54,11 @@ class Magnifications:
 
 @dataclass(kw_only=True)
 class Sampling:
-    """How patches are sampled; None: as the run's configuration says."""
+    """How patches are sampled; None: as the run's configuration says. Guidance may differ by magnification."""
 
     steps: int | None
-    guidance_scale: float | None
+    guidance_scale: Any
+    guidance_interval: list[float] | None
 
 
 @dataclass(kw_only=True)

@@ -14,6 +14,7 @@ from zoomldm.canvas.plan import Level, levels_of
 from zoomldm.commands.devices import on_devices
 from zoomldm.commands.job import allowed, plain
 from zoomldm.commands.requests import (
+    check_one_guidance,
     check_sampling,
     data_root,
     hardware_of,
@@ -62,6 +63,7 @@ def check(cfg: DictConfig) -> None:
     _check_numbers(cfg)
     if section(cfg, "model") and (cfg.run or cfg.edm):
         raise ConfigError(f"model={cfg.model.name} is a whole model: leave out run= and edm=")
+    check_one_guidance(cfg, _ladder(cfg))
     check_place(cfg)
     _check_edm(cfg)
     levels = drawn_levels(cfg, source_of(cfg))
@@ -220,7 +222,8 @@ def _job(
     from zoomldm.canvas.slide import SlideJob
     from zoomldm.stages.trained import sampling_of
 
-    tokens = sampling_of(trained.edm.config, allowed(cfg))
+    ladder = trained.manifest.ladder
+    tokens = sampling_of(trained.edm.config, ladder, allowed(cfg))
     return SlideJob(
         path=path,
         levels=levels,
@@ -229,7 +232,7 @@ def _job(
         edm=trained.edm.module,
         weights=trained.weights,
         model_name=trained.run.name,
-        sampling=how.over(trained.sampling),
+        sampling=how.over(trained.sampling, ladder),
         root_sampling=tokens,
         zoom_sampling=replace(tokens, **plain(cfg.zoom)),
         agreement=Agreement(**plain(cfg.agreement)),

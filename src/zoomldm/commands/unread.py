@@ -114,7 +114,8 @@ def _unread_by_conditioner(cfg: DictConfig) -> Iterator[tuple[str, str]]:
 
     cond, choice = option(cfg, "cond").target(Conditioner), f"cond={cfg.cond.name}"
     if not cond.uses_condition:
-        yield "sampling.guidance_scale", f"{choice} leaves nothing to guide by, so it has no effect"
+        for key in ("guidance_scale", "guidance_interval"):
+            yield f"sampling.{key}", f"{choice} leaves nothing to guide by, so it has no effect"
         yield "diffusion.dropout_p", f"{choice} leaves nothing to drop, so it has no effect"
     for name in set(cfg.model.tokens) - {"dim"} - set(parameters_of(cond)):
         yield f"model.tokens.{name}", f"{choice} has no use for it, so it has no effect"

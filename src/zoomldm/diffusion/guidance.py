@@ -9,6 +9,8 @@ from torch import Tensor
 
 Predict = Callable[[Tensor, Tensor], Tensor]
 ConditionalPredict = Callable[[Tensor, Tensor, Tensor], Tensor]
+Interval = tuple[float, float]
+"""Parts of the noise's timesteps, from 0 (clean) to 1 (noise alone), between which there is guidance."""
 
 
 def guide(conditional: Tensor, unconditional: Tensor, scale: float) -> Tensor:
@@ -16,11 +18,25 @@ def guide(conditional: Tensor, unconditional: Tensor, scale: float) -> Tensor:
     return unconditional + scale * (conditional - unconditional)
 
 
-def guided(predict: ConditionalPredict, condition: Tensor, null_condition: Tensor, scale: float) -> Predict:
+def guided(
+    predict: ConditionalPredict,
+    condition: Tensor,
+    null_condition: Tensor,
+    scale: float,
+    *,
+    within: Interval | None = None,
+) -> Predict:
     """Turn predict(x, t, condition) into a guided predict(x, t).
 
     Both predictions come from one pass over the doubled batch; scales 0 and 1 need only one of them.
+
+    Args:
+        within: timesteps between which, and at which, the scale counts; outside it is 1 (Kynkäänniemi et al., 2024).
+            A batch has one timestep then.
     """
+    if within is not None:
+        inside, outside = (guided(predict, condition, null_condition, one) for one in (scale, 1))
+        return lambda x, t: inside(x, t) if within[0] <= int(t[0]) <= within[1] else outside(x, t)
     if scale == 1:
         return lambda x, t: predict(x, t, condition)
     if scale == 0:
@@ -32,6 +48,11 @@ def guided(predict: ConditionalPredict, condition: Tensor, null_condition: Tenso
         return guide(conditional, unconditional, scale)
 
     return predict_guided
+
+
+def timesteps_within(interval: Interval | None, num_timesteps: int) -> Interval | None:
+    """Return the timesteps between which there is guidance."""
+    return interval and (interval[0] * num_timesteps, interval[1] * num_timesteps)
 
 
 def num_passes(scale: float) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from lightning_fabric import Fabric
@@ -56,11 +57,16 @@ def synthesise(
     def keep(chunk: Chunk, images: np.ndarray) -> None:
         stores[chunk.rung, chunk.row].write(chunk.index, images)
 
+    @cache
+    def passes_of(row: str, rung: int) -> int:
+        return named[row].generator(data[rung]).passes(rung)
+
     missing = [
         Chunk(rung, row, index)
         for (rung, row), store in stores.items()
         for index in range(len(store.sizes))
         if not store.has(index)
     ]
-    Production(size=size, read=read, make=make, keep=keep, passes=bench.generator.passes).run(missing, fabric)
+    options = {"size": size, "read": read, "make": make, "keep": keep}
+    Production(**options, passes=lambda chunk: passes_of(chunk.row, chunk.rung)).run(missing, fabric)
     return seconds

@@ -18,7 +18,7 @@ from zoomldm.ladder import Rung
 from zoomldm.model.zooming import ZoomingEDM, quarters
 from zoomldm.model.zoomldm import ZoomLDM
 from zoomldm.sampling.conditions import ShardPatches
-from zoomldm.sampling.generator import Sampling
+from zoomldm.sampling.settings import Sampling
 
 KINDS = ("child", "wrong quadrant", "plain", "another patch's")
 
@@ -75,7 +75,7 @@ class ZoomJudge:
         own, real = tokens(batch.grids, batch.rung), tokens(quarters(batch.grids, quadrant), batch.rung - 1)
         drawn = self._children(own, quadrant, child, numbers)
         wrong = self._children(own, (quadrant + 1 + numbers % 3) % 4, child, numbers)
-        options = self.plain.options(self.seed)
+        options = self.plain.options(self.seed, child.index)
         plain = self.edm.sample(torch.full_like(numbers, child.index), numbers, **options)
         found = (drawn, wrong, plain, real.roll(1, 0))
         return {kind: self._distance(tokens, real) for kind, tokens in zip(KINDS, found)}
@@ -97,7 +97,7 @@ class ZoomJudge:
         return torch.randint(0, 4, (len(batch),), generator=generator).to(self.device)
 
     def _children(self, parents: Tensor, quadrant: Tensor, rung: Rung, numbers: Tensor) -> Tensor:
-        options = self.zooming.options(self.seed)
+        options = self.zooming.options(self.seed, rung.index)
         return self.edm.sample_children(parents, quadrant, torch.full_like(numbers, rung.index), numbers, **options)
 
     def _distance(self, tokens: Tensor, real: Tensor) -> Tensor:

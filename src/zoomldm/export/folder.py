@@ -18,6 +18,8 @@ from zoomldm.export.parts import PatchAutoencoder, Summarizer, TokenDiffusion
 from zoomldm.export.pipeline import ZoomLDMPipeline
 from zoomldm.export.source import Source
 from zoomldm.files import sha256_of, write_atomically
+from zoomldm.ladder import Ladder
+from zoomldm.sampling.settings import interval_of, scales_of
 
 EDM_SIZES = ("network", "width", "depth", "num_heads")
 NOT_SIZES = ("loss", "tokens", "init", "weights")
@@ -64,12 +66,26 @@ def make_pipeline(source: Source) -> ZoomLDMPipeline:
         edm=_edm(source),
         ladder=manifest.ladder.to_dict(),
         encoder=_encoder_facts(manifest),
-        sampling={**config["sampling"], **{part: config[part] for part in ("schedule", "prediction", "solver")}},
+        sampling={
+            **_sampling(config, manifest.ladder),
+            **{part: config[part] for part in ("schedule", "prediction", "solver")},
+        },
     )
     for part in (pipeline.unet, pipeline.vqvae, pipeline.summarizer, pipeline.edm):
         if part is not None:
             part.eval()
     return pipeline
+
+
+def _sampling(config: dict[str, Any], ladder: Ladder) -> dict[str, Any]:
+    """Return how a run is sampled: guidance as one number or one a rung, and an interval where there is one."""
+    said = config["sampling"]
+    interval = interval_of(said["guidance_interval"])
+    return {
+        "steps": said["steps"],
+        "guidance_scale": scales_of(said["guidance_scale"], ladder),
+        **({} if interval is None else {"guidance_interval": interval}),
+    }
 
 
 def scheduler_of(schedule: NoiseSchedule, prediction: Prediction) -> DDIMScheduler:
@@ -99,6 +115,7 @@ def _edm(source: Source) -> TokenDiffusion | None:
     if source.edm is None:
         return None
     edm, config = source.edm.module, source.edm.config
+    sampling = _sampling(config, source.manifest.ladder)
     exported = TokenDiffusion(
         model={key: config["model"][key] for key in EDM_SIZES},
         schedule=config["schedule"],
@@ -106,8 +123,8 @@ def _edm(source: Source) -> TokenDiffusion | None:
         prediction=config["prediction"],
         **edm.facts(),
         label=config.get("label") and {**config["label"], "file": ""},  # where it lay is nobody's business
-        num_steps=config["sampling"]["steps"],
-        guidance_scale=config["sampling"]["guidance_scale"],
+        num_steps=sampling.pop("steps"),
+        **sampling,
     )
     exported.edm.load_state_dict(edm.state_dict())
     return exported

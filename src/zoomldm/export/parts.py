@@ -20,6 +20,7 @@ from zoomldm.config import Option
 from zoomldm.data.batch import GridGroup
 from zoomldm.diffusion.solvers.base import Solver
 from zoomldm.runs.upgrade import option_of_today
+from zoomldm.sampling.settings import scale_at
 from zoomldm.stages.autoencoder import autoencoder_of
 from zoomldm.stages.edm import token_model_of
 
@@ -52,7 +53,7 @@ class TokenDiffusion(ModelMixin, ConfigMixin):
         model: network, width, depth and num_heads, as in ``conf/model/edm.yaml``.
         schedule, solver, prediction: as in ``conf/schedule``, ``conf/solver`` and ``conf/prediction``; their classes
             must be ours. Exports that don't say what is predicted have x0.
-        num_steps, guidance_scale: how it is sampled.
+        num_steps, guidance_scale, guidance_interval: how it is sampled; the scale may be one a rung.
         label, label_names: of a model that is told labels; here it draws without.
     """
 
@@ -66,10 +67,11 @@ class TokenDiffusion(ModelMixin, ConfigMixin):
         num_tokens: int,
         token_dim: int,
         num_steps: int = 50,
-        guidance_scale: float = 1.75,
+        guidance_scale: float | list[float] = 1.75,
         prediction: dict[str, Any] | None = None,
         label: dict[str, Any] | None = None,
         label_names: list[str] | None = None,
+        guidance_interval: list[float] | None = None,
     ) -> None:
         super().__init__()
         sizes = {"num_rungs": num_rungs, "num_tokens": num_tokens, "token_dim": token_dim}
@@ -81,7 +83,7 @@ class TokenDiffusion(ModelMixin, ConfigMixin):
 
     @torch.no_grad()
     def forward(self, rung: Tensor, generator: torch.Generator | list[torch.Generator] | None = None) -> Tensor:
-        """Draw tokens `n k d` for rungs (n,)."""
+        """Draw tokens `n k d` for rungs (n,), all the same where guidance is one a rung."""
         shape = (len(rung), self.edm.num_tokens, self.edm.token_dim)
         noise = randn_tensor(shape, generator=generator, device=rung.device, dtype=torch.float32)
         return self.edm.denoise(
@@ -89,7 +91,8 @@ class TokenDiffusion(ModelMixin, ConfigMixin):
             rung,
             solver=self.solver,
             num_steps=self.config.num_steps,
-            guidance_scale=self.config.guidance_scale,
+            guidance_scale=scale_at(self.config.guidance_scale, int(rung[0])),
+            guidance_interval=self.config.guidance_interval,
             noise=lambda step: randn_tensor(shape, generator=generator, device=rung.device, dtype=torch.float32),
         )
 

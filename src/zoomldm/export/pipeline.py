@@ -28,6 +28,7 @@ from zoomldm.errors import UserError
 from zoomldm.export.parts import Summarizer, TokenDiffusion, prediction_of
 from zoomldm.ladder import Ladder, Rung
 from zoomldm.model.zoomldm import ZoomLDM
+from zoomldm.sampling.settings import scale_at
 
 Grids = np.ndarray | Tensor
 
@@ -44,8 +45,8 @@ class ZoomLDMPipeline(DiffusionPipeline):
 
     Attributes of the configuration: `ladder` (patch side and magnifications), `encoder` (name, width, hash of the
     weights, input side and mpp of the network that must make the embeddings, and for ``stats`` its statistics),
-    `sampling` (schedule, prediction and solver by their classes, which must be ours; steps and guidance scale when none
-    are given).
+    `sampling` (schedule, prediction and solver by their classes, which must be ours; steps and guidance when none are
+    given: one scale or one a rung, and perhaps an interval).
     """
 
     model_cpu_offload_seq = "summarizer->edm->unet->vqvae"
@@ -99,7 +100,8 @@ class ZoomLDMPipeline(DiffusionPipeline):
             raise UserError(f"output_type={output_type!r}: expected 'pil' or 'np'")
         rung = self.ladder.rung_of(magnification)
         steps = num_inference_steps or self.config.sampling["steps"]
-        scale = self.config.sampling["guidance_scale"] if guidance_scale is None else guidance_scale
+        usual = scale_at(self.config.sampling["guidance_scale"], rung.index)
+        scale = usual if guidance_scale is None else guidance_scale
         tokens = self._tokens(rung, embeddings, num_images, generator)
         latents = self._denoise(tokens, scale, steps, generator)
         decoded = self.vqvae.decode((latents / self.vqvae.config.scaling_factor).to(self.vqvae.dtype)).sample
@@ -169,6 +171,7 @@ class ZoomLDMPipeline(DiffusionPipeline):
                     solver=Option("solver", sampling["solver"]).make(Solver),
                     num_steps=steps,
                     guidance_scale=scale,
+                    guidance_interval=sampling.get("guidance_interval"),
                     noise=noise,
                 )
             finally:

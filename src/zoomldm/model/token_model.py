@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zoomldm.diffusion.guidance import Predict, guided
+from zoomldm.diffusion.guidance import Interval, Predict, guided, timesteps_within
 from zoomldm.diffusion.noise import keyed_normal
 from zoomldm.diffusion.prediction.base import Prediction
 from zoomldm.diffusion.schedules.base import NoiseSchedule
@@ -101,6 +101,7 @@ class TokenModel(nn.Module, ABC):
         solver: Solver,
         num_steps: int,
         guidance_scale: float,
+        guidance_interval: Interval | None = None,
         label: Tensor | None = None,
     ) -> Tensor:
         """Draw tokens `b n d` for rungs (b,), as the conditioner would give them.
@@ -111,8 +112,9 @@ class TokenModel(nn.Module, ABC):
             label: `b (1 + f)`, see `LabelToken`; None: no label.
         """
         x_T, noise = self.keyed_noise(seed, sample_numbers)
-        options = {"solver": solver, "num_steps": num_steps, "guidance_scale": guidance_scale, "label": label}
-        return self.denoise(x_T, rung, noise=noise, **options)
+        guidance = {"guidance_scale": guidance_scale, "guidance_interval": guidance_interval}
+        options = {"solver": solver, "num_steps": num_steps, "label": label}
+        return self.denoise(x_T, rung, noise=noise, **options, **guidance)
 
     @torch.no_grad()
     def denoise(
@@ -123,6 +125,7 @@ class TokenModel(nn.Module, ABC):
         solver: Solver,
         num_steps: int,
         guidance_scale: float,
+        guidance_interval: Interval | None = None,
         noise: Noise | None = None,
         label: Tensor | None = None,
     ) -> Tensor:
@@ -142,7 +145,8 @@ class TokenModel(nn.Module, ABC):
             return self.predict(x, t, rungs, **labels)
 
         told = torch.ones_like(rung, dtype=torch.bool)
-        predict_guided = guided(predict, told, ~told, guidance_scale)
+        within = timesteps_within(guidance_interval, self.schedule.num_timesteps)
+        predict_guided = guided(predict, told, ~told, guidance_scale, within=within)
         return self.follow(predict_guided, x_T, solver=solver, num_steps=num_steps, noise=noise)
 
     def keyed_noise(self, seed: int, sample_numbers: Tensor) -> tuple[Tensor, Noise]:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from zoomldm.cond.base import Conditioner
 from zoomldm.data.batch import Batch, GridGroup
-from zoomldm.diffusion.guidance import drop_condition, guided
+from zoomldm.diffusion.guidance import Interval, drop_condition, guided, timesteps_within
 from zoomldm.diffusion.noise import keyed_dropout, keyed_normal, keyed_timesteps, keyed_uniform
 from zoomldm.diffusion.prediction.base import Prediction
 from zoomldm.diffusion.schedules.base import NoiseSchedule
@@ -123,6 +123,7 @@ class ZoomingEDM(EDM):
         solver: Solver,
         num_steps: int,
         guidance_scale: float,
+        guidance_interval: Interval | None = None,
     ) -> Tensor:
         """Draw the tokens `b n d` of children, as the conditioner would give them.
 
@@ -141,7 +142,8 @@ class ZoomingEDM(EDM):
 
         told = torch.ones_like(rung, dtype=torch.bool)
         x_T, noise = self.keyed_noise(seed, sample_numbers)
-        predict_guided = guided(predict, told, ~told, guidance_scale)
+        within = timesteps_within(guidance_interval, self.schedule.num_timesteps)
+        predict_guided = guided(predict, told, ~told, guidance_scale, within=within)
         return self.follow(predict_guided, x_T, solver=solver, num_steps=num_steps, noise=noise)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from zoomldm.cond.base import Conditioner
 from zoomldm.data.batch import Batch, GridGroup
-from zoomldm.diffusion.guidance import drop_condition, guided, num_passes
+from zoomldm.diffusion.guidance import Interval, drop_condition, guided, num_passes, timesteps_within
 from zoomldm.diffusion.noise import keyed_dropout, keyed_normal, keyed_timesteps
 from zoomldm.diffusion.prediction.base import Prediction
 from zoomldm.diffusion.schedules.base import NoiseSchedule
@@ -96,6 +96,7 @@ class ZoomLDM(Trainable):
         solver: Solver,
         num_steps: int,
         guidance_scale: float,
+        guidance_interval: Interval | None = None,
     ) -> Tensor:
         """Draw latents `b c h w`, unscaled: what the autoencoder decodes.
 
@@ -112,6 +113,7 @@ class ZoomLDM(Trainable):
             solver=solver,
             num_steps=num_steps,
             guidance_scale=guidance_scale,
+            guidance_interval=guidance_interval,
             noise=lambda step: noise(f"sampling step {step}"),
         )
 
@@ -124,17 +126,19 @@ class ZoomLDM(Trainable):
         solver: Solver,
         num_steps: int,
         guidance_scale: float,
+        guidance_interval: Interval | None = None,
         noise: Noise | None = None,
     ) -> Tensor:
         """Follow the solver from standard noise `b c h w` to latents, unscaled, under tokens `b n d`.
 
-        Without a condition there is one pass a step and guidance_scale means nothing.
+        Without a condition there is one pass a step and guidance means nothing.
 
         Args:
             noise: fresh noise for each step of a stochastic solver.
         """
         null = self.conditioner.null_tokens(len(tokens))
-        predict = guided(self.predict, tokens, null.to(tokens.dtype), self._scale(guidance_scale))
+        within = timesteps_within(guidance_interval, self.schedule.num_timesteps)
+        predict = guided(self.predict, tokens, null.to(tokens.dtype), self._scale(guidance_scale), within=within)
         options = {"num_steps": num_steps, "prediction": self.prediction, "noise": noise}
         return solver.solve(predict, x_T, self.schedule, **options) / self.latent_scale
 

@@ -21,7 +21,7 @@ NOT_IDENTITY = (
 WHEN_ABSENT = {
     "from": None, "cond.projection": None, "label": None,
     "optim.lr_scale": "none", "train.recalibration_samples": 1024, "train.statistics_samples": 2048,
-    "train.explosion_factor": 20.0,
+    "train.explosion_factor": 20.0, "sampling.guidance_interval": None,
 }  # fmt: skip
 """Settings that were not always written down, and the values that they had when they were not."""
 ALWAYS_NAMED = ("model", "data", "cond", "data.name", "training")

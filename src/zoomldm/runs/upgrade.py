@@ -37,6 +37,8 @@ def upgraded(config: Mapping[str, Any]) -> dict[str, Any]:
     before = "eps" if config.get("unet") else "x0" if config.get("zoomldm") else None
     if before and not config.get("prediction"):
         config["prediction"] = section_of("prediction", before)
+    if config.get("sampling"):
+        config["sampling"] = {"guidance_interval": None, **config["sampling"]}
     _upgrade_model(config)
     _upgrade_autoencoder(config)
     return config

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,16 +16,20 @@ from torch import Tensor
 
 from zoomldm.data.batch import Batch, GridGroup
 from zoomldm.data.pixels import to_float, to_uint8
+from zoomldm.diffusion.guidance import Interval, timesteps_within
+from zoomldm.diffusion.schedules.base import NoiseSchedule
 from zoomldm.diffusion.solvers.base import Solver
 from zoomldm.errors import UserError
 from zoomldm.ladder import Rung
 from zoomldm.sampling.compute import Compute
+from zoomldm.sampling.settings import Sampling
 
 
 class LatentModel(Protocol):
     """What is asked of ZoomLDM; ``columns`` names ``grid`` where the tokens depend on the patch."""
 
     columns: tuple[str, ...]
+    schedule: NoiseSchedule
 
     def tokens(self, grids: Sequence[GridGroup] | None, rung: Tensor) -> Tensor:
         """Summarise grids to tokens `b n d`."""
@@ -43,6 +46,7 @@ class LatentModel(Protocol):
         solver: Solver,
         num_steps: int,
         guidance_scale: float,
+        guidance_interval: Interval | None,
     ) -> Tensor:
         """Draw unscaled latents `b c h w`; each a pure function of (seed, its sample number, its tokens)."""
 
@@ -59,6 +63,7 @@ class TokenModel(Protocol):
         solver: Solver,
         num_steps: int,
         guidance_scale: float,
+        guidance_interval: Interval | None,
     ) -> Tensor:
         """Draw tokens `b n d` for rungs (b,)."""
 
@@ -74,24 +79,6 @@ class Decoder(Protocol):
 
 
 CPU = Compute()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sampling:
-    """How a diffusion model is sampled."""
-
-    solver: Solver
-    steps: int
-    guidance_scale: float
-
-    def options(self, seed: int) -> dict[str, Any]:
-        """Return the keywords of a model's ``sample``."""
-        return {
-            "seed": seed,
-            "solver": self.solver,
-            "num_steps": self.steps,
-            "guidance_scale": self.guidance_scale,
-        }
 
 
 class PatchGenerator:
@@ -132,22 +119,28 @@ class PatchGenerator:
         """Whether the condition of a patch is its own, and not that of its magnification alone."""
         return "grid" in self.model.columns
 
-    @property
-    def passes(self) -> int:
-        """How often the network computes a patch, over all steps."""
-        return self.sampling.steps * self.model.passes(self.sampling.guidance_scale)
+    def passes(self, rung: int) -> int:
+        """Return how often the network computes a patch of a magnification, over all steps."""
+        how, plain = self.sampling, self.model.passes(1.0)
+        guided = self.model.passes(how.scale_at(rung))
+        if how.guidance_interval is None or guided == plain:
+            return how.steps * guided
+        low, high = timesteps_within(how.guidance_interval, self.model.schedule.num_timesteps)
+        timesteps = how.solver.timesteps(how.steps, self.model.schedule.num_timesteps)
+        num_inside = int(((timesteps >= low) & (timesteps <= high)).sum())
+        return num_inside * guided + (len(timesteps) - num_inside) * plain
 
     def facts(self) -> dict[str, Any]:
         """Return how patches are sampled, as JSON values for reports and identities."""
-        return _facts(self.sampling) | {"precision": self.compute.precision}
+        return self.sampling.facts() | {"precision": self.compute.precision}
 
     def edm_facts(self) -> dict[str, Any]:
         """Return how conditions are sampled."""
-        return {f"EDM {name}": value for name, value in _facts(self.edm_sampling).items()}
+        return {f"EDM {name}": value for name, value in self.edm_sampling.facts().items()}
 
     def from_batch(self, batch: Batch, sample_numbers: Sequence[int]) -> np.ndarray:
-        """Synthesise a patch for each condition of a batch, uint8 (b, p, p, 3)."""
-        return self.from_tokens(self.tokens(batch), sample_numbers)
+        """Synthesise a patch for each condition of a batch of one magnification, uint8 (b, p, p, 3)."""
+        return self.from_tokens(self.tokens(batch), sample_numbers, int(batch.rung[0]))
 
     def from_edm(self, rung: int, sample_numbers: Sequence[int]) -> np.ndarray:
         """Draw conditions for a rung from the embedding diffusion model and synthesise them, uint8 (b, p, p, 3).
@@ -155,7 +148,7 @@ class PatchGenerator:
         Raises:
             UserError: there is no embedding diffusion model.
         """
-        return self.from_tokens(self.edm_tokens(rung, sample_numbers), sample_numbers)
+        return self.from_tokens(self.edm_tokens(rung, sample_numbers), sample_numbers, rung)
 
     def tokens(self, batch: Batch) -> Tensor:
         """Summarise the conditions of a batch to tokens `b n d`."""
@@ -180,14 +173,14 @@ class PatchGenerator:
         with self._inference():
             numbers = self._numbers(sample_numbers)
             told = {} if label is None else {"label": self.edm.told(label, len(numbers)).to(self.device)}
-            options = self.edm_sampling.options(self.seed) | told
+            options = self.edm_sampling.options(self.seed, rung) | told
             return self.edm.sample(torch.full_like(numbers, rung), numbers, **options)
 
-    def from_tokens(self, tokens: Tensor, sample_numbers: Sequence[int]) -> np.ndarray:
-        """Synthesise a patch for each row of tokens `b n d`, uint8 (b, p, p, 3)."""
+    def from_tokens(self, tokens: Tensor, sample_numbers: Sequence[int], rung: int) -> np.ndarray:
+        """Synthesise a patch of a magnification for each row of tokens `b n d`, uint8 (b, p, p, 3)."""
         with self._inference():
             num, tokens, numbers = len(tokens), *self._padded(tokens, self._numbers(sample_numbers))
-            latents = self.model.sample(tokens, numbers, **self.sampling.options(self.seed))
+            latents = self.model.sample(tokens, numbers, **self.sampling.options(self.seed, rung))
             return to_images(self.autoencoder.decode(latents)[:num])
 
     def reconstruct(self, images: np.ndarray) -> np.ndarray:
@@ -235,11 +228,3 @@ def images_of(batch: Batch) -> np.ndarray:
 def sample_number(rung: Rung, place: int) -> int:
     """Return the number that keys a patch's noise: its magnification and its place, so that rows share their noise."""
     return rung.index * 10**9 + int(place)
-
-
-def _facts(sampling: Sampling) -> dict[str, Any]:
-    return {
-        "solver": repr(sampling.solver),
-        "sampling steps": sampling.steps,
-        "guidance scale": sampling.guidance_scale,
-    }

@@ -48,7 +48,7 @@ class Making:
         numbers = [sample_number(rung, self.arrangement.noise(place)) for place in places]
         return Made(
             places=places,
-            images=self.generator.from_tokens(tokens, numbers),
+            images=self.generator.from_tokens(tokens, numbers, rung.index),
             tokens=tokens.to(torch.float16).cpu().numpy(),
             facts=[self._facts(rung, place, wanted.start, read) for place in places],
         )
@@ -67,6 +67,7 @@ class Making:
         nearer = blend.first if blend.part < 0.5 else blend.second
         return {
             **self.facts,
+            **self.generator.sampling.facts(rung.index),
             "key": make_key(f"{self.source.name}-seed{self.generator.seed}", rung.grid_side, place, 0),
             "magnification": rung.magnification,
             "mpp": rung.mpp,

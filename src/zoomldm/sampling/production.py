@@ -29,14 +29,14 @@ class Production(Generic[T, C, M]):
         read: fetches the conditions, while the batch before is being made.
         make: makes the patches.
         keep: puts them on disk, while the next batch is being made.
-        passes: of the network, for a patch.
+        passes: of the network, for a patch of a task.
     """
 
     size: Callable[[T], int]
     read: Callable[[T], C]
     make: Callable[[T, C], M]
     keep: Callable[[T, M], None]
-    passes: int
+    passes: Callable[[T], int]
 
     def run(self, tasks: Sequence[T], fabric: Fabric) -> None:
         """Share the first process's tasks out and return when all are done, in every process."""
@@ -49,7 +49,7 @@ class Production(Generic[T, C, M]):
         ]
         is_first = fabric.global_rank == 0
         if is_first:
-            print(self._cost(sum(rounds), fabric))
+            print(self._cost(tasks, fabric))
         kept: Future[None] | None = None
         with (
             ThreadPoolExecutor(1) as reader,
@@ -72,11 +72,12 @@ class Production(Generic[T, C, M]):
                 kept.result()
         fabric.barrier()
 
-    def _cost(self, num: int, fabric: Fabric) -> str:
-        what = f"{num:,} synthetic patches to make, {self.passes} passes of the network each"
-        return f"{what}: {num * self.passes:,} passes" + (
-            f" by {fabric.world_size} processes" if fabric.world_size > 1 else ""
-        )
+    def _cost(self, tasks: Sequence[T], fabric: Fabric) -> str:
+        each = sorted({self.passes(task) for task in tasks})
+        total = sum(self.size(task) * self.passes(task) for task in tasks)
+        said = f"{each[0]}" if len(each) == 1 else f"{each[0]} to {each[-1]}"
+        what = f"{sum(map(self.size, tasks)):,} synthetic patches to make, {said} passes of the network each"
+        return f"{what}: {total:,} passes" + (f" by {fabric.world_size} processes" if fabric.world_size > 1 else "")
 
 
 def _estimate(num: int, num_left: int, seconds: float) -> str:

@@ -69,7 +69,7 @@ class Sampler(Making):
             read=lambda part: self.read(part.rung, part.places),
             make=lambda part, read: self.make(part.rung, part.places, read),
             keep=lambda part, made: self.output.keep(self.folder_of(part.rung), made),
-            passes=self.generator.passes,
+            passes=lambda part: self.generator.passes(part.rung.index),
         ).run(parts, fabric)
         if fabric.global_rank != 0:
             return []

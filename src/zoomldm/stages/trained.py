@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from zoomldm.config import Option
 from zoomldm.data.manifest import Manifest
 from zoomldm.diffusion.solvers.base import Solver
 from zoomldm.errors import DataError, UserError
+from zoomldm.ladder import Ladder
 from zoomldm.model.token_model import TokenModel
 from zoomldm.model.zoomldm import ZoomLDM
 from zoomldm.runs.belonging import find_edm
@@ -20,7 +21,8 @@ from zoomldm.runs.checkpoint import newest_model
 from zoomldm.runs.lineage import Parent, require_autoencoder, require_data, require_step, require_zoomldm
 from zoomldm.runs.run import Run, find_run
 from zoomldm.sampling.compute import Compute
-from zoomldm.sampling.generator import PatchGenerator, Sampling
+from zoomldm.sampling.generator import PatchGenerator
+from zoomldm.sampling.settings import Sampling, interval_of, scales_of
 from zoomldm.stages.base import stage_of
 from zoomldm.stages.loaded import Loaded, LoadedAutoencoder, load_autoencoder, load_edm, load_zoomldm
 from zoomldm.stages.zoomldm import ZoomLDMStage
@@ -32,15 +34,20 @@ class HowToSample:
 
     solver: Option | None = None
     steps: int | None = None
-    guidance_scale: float | None = None
+    guidance_scale: float | Mapping[Any, float] | None = None
+    guidance_interval: Sequence[float] | None = None
     seed: int = 0
     compute: Compute = field(default_factory=Compute)
 
-    def over(self, default: Sampling) -> Sampling:
-        """Return what was asked for, and the default where nothing was."""
-        scale = default.guidance_scale if self.guidance_scale is None else self.guidance_scale
-        solver = self.solver.make(Solver) if self.solver else default.solver
-        return Sampling(solver=solver, steps=self.steps or default.steps, guidance_scale=scale)
+    def over(self, default: Sampling, ladder: Ladder) -> Sampling:
+        """Return what was asked for, and the default where nothing was; ladder: of the magnifications it is told by."""
+        asked = {
+            "solver": self.solver and self.solver.make(Solver),
+            "steps": self.steps,
+            "guidance_scale": None if self.guidance_scale is None else scales_of(self.guidance_scale, ladder),
+            "guidance_interval": interval_of(self.guidance_interval),
+        }
+        return replace(default, **{name: value for name, value in asked.items() if value is not None})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +79,7 @@ class TrainedModels:
     @property
     def sampling(self) -> Sampling:
         """How the run's configuration says that it is sampled."""
-        return sampling_of(self.config, self.allow)
+        return sampling_of(self.config, self.manifest.ladder, self.allow)
 
     @property
     def weights(self) -> dict[str, str]:
@@ -81,12 +88,13 @@ class TrainedModels:
 
     def generator(self, how: HowToSample) -> PatchGenerator:
         """Return what turns conditions into patches."""
+        ladder = self.manifest.ladder
         return PatchGenerator(
             self.model.module,
             self.autoencoder.module,
             edm=self.edm and self.edm.module,
-            sampling=how.over(self.sampling),
-            edm_sampling=self.edm and how.over(sampling_of(self.edm.config, self.allow)),
+            sampling=how.over(self.sampling, ladder),
+            edm_sampling=self.edm and how.over(sampling_of(self.edm.config, ladder, self.allow), ladder),
             seed=how.seed,
             compute=how.compute,
         )
@@ -159,10 +167,9 @@ def _require_patches(run: Run, manifest: Manifest) -> None:
         )
 
 
-def sampling_of(config: dict[str, Any], allow: tuple[str, ...]) -> Sampling:
+def sampling_of(config: dict[str, Any], ladder: Ladder, allow: tuple[str, ...]) -> Sampling:
     """Return how a run of this configuration is sampled."""
-    sampling, solver = config["sampling"], Option("solver", config["solver"], allow).make(Solver)
-    return Sampling(solver=solver, steps=sampling["steps"], guidance_scale=sampling["guidance_scale"])
+    return Sampling.of(config["sampling"], solver=Option("solver", config["solver"], allow), ladder=ladder)
 
 
 def _load_edm(

@@ -34,7 +34,7 @@ class ZoomLDMStage(Stage):
         tokens: resolution, widths, dim and position_embedding of the condition tokens.
         unet: sizes of the U-Net, and the published one that it starts from (``init``).
         autoencoder: what made the latents.
-        sampling: steps and guidance_scale.
+        sampling: steps and guidance, as `Sampling.of` reads them.
         drop_probability: chance that a sample trains without its condition.
     """
 
@@ -140,8 +140,8 @@ class ZoomLDMStage(Stage):
         self, trainable: Trainable, manifest: Manifest, *, folder: Path, seed: int, compute: Compute
     ) -> TrainingPictures | None:
         """Return syntheses beside held-out patches, where the data set has images."""
-        from zoomldm.diffusion.solvers.base import Solver
-        from zoomldm.sampling.generator import PatchGenerator, Sampling
+        from zoomldm.sampling.generator import PatchGenerator
+        from zoomldm.sampling.settings import Sampling
         from zoomldm.sampling.training_pictures import TrainingPictures, shown_source
         from zoomldm.stages.loaded import load_autoencoder
 
@@ -152,7 +152,7 @@ class ZoomLDMStage(Stage):
         generator = PatchGenerator(
             trainable,
             load_autoencoder(self.runs, **where).module,
-            sampling=Sampling(solver=self.solver.make(Solver), **self.sampling),
+            sampling=Sampling.of(self.sampling, solver=self.solver, ladder=manifest.ladder),
             seed=seed,
             compute=compute,
         )

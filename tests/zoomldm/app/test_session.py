@@ -50,6 +50,12 @@ def test_the_page_gives_the_patches_of_the_command(root, session, tmp_path, sour
         assert facts_of(path) == facts_of(of_command)
 
 
+def test_without_a_scale_the_run_says_the_guidance(session):
+    default, none = (session.sample(request("oracle", guidance_scale=scale)) for scale in (1.75, None))
+    assert np.array_equal(default.images, none.images)
+    assert none.facts["guidance scale"] == 1.75
+
+
 def test_samples_are_numbered_and_each_stands_beside_its_own_reference(session):
     first, third = (session.sample(request("oracle", sample=number)) for number in (0, 2))
     assert [one.facts["conditions"][0]["number"] for one in (first, third)] == [0, 2]

@@ -35,6 +35,7 @@ SINGLE = ["training=single", "training.magnification=5"]
         ("train", ["model=autoencoder_tiny", "evaluation=paper"], r"evaluation=paper: .* is not evaluated"),
         ("train", ["autoencoder.weights=a", "autoencoder.run=b"], r"autoencoder\.run=b: .*weights is taken"),
         ("train", ["cond=none", "sampling.guidance_scale=2"], r"guidance_scale=2: cond=none leaves nothing to guide"),
+        ("train", ["cond=none", "sampling.guidance_interval=[0,1]"], r"guidance_interval=\[0,1\]: cond=none leaves"),
         ("train", ["cond=none", "diffusion.dropout_p=0.2"], r"dropout_p=0\.2: cond=none leaves nothing to drop"),
         ("train", ["cond=pool", "model.tokens.widths=[8]"], r"model\.tokens\.widths=\[8\]: cond=pool has no use"),
         ("train", ["cond.position_embedding=true", "model.tokens.position_embedding=true"], r"^model\.tokens\.pos"),

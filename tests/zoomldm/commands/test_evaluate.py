@@ -10,6 +10,7 @@ from PIL import Image
 from tests.helpers.toy_evaluation import ALL_ROWS
 from tests.helpers.toy_runs import compose, make_toy_runs
 from zoomldm.commands import evaluate, sample
+from zoomldm.commands.check import check_train
 from zoomldm.errors import UserError
 from zoomldm.evaluation.report.compare_runs import compare_runs, display_names
 from zoomldm.evaluation.stored import stored_evaluations
@@ -144,13 +145,36 @@ def test_a_magnification_that_is_not_on_the_ladder(root):
         ("sample", ["n=0"], "1 or more"),
         ("sample", ["seed=-1"], "from 0 to"),
         ("sample", ["sampling.guidance_scale=-1"], "above 0"),
+        ("sample", ["sampling.guidance_scale={default:1,5:2}"], "guidance_scale: magnification=5.* not on this ladder"),
+        ("evaluate", ["sampling.guidance_scale={20:1}"], "guidance_scale: nothing for 10x"),
+        ("evaluate", ["sampling.guidance_interval=[0.8,0.2]"], "the smaller first"),
+        ("train", ["data.ladder.num_rungs=2", "sampling.guidance_scale={20:1}"], "guidance_scale: nothing for 10x"),
         ("sample", ["source=generated", "edm=ae"], "expected one of edm"),
     ],
 )
 def test_senseless_requests_are_refused_before_work(root, name, words, said):
-    check = {"evaluate": evaluate.check, "sample": sample.check}[name]
+    check = {"evaluate": evaluate.check, "sample": sample.check, "train": check_train}[name]
     with pytest.raises(UserError, match=said):
         check(compose(name, root, *words))
+
+
+def test_guidance_by_magnification_is_evaluated_as_another_way(root):
+    few = ("run=zoom", "sampling.steps=1", "num_per_magnification=8", "rows=[oracle]", "metrics=[paired]")
+    usual, by = (
+        evaluate.run(compose("evaluate", root, *few, *words))
+        for words in ([], ["sampling.guidance_scale={default:1.75,10:6}", "sampling.guidance_interval=[0,1]"])
+    )
+    assert by.settings["guidance scale"] == [1.75, 6.0]
+    assert by.settings["guidance interval"] == [0.0, 1.0]
+    assert "guidance interval" not in usual.settings
+    assert usual.row_ids["oracle"] != by.row_ids["oracle"]
+    distance = {label: [one.cell("oracle", label).distance.value for one in (usual, by)] for label in ("20x", "10x")}
+    assert distance["20x"][0] == distance["20x"][1]
+    assert distance["10x"][0] != distance["10x"][1]
+    assert (
+        "guidance 1.75 6 by magnification from 0 to 1 of the noise"
+        in (root / "runs" / "zoom" / "report" / "index.html").read_text()
+    )
 
 
 def test_an_evaluation_by_nothing_is_refused(root):

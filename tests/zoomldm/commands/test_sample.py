@@ -104,6 +104,38 @@ def test_variations_share_a_condition_and_a_strip_its_noise(root, tmp_path):
     assert {one["noise"] for one in facts} == {0}
 
 
+def test_guidance_by_magnification_and_in_an_interval(root, tmp_path):
+    scale = "sampling.guidance_scale"
+    both = sampled(root, tmp_path / "by", "n=2", f"{scale}={{default:1.75,10:4}}", "to=jsonl")
+    assert np.array_equal(both, sampled(root, tmp_path / "one", "n=2", f"{scale}=4"))
+    usual = sampled(root, tmp_path / "usual", "n=2")
+    assert not np.array_equal(both, usual)
+    inside = sampled(root, tmp_path / "inside", "n=2", "sampling.guidance_interval=[0,0.3]", "to=jsonl")
+    assert not np.array_equal(inside, usual)
+    said = {
+        name: json.loads((tmp_path / name / "10x" / "samples.jsonl").read_text().splitlines()[0])
+        for name in ("by", "inside")
+    }
+    assert said["by"]["guidance scale"] == 4.0
+    assert "guidance interval" not in said["by"]
+    assert said["inside"]["guidance interval"] == [0.0, 0.3]
+
+
+def test_each_guidance_has_a_folder_of_its_own(root):
+    asked = ["{default:1.75,10:4}", "{default:1.75,10:5}", "4"]
+    words = [[f"sampling.guidance_scale={one}"] for one in asked] + [["sampling.guidance_interval=[0.2,0.8]"], []]
+    for some in words:
+        sample.run(toy_runs.compose("sample", root, "run=zoom", "n=1", "magnification=10", "sampling.steps=1", *some))
+    folders = {path.name for path in (root / "runs" / "zoom" / "samples").iterdir()}
+    assert folders == {
+        "oracle-steps1-guidance1.75,10x4-10x-seed0",
+        "oracle-steps1-guidance1.75,10x5-10x-seed0",
+        "oracle-steps1-guidance4-10x-seed0",
+        "oracle-steps1-interval0.2,0.8-10x-seed0",
+        "oracle-steps1-10x-seed0",
+    }
+
+
 def test_a_scene_is_shown_from_its_magnification_upwards(root, tmp_path):
     sampled(root, tmp_path, "n=2", "scene=true")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["10x", "20x", "scenes.png"]

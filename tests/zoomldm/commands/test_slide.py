@@ -249,6 +249,8 @@ def test_processes_share_the_blocks_of_a_region_and_draw_the_same_pixels(root, p
         (["n=0"], "n=0"),
         (["glass.brightness=-5"], "glass.brightness"),
         (["zoom.guidance_scale=-1"], "zoom.guidance_scale"),
+        (["sampling.guidance_scale={default:1,10:2}"], "all levels of a slide are drawn with one"),
+        (["sampling.guidance_interval=[1,2]"], "guidance_interval"),
         (["seed=-1"], "seed"),
     ],
 )

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from zoomldm.diffusion.guidance import drop_condition, guide, guided
+from zoomldm.diffusion.guidance import drop_condition, guide, guided, timesteps_within
 
 
 class Recorder:
@@ -27,6 +27,14 @@ def test_scales(scale, expected, size):
     out = guided(predict, CONDITION, NULL, scale)(X, T)
     assert torch.equal(out, torch.full((3, 2), expected))
     assert predict.sizes == [size]
+
+
+@pytest.mark.parametrize(("timestep", "is_guided"), [(199, False), (200, True), (500, True), (800, True), (801, False)])
+def test_outside_an_interval_the_condition_counts_once_by_one_pass(timestep, is_guided):
+    predict = Recorder()
+    out = guided(predict, CONDITION, NULL, 1.75, within=timesteps_within((0.2, 0.8), 1000))(X, T + timestep)
+    assert torch.equal(out, torch.full((3, 2), -1 + 1.75 * 3 if is_guided else 2.0))
+    assert predict.sizes == [6 if is_guided else 3]
 
 
 def test_equal_predictions_are_not_changed_by_any_scale():

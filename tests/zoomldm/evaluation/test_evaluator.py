@@ -22,7 +22,8 @@ from zoomldm.evaluation.record import computed_or_read
 from zoomldm.evaluation.result import Evaluation
 from zoomldm.evaluation.rows.shuffled import shuffle_among
 from zoomldm.evaluation.stored import load_evaluation, stored_evaluations, stored_examples
-from zoomldm.sampling.generator import PatchGenerator, Sampling, sample_number
+from zoomldm.sampling.generator import PatchGenerator, sample_number
+from zoomldm.sampling.settings import Sampling
 
 SOURCE = ToySource()
 
@@ -205,7 +206,9 @@ def test_data_that_end_early_are_an_error_and_no_other_row():
 def test_generated_without_edm_names_the_command():
     with pytest.raises(UserError, match="model=edm"):
         PatchGenerator(
-            ToyModel(0.1), ToyAutoencoder(), sampling=Sampling(solver=make_solver(), steps=2, guidance_scale=1.0)
+            ToyModel(0.1),
+            ToyAutoencoder(),
+            sampling=Sampling(solver=make_solver(), steps=2, guidance_scale=1.0, guidance_interval=None),
         ).from_edm(0, [0])
 
 

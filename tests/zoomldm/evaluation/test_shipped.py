@@ -7,14 +7,15 @@ from tests.helpers.options import make_solver
 from tests.helpers.toy_evaluation import ToyAutoencoder, ToyModel, synthesised_and_run, toy_evaluator
 from zoomldm.evaluation.bench import ShippedModel
 from zoomldm.evaluation.report.pictures import figure_2
-from zoomldm.sampling.generator import PatchGenerator, Sampling
+from zoomldm.sampling.generator import PatchGenerator
+from zoomldm.sampling.settings import Sampling
 
 ROWS = ("halves", "oracle", "shipped")
 
 
 def shipped(model=None, why_not=None):
     def make():
-        sampling = Sampling(solver=make_solver(), steps=2, guidance_scale=1.0)
+        sampling = Sampling(solver=make_solver(), steps=2, guidance_scale=1.0, guidance_interval=None)
         return PatchGenerator(model, ToyAutoencoder(), sampling=sampling)
 
     return ShippedModel(why_not=why_not, identity={"zoomldm.safetensors": "s"}, make=make)

@@ -7,7 +7,7 @@ from tests.helpers.options import make_solver
 from tests.helpers.toy_data import make_toy_data
 from tests.zoomldm.model.test_zooming import build
 from zoomldm.evaluation.zoom import KINDS, ZoomJudge, table_of
-from zoomldm.sampling.generator import Sampling
+from zoomldm.sampling.settings import Sampling
 
 
 class Model(torch.nn.Module):
@@ -28,7 +28,7 @@ def manifest(tmp_path):
 
 
 def judge(edm):
-    sampling = Sampling(solver=make_solver("ddim"), steps=2, guidance_scale=1.0)
+    sampling = Sampling(solver=make_solver("ddim"), steps=2, guidance_scale=1.0, guidance_interval=None)
     return ZoomJudge(Model(), edm, zooming=sampling, plain=sampling, seed=0, batch_size=4)
 
 

@@ -195,6 +195,28 @@ def test_a_run_is_exported_with_its_own_solver_and_schedule(root: Path, tmp_path
     torch.testing.assert_close(scheduler.alphas_cumprod, trained.model.module.schedule.alphas_cumprod)
 
 
+def test_a_run_is_exported_with_its_guidance_by_magnification(root: Path, tmp_path: Path) -> None:
+    trained = load(root)
+    by = {"steps": 4, "guidance_scale": {"default": 1.0, "5": 3.0}, "guidance_interval": [0, 0.6]}
+    parts = {part: getattr(trained, part) for part in ("model", "edm")}
+    parts = {part: replace(one, config={**one.config, "sampling": by}) for part, one in parts.items()}
+    write_folder(command.source_of(replace(trained, **parts)), tmp_path / "x", title="x")
+    pipeline = ZoomLDMPipeline.from_pretrained(tmp_path / "x")
+    pipeline.set_progress_bar_config(disable=True)
+    for magnification, scale in ((5, 3.0), (10, 1.0)):
+        images = pipeline(magnification, generator=torch.Generator().manual_seed(3), output_type="np").images
+        noise = torch.Generator().manual_seed(3)
+        rung = trained.manifest.ladder.rung_of(magnification).index
+        options = {"solver": make_solver(), "num_steps": 4, "guidance_scale": scale, "guidance_interval": (0, 0.6)}
+        with torch.inference_mode():
+            tokens = trained.edm.module
+            drawn = torch.randn(1, tokens.num_tokens, tokens.token_dim, generator=noise)
+            drawn = tokens.denoise(drawn, torch.tensor([rung]), **options)
+            latents = trained.model.module.denoise(torch.randn(1, 3, 8, 8, generator=noise), drawn, **options)
+            expected = to_images(trained.autoencoder.module.decode(latents))
+        assert np.abs(images.astype(int) - expected).max() <= 1
+
+
 def test_autoencoder_that_diffusers_cannot_hold_comes_back(root: Path, tmp_path: Path) -> None:
     model = plain(compose("train", root, "model=autoencoder_vq_tiny").model)
     exported = lively(PatchAutoencoder(model={k: v for k, v in model.items() if k != "loss"}, scaling_factor=0.5))

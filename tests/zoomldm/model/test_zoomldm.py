@@ -10,6 +10,8 @@ from zoomldm.diffusion.solvers.ddpm import DDPM
 from zoomldm.diffusion.solvers.dpmpp import DPMSolverPP
 from zoomldm.errors import WeightsError
 from zoomldm.model.zoomldm import ZoomLDM
+from zoomldm.sampling.generator import PatchGenerator
+from zoomldm.sampling.settings import Sampling
 
 SIZES = {"resolution": 16, "token_dim": 8}
 SHAPE = (3, 4, 4)
@@ -150,6 +152,30 @@ def test_guidance_is_one_pass_a_step_and_changes_samples():
     guided = draw(model, batch, guidance_scale=1.75)
     assert model.unet.num_calls == 5
     assert not torch.allclose(guided, draw(model, batch, guidance_scale=1))
+
+
+def test_guidance_in_an_interval_lies_between_none_and_all():
+    model, batch = build("film").eval(), make_batch()
+    everywhere, nowhere = draw(model, batch), draw(model, batch, guidance_scale=1)
+    assert torch.equal(draw(model, batch, guidance_interval=(0, 1)), everywhere)
+    assert torch.equal(draw(model, batch, guidance_interval=(0.999, 1)), nowhere)
+    inside = draw(model, batch, guidance_interval=(0.2, 0.7))
+    assert not torch.allclose(inside, everywhere)
+    assert not torch.allclose(inside, nowhere)
+
+
+@pytest.mark.parametrize("name", ["film", "none"])
+@pytest.mark.parametrize("interval", [None, (0.2, 0.7), (0.999, 1.0)])
+def test_what_a_patch_costs_is_what_the_network_is_asked(name, interval):
+    model, batch, asked = build(name).eval(), make_batch(), []
+    predict = model.predict
+    model.predict = lambda x, t, tokens: (asked.append(len(x)), predict(x, t, tokens))[1]
+    how = Sampling(solver=make_solver(), steps=5, guidance_scale=(1.0, 1.75, 3.0), guidance_interval=interval)
+    generator, tokens = PatchGenerator(model, torch.nn.Identity(), sampling=how), model.tokens(batch.grids, batch.rung)
+    for rung in range(3):
+        asked.clear()
+        model.sample(tokens, batch.sample_number, **how.options(7, rung))
+        assert sum(asked) == len(batch) * generator.passes(rung)
 
 
 def test_none_is_not_guided():

@@ -48,6 +48,13 @@ def test_the_schedule_and_the_solver_of_each_kind_become_options(model, schedule
         assert config["schedule"]["beta_end"] == 0.02
 
 
+def test_there_was_no_interval_of_guidance():
+    before = {"steps": 20, "guidance_scale": 1.75}
+    assert upgraded(OLD | {"sampling": before})["sampling"] == before | {"guidance_interval": None}
+    assert differing_keys({"sampling": before}, {"sampling": before | {"guidance_interval": None}}) == {}
+    assert differing_keys({"sampling": before}, {"sampling": before | {"guidance_interval": [0, 1]}})
+
+
 @pytest.mark.parametrize("model", ["zoomldm_tiny", "edm_tiny", "autoencoder_tiny"])
 def test_a_configuration_of_today_stays_as_it_is(model, monkeypatch):
     monkeypatch.setenv("PROJECT_ROOT", str(cli.PROJECT_ROOT))

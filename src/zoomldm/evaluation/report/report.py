@@ -219,4 +219,7 @@ def _sampling(settings: dict[str, Any]) -> str:
     if "sampling steps" not in settings:
         return ""
     solver = settings["solver"].partition("(")[0]
-    return f"{settings['sampling steps']} steps of {solver}, guidance {settings['guidance scale']}"
+    scale, interval = settings["guidance scale"], settings.get("guidance interval")
+    scale = " ".join(f"{one:g}" for one in scale) + " by magnification" if isinstance(scale, list) else scale
+    within = "" if interval is None else " from {:g} to {:g} of the noise".format(*interval)
+    return f"{settings['sampling steps']} steps of {solver}, guidance {scale}{within}"

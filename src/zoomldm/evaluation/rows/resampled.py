@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from zoomldm.config import Option
@@ -9,7 +10,7 @@ from zoomldm.diffusion.solvers.base import Solver
 from zoomldm.evaluation.bench import Bench
 from zoomldm.evaluation.rows.synthetic import SyntheticRow
 from zoomldm.evaluation.rung_data import RungData
-from zoomldm.sampling.generator import PatchGenerator, Sampling
+from zoomldm.sampling.generator import PatchGenerator
 
 
 class Resampled(SyntheticRow):
@@ -44,7 +45,8 @@ class Resampled(SyntheticRow):
 
     def generator(self, data: RungData) -> PatchGenerator:
         usual = data.bench.generator
-        sampling = Sampling(
+        sampling = replace(
+            usual.sampling,
             solver=self.solver or usual.sampling.solver,
             steps=self.steps or usual.sampling.steps,
             guidance_scale=self.guidance_scale or usual.sampling.guidance_scale,

@@ -40,4 +40,4 @@ class Untold(SyntheticRow):
         generator = self.generator(data)
         with generator.model.conditioner.untold():
             tokens = generator.tokens(conditions)
-        return generator.from_tokens(tokens, numbers)
+        return generator.from_tokens(tokens, numbers, data.rung.index)
