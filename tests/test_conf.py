@@ -37,7 +37,7 @@ def test_the_groups_of_the_readme_have_their_options():
         "cond": {"film", "cnn", "mag", "pool", "none"},
         "label": {"class", "vector", "tissue"},
         "curriculum": {"uniform", "proportional", "tempered", "coarse_to_fine", "fine_to_coarse"},
-        "schedule": {"scaled_linear", "linear", "squared_cosine"},
+        "schedule": {"scaled_linear", "linear", "squared_cosine", "zero_terminal"},
         "solver": {"ddim", "ddim_even", "ddpm", "dpmpp"},
         "training": {"unified", "single"},
         "fabric": {"auto", "cpu", "gpu", "ddp"},

@@ -32,6 +32,7 @@ def check_train(cfg: DictConfig) -> None:
     _refuse(combination_faults(cfg))
     manifest, faults = _data_set(cfg)
     _refuse([*_missing_keys(cfg, stage), *faults, *stage.lacking(manifest)])
+    _refuse(stage.mismatches())
 
 
 def stage_in(cfg: DictConfig) -> Stage:

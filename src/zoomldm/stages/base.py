@@ -95,6 +95,10 @@ class Stage(ABC):
         """Say which files are missing or do not fit; manifest: None where there is no data set yet."""
         yield from ()
 
+    def mismatches(self) -> Iterator[str]:
+        """Say which options do not go together, by their classes, which imports torch."""
+        yield from ()
+
     def judged(self, run_name: str) -> Judged | None:
         """Return what is evaluated after a run of this stage, None where nothing is."""
         return None
@@ -156,6 +160,18 @@ def stage_of(config: Mapping[str, Any], allow: tuple[str, ...] = ()) -> Stage:
         facts["drop_probability"] = config["diffusion"]["dropout_p"]
     facts |= {"data": config["data"]["name"], "runs": Path(config["paths"]["runs"])}
     return Option("model", config["model"], allow).make(Stage, **facts)
+
+
+def schedule_fault(schedule: Option, prediction: Option) -> Iterator[str]:
+    """Yield why a schedule and what is predicted do not go together, by their classes."""
+    from zoomldm.diffusion.prediction.base import Prediction
+    from zoomldm.diffusion.schedules.base import NoiseSchedule
+
+    if schedule.target(NoiseSchedule).ends_in_noise and not prediction.target(Prediction).says_signal:
+        yield (
+            f"schedule={schedule.name} prediction={prediction.name}: the last timestep is noise alone, which says "
+            "nothing of the signal; use prediction=v or x0"
+        )
 
 
 def reads_grids(cond: Option) -> bool:

@@ -13,7 +13,7 @@ from zoomldm.errors import UserError
 from zoomldm.ladder import Ladder
 from zoomldm.runs.lineage import LABELS, ZOOMLDM, parent_of_run
 from zoomldm.runs.run import Run
-from zoomldm.stages.base import Judged, Stage, encoder_fault, file_fault, reads_grids
+from zoomldm.stages.base import Judged, Stage, encoder_fault, file_fault, reads_grids, schedule_fault
 
 if TYPE_CHECKING:
     from zoomldm.cond.base import Conditioner
@@ -86,6 +86,9 @@ class EDMStage(Stage):
                     self.labels.of_training(manifest)
             except UserError as error:
                 yield str(error)
+
+    def mismatches(self) -> Iterator[str]:
+        yield from schedule_fault(self.schedule, self.prediction)
 
     def judged(self, run_name: str) -> Judged:
         return Judged(zoomldm=self.zoomldm_run, edm=run_name)

@@ -12,7 +12,7 @@ from zoomldm.errors import DataError, UserError
 from zoomldm.features.base import Descriptor
 from zoomldm.ladder import Ladder
 from zoomldm.runs.lineage import AUTOENCODER, Parent, parent_of_file, parent_of_run, require_latents
-from zoomldm.stages.base import Judged, Stage, WeightSource, encoder_fault, file_fault, reads_grids
+from zoomldm.stages.base import Judged, Stage, WeightSource, encoder_fault, file_fault, reads_grids, schedule_fault
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,6 +75,9 @@ class ZoomLDMStage(Stage):
             self.features.target(Descriptor).check_files(self.features.arguments)
         except UserError as error:
             yield str(error)
+
+    def mismatches(self) -> Iterator[str]:
+        yield from schedule_fault(self.schedule, self.prediction)
 
     def judged(self, run_name: str) -> Judged:
         return Judged(zoomldm=run_name)

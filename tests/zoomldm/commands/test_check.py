@@ -5,7 +5,10 @@ import sys
 
 import pytest
 
+from zoomldm.commands.check import check_train
+from zoomldm.composing import compose_jobs
 from zoomldm.config import PROJECT_ROOT
+from zoomldm.errors import ConfigError
 
 CHECK = """
 import os, sys
@@ -40,3 +43,13 @@ def test_faults_are_found_without_torch(tmp_path, words, said):
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
     assert said in done.stdout
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("model", ["zoomldm_tiny", "edm_tiny"])
+def test_noise_is_no_prediction_where_nothing_else_is_left(model, tmp_path, monkeypatch):
+    monkeypatch.setenv("PROJECT_ROOT", str(PROJECT_ROOT))
+    words = [f"paths.root={tmp_path}", f"model={model}", "schedule=zero_terminal"]
+    for prediction in ("v", "x0"):
+        check_train(*compose_jobs("train", [*words, f"prediction={prediction}"]))
+    with pytest.raises(ConfigError, match=r"schedule=zero_terminal prediction=eps: .*use prediction=v or x0"):
+        check_train(*compose_jobs("train", [*words, "prediction=eps"]))

@@ -28,9 +28,11 @@ class Prediction(ABC):
 
     Attributes:
         diffusers_name: ``prediction_type`` of diffusers' schedulers.
+        says_signal: whether it says something of the signal where x is noise alone.
     """
 
     diffusers_name: ClassVar[str]
+    says_signal: ClassVar[bool] = True
 
     def __init__(self, *, min_snr_gamma: float | None, snr_floor: float | None) -> None:
         if min_snr_gamma is not None and min_snr_gamma <= 0:

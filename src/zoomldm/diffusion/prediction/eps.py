@@ -10,6 +10,7 @@ class Eps(Prediction):
     """Predict the noise in x."""
 
     diffusers_name = "epsilon"
+    says_signal = False
 
     def target(self, schedule: NoiseSchedule, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         return noise

@@ -7,7 +7,7 @@ Betas are computed in float64 and kept in float32, as the original implementatio
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -18,7 +18,12 @@ class NoiseSchedule(nn.Module):
     """Hold the betas of a diffusion and the signal level that follows from them; subclasses compute the betas.
 
     The tables are buffers that move with the model and are not part of its state.
+
+    Attributes:
+        ends_in_noise: whether nothing of the signal is left at the last timestep.
     """
+
+    ends_in_noise: ClassVar[bool] = False
 
     betas: Tensor
     alphas_cumprod: Tensor
@@ -26,7 +31,8 @@ class NoiseSchedule(nn.Module):
     def __init__(self, betas: np.ndarray) -> None:
         super().__init__()
         betas = np.asarray(betas, dtype=np.float64)
-        if betas.ndim != 1 or not ((betas > 0) & (betas < 1)).all():
+        inside = (betas > 0) & (betas < 1)
+        if betas.ndim != 1 or not (inside[:-1].all() and (inside[-1] or (self.ends_in_noise and betas[-1] == 1))):
             raise ValueError(f"betas must be a vector of values between 0 and 1, got shape {betas.shape}")
         self.register_buffer("betas", torch.from_numpy(betas).float(), persistent=False)
         self.register_buffer("alphas_cumprod", torch.from_numpy(np.cumprod(1.0 - betas)).float(), persistent=False)

@@ -37,5 +37,5 @@ class DPMSolverPP(Solver):
 
 
 def _half_log_snr(alpha_bar: float) -> float:
-    """Give lambda = log(alpha / sigma) of a signal level."""
-    return 0.5 * math.log(alpha_bar / (1 - alpha_bar))
+    """Give lambda = log(alpha / sigma) of a signal level, below all where there is no signal."""
+    return 0.5 * math.log(alpha_bar / (1 - alpha_bar)) if alpha_bar else -math.inf

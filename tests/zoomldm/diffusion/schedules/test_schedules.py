@@ -31,6 +31,17 @@ def test_squared_cosine_closed_form():
     assert level[49].item() == pytest.approx(expected, abs=1e-6)
 
 
+def test_a_zero_terminal_schedule_ends_in_noise_alone():
+    schedule, usual = make_schedule("zero_terminal"), make_schedule()
+    signal, before = schedule.alphas_cumprod.sqrt(), usual.alphas_cumprod.sqrt()
+    assert signal[-1] == 0
+    assert signal[0].item() == pytest.approx(before[0].item())
+    part = (before - before[-1]) / (before[0] - before[-1])  # the same way from the first to the last
+    assert torch.allclose(signal, part * before[0], atol=1e-5)
+    x0, noise = torch.randn(2, 1, 3)
+    assert torch.equal(schedule.add_noise(x0, noise, torch.tensor([999])), noise)
+
+
 def test_signal_and_noise_come_back():
     schedule, generator = make_schedule(), torch.Generator().manual_seed(0)
     x0, noise = torch.randn(2, 5, 3, 4, 4, generator=generator)
@@ -65,6 +76,7 @@ class Constant(NoiseSchedule):
         make_schedule(),
         make_schedule("linear", num_timesteps=50),
         make_schedule("squared_cosine"),
+        make_schedule("zero_terminal"),
         Constant(),
     ],
 )

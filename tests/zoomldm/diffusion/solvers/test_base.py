@@ -22,9 +22,11 @@ def noise_of(numbers):
 
 
 @pytest.mark.parametrize("predicts", ["eps", "x0", "v"])
-@pytest.mark.parametrize("schedule", [make_schedule(), make_schedule("linear")])
+@pytest.mark.parametrize("schedule", [make_schedule(), make_schedule("linear"), make_schedule("zero_terminal")])
 @pytest.mark.parametrize("solver", SOLVERS, ids=repr)
 def test_a_perfect_prediction_recovers_x0(solver, schedule, predicts):
+    if schedule.ends_in_noise and predicts == "eps":
+        pytest.skip("refused: noise says nothing of the signal where there is none")
     x0, noise = torch.randn(2, 4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     last = solver.timesteps(50, 1000)[-1]
     prediction = make_prediction(predicts)
