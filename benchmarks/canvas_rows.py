@@ -74,8 +74,8 @@ class Rows:
             trained.model.module,
             trained.autoencoder.module,
             edm=trained.edm.module,
-            sampling=how.over(trained.sampling),
-            edm_sampling=sampling_of(trained.edm.config, ()),
+            sampling=how.over(trained.sampling, trained.manifest.ladder),
+            edm_sampling=sampling_of(trained.edm.config, trained.manifest.ladder, ()),
             compute=compute,
         )
 
