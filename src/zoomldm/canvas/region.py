@@ -6,7 +6,6 @@ h w the region's sides (px).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -23,6 +22,7 @@ from zoomldm.diffusion.guidance import guided, timesteps_within
 from zoomldm.diffusion.noise import keyed_normal
 from zoomldm.diffusion.solvers.base import Denoise
 from zoomldm.model.autoencoder import Autoencoder
+from zoomldm.model.parent import planes
 from zoomldm.model.zoomldm import ZoomLDM
 from zoomldm.sampling.compute import Compute
 from zoomldm.sampling.settings import Sampling
@@ -128,6 +128,7 @@ class RegionSampler:
         token_map = TokenMap.of(region.tokens, self.model.conditioner.position)
         place = {int(t): step for step, t in enumerate(timesteps)}
         last, window = self.agreement.until * schedule.num_timesteps, self.model.latent_shape[1]
+        told = self._told(region)
 
         def denoise(x: Tensor, timestep: Tensor) -> tuple[Tensor, Tensor]:
             t = timestep.expand(1)
@@ -140,6 +141,7 @@ class RegionSampler:
                 shifts=(0, window // 2) if timestep < last else (window // 2 * (place.get(int(timestep), 0) % 2),),
                 batch_size=self.batch_size,
                 needed=needed,
+                told=told,
             )
             x0, eps = self.model.prediction.told(schedule, x, said[None], t)
             if base is None:
@@ -153,15 +155,22 @@ class RegionSampler:
 
         return denoise
 
-    @property
-    def _predict(self) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    def _predict(self, x: Tensor, t: Tensor, tokens: Tensor, told: Tensor | None) -> Tensor:
+        """Guide away from what the model says without tokens; what it is told of the level above it knows in both."""
         within = timesteps_within(self.sampling.guidance_interval, self.model.schedule.num_timesteps)
 
         def predict(x: Tensor, t: Tensor, tokens: Tensor) -> Tensor:
-            null = self.model.conditioner.null_tokens(len(tokens)).to(tokens.dtype)
-            return guided(self.model.predict, tokens, null, self.sampling.guidance_scale, within=within)(x, t)
+            return self.model.predict(x, t, tokens, None if told is None else told.repeat(len(x) // len(told), 1, 1, 1))
 
-        return predict
+        null = self.model.conditioner.null_tokens(len(tokens)).to(tokens.dtype)
+        return guided(predict, tokens, null, self.sampling.guidance_scale, within=within)(x, t)
+
+    def _told(self, region: Region) -> Tensor | None:
+        """Give what the U-Net is told of the level above, `k H*q W*q`; None of a root, or where it cannot be told."""
+        if region.parent is None or not self.model.told_planes:
+            return None
+        cells = tuple(count * self.model.latent_shape[1] for count in region.numbers.shape)
+        return planes(region.parent[None], cells)[0]
 
     def _noise(self, numbers: Tensor, stream: str) -> Tensor:
         """Lay the noise of each patch where it lies, `c H*q W*q`."""

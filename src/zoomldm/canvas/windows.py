@@ -14,8 +14,9 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-WindowPredict = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""(windows `b c q q`, timesteps (b,), tokens `b n d`) -> what the network says, `b c q q`."""
+WindowPredict = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
+"""(windows `b c q q`, timesteps (b,), tokens `b n d`, what is told beside `b k q q`) -> what the network says,
+`b c q q`."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ def predict_region(
     shifts: Sequence[int],
     batch_size: int,
     needed: Tensor | None = None,
+    told: Tensor | None = None,
 ) -> Tensor:
     """Give what the network says of a region `c h w`, from its windows.
 
@@ -71,24 +73,29 @@ def predict_region(
         window: q; shifts: of the grids of windows, in both directions: (0,), (q / 2,), or both for predictions that
             fade into each other, at twice the price.
         needed: bool (H, W): patches that are wanted; a window over none of them is not computed (0 there). None: all.
+        told: what the network is told of the region beside its latents, `k h w`.
     """
     step = window // tokens.side  # latent cells a token
     corners = [
         (y, x0)
         for shift in shifts
         for y, x0 in itertools.product(starts(x.shape[1], window, shift), starts(x.shape[2], window, shift))
-        if needed is None
-        or bool(needed[y // window : -(-(y + window) // window), x0 // window : -(-(x0 + window) // window)].any())
+        if needed is None or bool(_touched(needed, y, x0, window).any())
     ]
     total, count, weight = torch.zeros_like(x), x.new_zeros(x.shape[1:]), _taper(window, x)
     for start in range(0, len(corners), batch_size):
         some = corners[start : start + batch_size]
-        windows = torch.stack([x[:, y : y + window, x0 : x0 + window] for y, x0 in some])
+        windows, beside = (None if a is None else _cut(a, some, window) for a in (x, told))
         own = tokens.at([(y // step, x0 // step) for y, x0 in some])
-        for (y, x0), said in zip(some, predict(windows, t.expand(len(some)), own).float()):
+        for (y, x0), said in zip(some, predict(windows, t.expand(len(some)), own, beside).float()):
             total[:, y : y + window, x0 : x0 + window] += said * weight
             count[y : y + window, x0 : x0 + window] += weight
     return total / count.clamp(min=weight.min())
+
+
+def _cut(image: Tensor, corners: Sequence[tuple[int, int]], side: int) -> Tensor:
+    """Cut squares out of `c h w` by their top left corners, `b c side side`."""
+    return torch.stack([image[:, y : y + side, x : x + side] for y, x in corners])
 
 
 def _taper(window: int, like: Tensor) -> Tensor:

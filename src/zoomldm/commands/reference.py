@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,12 @@ if TYPE_CHECKING:
 SCALE = NAME = "reference"
 """What its models' names end with, and its data set."""
 
-KINDS = ("autoencoder", "zoomldm", "edm")
+AUTOENCODER, PLAIN, EDM = runs_of(SCALE, NAME)
+TOLD = PLAIN.replace("zoomldm_", "zoomldm_zoom_")
+"""The ZoomLDM that is packed: the plain one, told the level above too."""
+
+TRAININGS = ((AUTOENCODER, "autoencoder"), (PLAIN, "zoomldm"), (TOLD, "zoomldm"), (EDM, "edm"))
+"""Runs in their order, and their kinds."""
 
 
 def check(cfg: DictConfig) -> None:
@@ -30,7 +36,7 @@ def check(cfg: DictConfig) -> None:
         if cfg[key] is not None and cfg[key] < least:
             raise ConfigError(f"{key}={cfg[key]}: expected a whole number of {least} or more")
     if cfg.pack:
-        for kind, name in zip(KINDS, runs_of(SCALE, NAME)):
+        for name, kind in TRAININGS:
             find_run(cfg.paths.runs, kind, name)
 
 
@@ -39,12 +45,19 @@ def run(cfg: DictConfig) -> None:
     if cfg.pack:
         _pack(cfg)
         return
-    run_steps(steps_of(SCALE, NAME, data=_data(cfg)))
-    run_name = runs_of(SCALE, NAME)[1]
+    run_steps(steps(_data(cfg)))
     if cfg.growth:
-        _grow(cfg, run_name)
-    print(f"the report: {Path(cfg.paths.runs) / run_name / 'report' / 'index.html'}")
+        _grow(cfg, PLAIN)
+    print(f"the report: {Path(cfg.paths.runs) / TOLD / 'report' / 'index.html'}")
     print("the model that ships is written by: python src/reference.py pack=true")
+
+
+def steps(data: Sequence[str]) -> list[Step]:
+    """Return what is run, ``data`` being the words that say which data set."""
+    *before, edm, report = steps_of(SCALE, NAME, data=data)
+    told = Step("ZoomLDM, told the level above", ("src/train.py", f"model=zoomldm_zoom_{SCALE}", *data), TOLD)
+    report = Step(report.title, ("src/evaluate.py", *data, f"run={TOLD}"), report.makes)
+    return [*before, told, edm, report]
 
 
 def _data(cfg: DictConfig) -> tuple[str, ...]:
@@ -59,8 +72,8 @@ def _grow(cfg: DictConfig, run_name: str) -> None:
     folder = find_run(cfg.paths.runs, "zoomldm", run_name).folder
     few = ("rows=[oracle]", "metrics=[paired]", f"num_per_magnification={cfg.growth}")
     words = ("src/evaluate.py", *_data(cfg), f"run={run_name}", *few)
-    steps = checkpoint_steps(folder / "checkpoints")
-    run_steps([Step(f"distances at step {step:,}", (*words, f"step={step}"), "report") for step in steps])
+    kept = checkpoint_steps(folder / "checkpoints")
+    run_steps([Step(f"distances at step {step:,}", (*words, f"step={step}"), "report") for step in kept])
     print(f"how it grew: {draw_growth(folder)}")
 
 
@@ -71,14 +84,12 @@ def _pack(cfg: DictConfig) -> None:
     from zoomldm.stages.packed import SHIPPED
     from zoomldm.stages.trained import load_trained
 
-    autoencoder, zoomldm, edm = runs_of(SCALE, NAME)
-    trained = load_trained(cfg.paths.runs, zoomldm, edm=edm, wants_edm=True)
+    trained = load_trained(cfg.paths.runs, TOLD, edm=EDM, wants_edm=True)
     target = Path(cfg.folder) if cfg.folder else SHIPPED
-    runs = [find_run(cfg.paths.runs, *one) for one in zip(KINDS, (autoencoder, zoomldm, edm))]
     sizes = pack(
         source_of(trained),
         target,
-        trainings=[Training.of(run) for run in runs],
+        trainings=[Training.of(find_run(cfg.paths.runs, kind, name)) for name, kind in TRAININGS],
         places=[path for path in plain(cfg.paths).values() if isinstance(path, str)],
     )
     print(f"packed into {target}: {sum(sizes.values()) / 1e6:.1f} MB; model=reference of sample.py and evaluate.py")

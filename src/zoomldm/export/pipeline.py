@@ -148,10 +148,11 @@ class ZoomLDMPipeline(DiffusionPipeline):
         model = _AnyPrecision(
             self.summarizer.conditioner,
             self.unet,
-            latent_shape=(config.in_channels, config.sample_size, config.sample_size),
+            latent_shape=(config.out_channels, config.sample_size, config.sample_size),
             latent_scale=self.vqvae.config.scaling_factor,
             schedule=Option("schedule", sampling["schedule"]).make(NoiseSchedule).to(tokens.device),
             prediction=prediction_of(sampling.get("prediction"), "eps").make(Prediction),
+            told_planes=config.in_channels - config.out_channels,
         )
 
         def noise(step: int) -> Tensor:
@@ -181,8 +182,8 @@ class ZoomLDMPipeline(DiffusionPipeline):
 class _AnyPrecision(ZoomLDM):
     """A ZoomLDM whose U-Net may have been brought to half precision (``pipeline.to(torch.float16)``)."""
 
-    def predict(self, x: Tensor, t: Tensor, tokens: Tensor) -> Tensor:
-        return super().predict(x.to(self.unet.dtype), t, tokens.to(self.unet.dtype))
+    def predict(self, x: Tensor, t: Tensor, tokens: Tensor, told: Tensor | None = None) -> Tensor:
+        return super().predict(x.to(self.unet.dtype), t, tokens.to(self.unet.dtype), told)
 
 
 def _to_pil(images: np.ndarray) -> list[Any]:

@@ -6,18 +6,20 @@ Legend: b batch, c h w latent, n condition tokens, d token width.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from zoomldm.cond.base import Conditioner
 from zoomldm.data.batch import Batch, GridGroup
+from zoomldm.data.pixels import to_float
 from zoomldm.diffusion.guidance import Interval, drop_condition, guided, num_passes, timesteps_within
 from zoomldm.diffusion.noise import keyed_dropout, keyed_normal, keyed_timesteps
 from zoomldm.diffusion.prediction.base import Prediction
 from zoomldm.diffusion.schedules.base import NoiseSchedule
 from zoomldm.diffusion.solvers.base import Noise, Solver
+from zoomldm.model.parent import ParentInput
 from zoomldm.model.trainable import Trainable
 
 
@@ -32,6 +34,8 @@ class ZoomLDM(Trainable):
             the original autoencoder.
         prediction: what the network says of a noisy latent: its noise, in the paper.
         drop_probability: chance that a sample trains with the null tokens; validation drops none.
+        told_planes: inputs of the U-Net beside the latent, for the level above; 0: it cannot be told.
+        parent: how training samples are told it; validation is without. None: never.
     """
 
     kind = "zoomldm"
@@ -47,6 +51,8 @@ class ZoomLDM(Trainable):
         schedule: NoiseSchedule,
         prediction: Prediction,
         drop_probability: float = 0.1,
+        told_planes: int = 0,
+        parent: ParentInput | None = None,
     ) -> None:
         super().__init__()
         self.conditioner = conditioner
@@ -55,21 +61,39 @@ class ZoomLDM(Trainable):
         self.prediction = prediction
         self.latent_shape = tuple(latent_shape)
         self.latent_scale = float(latent_scale)
+        self.told_planes, self.parent = told_planes, parent
+        self.keeps_conditioner = False
         self.drop_probability = drop_probability if conditioner.uses_condition else 0.0
         if conditioner.uses_condition and not drop_probability and isinstance(conditioner.null, nn.Parameter):
             conditioner.null.requires_grad_(False)  # never seen: several processes would wait for its gradient
-        self.columns = ("latent", "grid") if conditioner.uses_grid else ("latent",)
+        self.columns = columns_of(uses_grid=conditioner.uses_grid, told_parents=parent is not None)
 
     def forward(self, batch: Batch, seed: int) -> dict[str, Tensor]:
         x0 = batch.latent.float() * self.latent_scale
         noise = keyed_normal(seed, batch.sample_number, self.latent_shape)
         t = keyed_timesteps(seed, batch.sample_number, self.schedule.num_timesteps)
         tokens = self.tokens(batch.grids, batch.rung)
+        told = None
+        if self.parent and self.training:
+            images = to_float(batch.image)
+            told, tokens = self.parent.of_training(images, tokens, batch.sample_number, seed, side=x0.shape[-1])
         if self.drop_probability and self.training:
             dropped = keyed_dropout(seed, batch.sample_number, self.drop_probability)
             tokens = drop_condition(tokens, self.conditioner.null_tokens(len(tokens)), dropped)
-        said = self.predict(self.schedule.add_noise(x0, noise, t), t, tokens)
+        said = self.predict(self.schedule.add_noise(x0, noise, t), t, tokens, told)
         return {"loss_per_sample": self.prediction.loss(self.schedule, said, x0, noise, t)}
+
+    def keep_conditioner(self) -> None:
+        """Train the U-Net alone from now on; tokens stay what they are, to the last bit."""
+        self.conditioner.requires_grad_(False)
+        self.keeps_conditioner = True
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        if self.keeps_conditioner:
+            self.conditioner.eval()
+        return self
 
     @property
     def statistics_columns(self) -> tuple[str, ...]:
@@ -82,8 +106,15 @@ class ZoomLDM(Trainable):
         """Give the condition tokens `b n d`."""
         return self.conditioner(grids, rung)
 
-    def predict(self, x: Tensor, t: Tensor, tokens: Tensor) -> Tensor:
-        """Give what the network says of x `b c h w` at timesteps t (b,): what `prediction` names."""
+    def predict(self, x: Tensor, t: Tensor, tokens: Tensor, told: Tensor | None = None) -> Tensor:
+        """Give what the network says of x `b c h w` at timesteps t (b,): what `prediction` names.
+
+        Args:
+            told: of the level above, `b k h w` (`zoomldm.model.parent.planes`); None: nothing.
+        """
+        if self.told_planes:
+            none = x.new_zeros(len(x), self.told_planes, *x.shape[2:])
+            x = torch.cat([x, none if told is None else told.to(x.dtype)], dim=1)
         return self.unet(x, t, encoder_hidden_states=tokens).sample
 
     @torch.no_grad()
@@ -159,3 +190,8 @@ class ZoomLDM(Trainable):
     def load_extra_state(self, state: dict[str, Any]) -> None:
         super().load_extra_state(state)
         self.latent_scale = float(state["latent_scale"])
+
+
+def columns_of(*, uses_grid: bool, told_parents: bool) -> tuple[str, ...]:
+    """Return the columns of a data set that a ZoomLDM is trained on."""
+    return (*(("image",) if told_parents else ()), "latent", *(("grid",) if uses_grid else ()))

@@ -1,7 +1,8 @@
 """Which embedding diffusion model belongs to a ZoomLDM run. Nothing here imports torch."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from zoomldm.errors import UserError
 from zoomldm.runs.run import Run, find_run, find_runs, trained_of
@@ -15,6 +16,7 @@ def find_edm(runs: str | Path, zoomldm_run: str, name: str | None) -> Run:
     Raises:
         UserError: there is none; the named one learnt another run's tokens.
     """
+    zoomldm_run = _whose_tokens(Run(Path(runs) / zoomldm_run))
     if name is not None:
         run = find_run(runs, "edm", name)
         if (learnt := run.config["zoomldm"]["run"]) != zoomldm_run:
@@ -27,6 +29,19 @@ def find_edm(runs: str | Path, zoomldm_run: str, name: str | None) -> Run:
             f"model=edm zoomldm.run={zoomldm_run}` (demo: model=edm_tiny), or choose source=oracle"
         )
     return ([run for run in belonging if not run.config.get("label")] or belonging)[-1]
+
+
+def conditioner_run(config: Mapping[str, Any]) -> str | None:
+    """Return the run whose conditioner a ZoomLDM's configuration keeps, None where it is its own."""
+    return config["model"].get("init_run")
+
+
+def _whose_tokens(run: Run) -> str:
+    """Return the name of the run whose conditioner makes a ZoomLDM run's tokens."""
+    try:
+        return conditioner_run(run.config) or run.name
+    except (OSError, KeyError, TypeError):
+        return run.name
 
 
 def _edms_of(runs: str | Path, zoomldm_run: str) -> Iterator[Run]:

@@ -15,8 +15,9 @@ from typing import Any
 from zoomldm.errors import UserError
 from zoomldm.files import sha256_of
 
-DATA, AUTOENCODER, ZOOMLDM, LABELS, ORIGIN = "data", "autoencoder", "zoomldm", "labels", "from"
-"""The parents that a checkpoint may name; labels are those of the data set by their content; the last is the checkpoint of another run that its run began at."""
+DATA, AUTOENCODER, ZOOMLDM, LABELS = "data", "autoencoder", "zoomldm", "labels"
+ORIGIN, INIT = "from", "init"
+"""The parents that a checkpoint may name; labels are those of the data set by their content; the last two are the checkpoint of another run that its run began at, and the one whose weights it started from at step 0."""
 
 
 @dataclass(frozen=True)

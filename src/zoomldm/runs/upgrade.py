@@ -20,6 +20,9 @@ GROUPS = ("cond", "curriculum", "encoder", "features", "tracking", "schedule", "
 FEWER_TERMS = {"perceptual": None, "adversarial": None}
 """Terms of an autoencoder's loss that there were not."""
 
+FEWER_INPUTS = {"parent": None, "init_run": None}
+"""What no ZoomLDM was told of, or started from."""
+
 
 def upgraded(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return a configuration as today's code reads it; one that is of today comes back equal.
@@ -41,6 +44,8 @@ def upgraded(config: Mapping[str, Any]) -> dict[str, Any]:
         config["sampling"] = {"guidance_interval": None, **config["sampling"]}
     _upgrade_model(config)
     _upgrade_autoencoder(config)
+    if config.get("unet"):
+        config["model"] = {**FEWER_INPUTS, **config["model"]}
     return config
 
 

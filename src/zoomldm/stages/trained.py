@@ -16,9 +16,9 @@ from zoomldm.errors import DataError, UserError
 from zoomldm.ladder import Ladder
 from zoomldm.model.token_model import TokenModel
 from zoomldm.model.zoomldm import ZoomLDM
-from zoomldm.runs.belonging import find_edm
+from zoomldm.runs.belonging import conditioner_run, find_edm
 from zoomldm.runs.checkpoint import newest_model
-from zoomldm.runs.lineage import Parent, require_autoencoder, require_data, require_step, require_zoomldm
+from zoomldm.runs.lineage import INIT, Parent, require_autoencoder, require_data, require_step, require_zoomldm
 from zoomldm.runs.run import Run, find_run
 from zoomldm.sampling.compute import Compute
 from zoomldm.sampling.generator import PatchGenerator
@@ -180,10 +180,11 @@ def _load_edm(
     Args:
         step: of the ZoomLDM's checkpoint, where one was asked for.
     """
+    zoomldm = _whose_tokens(model)
     try:
         run = find_edm(runs, model.run_name, name)
         if step is not None:
-            require_step(run.name, newest_model(run.folder).parents, zoomldm=model.as_parent, step=step)
+            require_step(run.name, newest_model(run.folder).parents, zoomldm=zoomldm, step=step)
     except UserError as error:
         if name is not None:
             raise
@@ -192,8 +193,14 @@ def _load_edm(
     if name is None and (label := run.config.get("label")):
         print(f"{run.name}, trained with label={label['name']}, draws conditions: no other EDM learnt these tokens")
     edm = load_edm(runs, run.name, allow=allow)
-    require_zoomldm(run.name, edm.parents, learnt=edm.config["zoomldm"]["run"], zoomldm=model.as_parent)
+    require_zoomldm(run.name, edm.parents, learnt=edm.config["zoomldm"]["run"], zoomldm=zoomldm)
     return edm
+
+
+def _whose_tokens(model: Loaded[ZoomLDM]) -> Parent:
+    """Return the run whose tokens embedding diffusion models learn: its own, or that whose conditioner it keeps."""
+    kept = conditioner_run(model.config)
+    return Parent(kept, model.parents[INIT]) if kept else model.as_parent
 
 
 def _sizes(manifest: Manifest) -> dict[str, int]:

@@ -11,7 +11,7 @@ from zoomldm.config import Option
 from zoomldm.errors import DataError, UserError
 from zoomldm.features.base import Descriptor
 from zoomldm.ladder import Ladder
-from zoomldm.runs.lineage import AUTOENCODER, Parent, parent_of_file, parent_of_run, require_latents
+from zoomldm.runs.lineage import AUTOENCODER, INIT, Parent, parent_of_file, parent_of_run, require_latents
 from zoomldm.stages.base import Judged, Stage, WeightSource, encoder_fault, file_fault, reads_grids, schedule_fault
 
 if TYPE_CHECKING:
@@ -36,6 +36,9 @@ class ZoomLDMStage(Stage):
         autoencoder: what made the latents.
         sampling: steps and guidance, as `Sampling.of` reads them.
         drop_probability: chance that a sample trains without its condition.
+        parent: how samples are told the level above (``zoomldm.model.parent.ParentInput``); None: never.
+        init_run: a trained run: its conditioner is kept, and its U-Net, which may be one that is not told the level
+            above, is trained on.
     """
 
     kind = "zoomldm"
@@ -53,6 +56,8 @@ class ZoomLDMStage(Stage):
     solver: Option
     sampling: Mapping[str, Any]
     drop_probability: float
+    parent: Mapping[str, Any] | None
+    init_run: str | None
 
     @property
     def stem(self) -> tuple[str, ...]:
@@ -60,12 +65,15 @@ class ZoomLDMStage(Stage):
 
     @property
     def stands_on(self) -> tuple[tuple[str, str], ...]:
-        return () if self.autoencoder.weights else (("autoencoder", str(self.autoencoder.run)),)
+        autoencoder = () if self.autoencoder.weights else (("autoencoder", str(self.autoencoder.run)),)
+        return autoencoder + ((("zoomldm", self.init_run),) if self.init_run else ())
 
     def contradictions(self, ladder: Ladder) -> Iterator[str]:
         yield from super().contradictions(ladder)
         if self.features.name == self.encoder.name and self.features.arguments.get("encoder"):
             yield f"features={self.features.name} judges with the encoder that conditions the model; use another"
+        if self.init_run and self.unet["init"]:
+            yield f"model.init_run={self.init_run} and unet.init={self.unet['init']}: a U-Net starts from one of them"
 
     def lacking(self, manifest: Manifest | None) -> Iterator[str]:
         yield from encoder_fault(manifest, self.encoder)
@@ -84,7 +92,9 @@ class ZoomLDMStage(Stage):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        return ("latent", "grid") if reads_grids(self.cond) else ("latent",)
+        from zoomldm.model.zoomldm import columns_of
+
+        return columns_of(uses_grid=reads_grids(self.cond), told_parents=self.parent is not None)
 
     def parents(self, manifest: Manifest) -> dict[str, str]:
         given = self._autoencoder()
@@ -100,7 +110,10 @@ class ZoomLDMStage(Stage):
                 "autoencoder and a model of the same sizes"
             )
         made_by = latent.get("autoencoder_sha256")
-        return super().parents(manifest) | ({AUTOENCODER: made_by} if made_by else {})
+        parents = super().parents(manifest) | ({AUTOENCODER: made_by} if made_by else {})
+        if self.init_run:
+            parents[INIT] = parent_of_run(self.runs, "zoomldm", self.init_run).sha256
+        return parents
 
     def former_identities(self, manifest: Manifest) -> tuple[str, ...]:
         return (manifest.identity(("latent", "grid")),)  # of every conditioner, also those that read no grid
@@ -114,24 +127,36 @@ class ZoomLDMStage(Stage):
         from zoomldm.cond.base import Conditioner, facts_of_model
         from zoomldm.diffusion.prediction.base import Prediction
         from zoomldm.diffusion.schedules.base import NoiseSchedule
+        from zoomldm.model.parent import ParentInput, num_planes
         from zoomldm.model.zoomldm import ZoomLDM
 
         facts = facts_of_model(self.tokens, num_rungs=num_rungs, grid_dim=grid_dim)
         conditioner = self.cond.make(Conditioner, **facts)
         latent_shape = (self.latent_channels, self.latent_px, self.latent_px)
+        told = num_planes(self.patch_px, self.latent_px) if self.parent else 0
         return ZoomLDM(
             conditioner,
-            unet_of(self.unet, latent_shape=latent_shape, context_dim=conditioner.token_dim),
+            unet_of(self.unet, latent_shape=latent_shape, context_dim=conditioner.token_dim, told=told),
             latent_shape=latent_shape,
             latent_scale=latent_scale,
             schedule=self.schedule.make(NoiseSchedule),
             prediction=self.prediction.make(Prediction),
             drop_probability=self.drop_probability,
+            told_planes=told,
+            parent=ParentInput(**self.parent) if self.parent else None,
         )
 
     def build(self, manifest: Manifest) -> Trainable:
         scale = manifest.columns["latent"]["scale"]
-        model = self.untrained(num_rungs=len(manifest.ladder), grid_dim=manifest.encoder.dim, latent_scale=scale)
+        sizes = {"num_rungs": len(manifest.ladder), "grid_dim": manifest.encoder.dim}
+        model = self.untrained(**sizes, latent_scale=scale)
+        if self.init_run:
+            from zoomldm.model.parent import widened
+            from zoomldm.stages.loaded import load_zoomldm
+
+            start = load_zoomldm(self.runs, self.init_run, **sizes, allow=self.cond.allow).module.state_dict()
+            model.load_state_dict(widened(start, model.state_dict()))
+            model.keep_conditioner()
         if self.unet["init"]:
             from zoomldm.stages.published import init_zoomldm
 
@@ -175,18 +200,22 @@ class ZoomLDMStage(Stage):
             return Parent(self.autoencoder.run, None)
 
 
-def unet_of(unet: Mapping[str, Any], *, latent_shape: tuple[int, int, int], context_dim: int) -> UNet2DConditionModel:
+def unet_of(
+    unet: Mapping[str, Any], *, latent_shape: tuple[int, int, int], context_dim: int, told: int = 0
+) -> UNet2DConditionModel:
     """Build an untrained U-Net.
 
     Args:
         unet: its sizes, as in ``conf/model/zoomldm.yaml``; other keys are not looked at.
         latent_shape: (c, h, w); context_dim: width of a condition token.
+        told: further input channels, for the level above.
     """
     from zoomldm.model.unet import build_unet
 
     return build_unet(
         sample_size=latent_shape[1],
-        in_channels=latent_shape[0],
+        in_channels=latent_shape[0] + told,
+        out_channels=latent_shape[0],
         model_channels=unet["model_channels"],
         channel_mult=tuple(unet["channel_mult"]),
         num_res_blocks=unet["num_res_blocks"],

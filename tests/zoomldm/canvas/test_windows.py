@@ -27,16 +27,16 @@ def test_a_window_in_place_has_its_patchs_tokens_and_a_shifted_one_those_under_i
     assert torch.allclose(shifted[2:, 2:], below_right[:2, :2], atol=1e-6)
 
 
-def region(shifts, batch_size=64, needed=None):
+def region(shifts, batch_size=64, needed=None, told=None):
     tokens = TokenMap.of(torch.randn(2, 3, 16, 5, generator=torch.Generator().manual_seed(0)), None)
     x = torch.randn(3, 16, 24, generator=torch.Generator().manual_seed(1))
     seen = []
 
-    def predict(windows, t, own):
+    def predict(windows, t, own, beside):
         seen.append(len(windows))
-        return windows + own.mean((1, 2))[:, None, None, None]
+        return (windows if beside is None else beside) + own.mean((1, 2))[:, None, None, None]
 
-    options = {"window": 8, "shifts": shifts, "batch_size": batch_size, "needed": needed}
+    options = {"window": 8, "shifts": shifts, "batch_size": batch_size, "needed": needed, "told": told}
     return x, predict_region(predict, x, torch.tensor(500), tokens, **options), seen
 
 
@@ -70,3 +70,12 @@ def test_windows_over_glass_alone_are_not_computed():
     assert seen == [1]
     assert torch.equal(said[:, 8:], torch.zeros_like(said[:, 8:]))
     assert not torch.equal(said[:, :8, :8], torch.zeros_like(said[:, :8, :8]))
+
+
+@pytest.mark.parametrize("shifts", [(0,), (4,), (0, 4)])
+def test_a_window_is_told_what_lies_beside_it(shifts):
+    told = torch.randn(3, 16, 24, generator=torch.Generator().manual_seed(2))
+    _, plain, _ = region(shifts, told=told)
+    _, more, _ = region(shifts, told=told + 1)
+    assert torch.allclose(more, plain + 1, atol=1e-5)
+    assert (plain - told).abs().max() < 1

@@ -5,7 +5,6 @@ import pytest
 from zoomldm import cli, composing
 from zoomldm.commands import reference
 from zoomldm.commands.check import check_train, stage_in
-from zoomldm.commands.steps import runs_of, steps_of
 from zoomldm.errors import ConfigError, UserError
 
 
@@ -22,7 +21,7 @@ def compose(*words):
 def test_every_step_composes_and_the_models_fit_each_other():
     data = reference._data(compose("patients=5"))
     stages = []
-    for step in steps_of("reference", "reference", data=data):
+    for step in reference.steps(data):
         script, *words = step.argv
         (job,) = composing.planned(script.rpartition("/")[2].removesuffix(".py"), words).jobs
         assert (job.cfg.data.name, job.cfg.data.demo_slides.num_patients) == ("reference", 5)
@@ -30,11 +29,12 @@ def test_every_step_composes_and_the_models_fit_each_other():
             stage = stage_in(job.cfg)
             stages.append(stage)
             assert step.makes == "-".join(stage.stem)
-    autoencoder, zoomldm, edm = stages
-    assert zoomldm.latent_channels == autoencoder.latent_channels
-    assert zoomldm.stands_on == (("autoencoder", "-".join(autoencoder.stem)),)
-    assert edm.stands_on == (("zoomldm", "-".join(zoomldm.stem)),)
-    assert ["-".join(stage.stem) for stage in stages] == list(runs_of("reference", "reference"))
+    autoencoder, plain, told, edm = stages
+    assert plain.latent_channels == told.latent_channels == autoencoder.latent_channels
+    assert plain.stands_on == (("autoencoder", "-".join(autoencoder.stem)),)
+    assert told.stands_on == (*plain.stands_on, ("zoomldm", "-".join(plain.stem)))
+    assert edm.stands_on == (("zoomldm", "-".join(told.stem)),)
+    assert tuple(("-".join(stage.stem), stage.kind) for stage in stages) == reference.TRAININGS
 
 
 def test_it_draws_other_patients_than_the_demo_into_a_folder_of_its_own():
