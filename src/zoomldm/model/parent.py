@@ -79,7 +79,7 @@ def num_planes(patch_px: int, latent_px: int) -> int:
     if patch_px % (2 * latent_px):
         raise ConfigError(
             f"model.parent: a patch of {patch_px} px has a parent of {patch_px / 2:g} px, which do not lie over "
-            f"{latent_px} latent cells; choose an autoencoder whose cells have 2, 4 or more pixels, or model.parent=null"
+            f"{latent_px} latent cells; choose an autoencoder with cells of 2 or more pixels, or model.parent=null"
         )
     return 3 * (patch_px // latent_px // 2) ** 2 + 1
 
