@@ -143,6 +143,18 @@ def test_a_model_brings_its_schedule_and_solver_and_the_command_line_may_name_ot
     assert (cfg.schedule.name, cfg.solver.name) == ("linear", "dpmpp")
 
 
+@pytest.mark.parametrize("scale", ["", "_tiny", "_reference"])
+def test_a_zoomldm_that_is_told_the_level_above_is_the_one_that_it_starts_from_in_all_else(scale):
+    words = ["autoencoder.weights=null", "unet.init=null"]
+    told, plain = (
+        composing.compose_jobs("train", [f"model={name}{scale}", *words])[0] for name in ("zoomldm_zoom", "zoomldm")
+    )
+    assert told.model.init_run == f"zoomldm{scale}-{told.data.name}-film"
+    own = ("name", "parent", "init_run")
+    assert {k: v for k, v in told.model.items() if k not in own} == {k: v for k, v in plain.model.items() if k not in own}
+    assert (told.unet, told.prediction, told.schedule) == (plain.unet, plain.prediction, plain.schedule)
+
+
 @pytest.mark.parametrize("model", ["edm", "edm_tiny", "edm_zoom_tiny", "edm_dit"])
 def test_an_edm_predicts_the_clean_tokens_unless_another_is_named(model):
     for words, said in ([], "x0"), (["prediction=v"], "v"):

@@ -101,6 +101,7 @@ def _stage(title: str, script: str, says: str, cuts: Mapping[str, str] | None = 
 
 
 PREPARED, COLUMN, MODEL, TOKENS, ZOOM = "prepare", "latents", "ZoomLDM", "EDM", "zooming EDM"
+TOLD = "ZoomLDM, told the level above"
 
 STAGES = (
     _stage("plan of the data", PREPARE, "data=brca_8mag plan=true", FEW_PATCHES),
@@ -136,11 +137,14 @@ STAGES = (
     _stage("export", EXPORT, "run=zoomldm-brca_8mag-film", needs=(TOKENS,)),
     _stage(ZOOM, TRAIN, "model=edm_zoom data=brca_8mag", FEW_TOKENS, needs=(MODEL,), named=True),
     _stage(
-        "slide", SLIDE, "run=zoomldm-brca_8mag-film out=synthetic.ome.tiff block=4",
+        TOLD, TRAIN, "model=zoomldm_zoom data=brca_8mag", FEW_STEPS | SMALL_BATCH, needs=(MODEL,), named=True,
+    ),
+    _stage(
+        "slide", SLIDE, "run=zoomldm_zoom-brca_8mag-film out=synthetic.ome.tiff block=4",
         {
             "out": "${paths.runs}/synthetic.ome.tiff", "target": "0.3125", "sampling.steps": "2", "zoom.steps": "1",
         },
-        needs=(ZOOM,),
+        needs=(ZOOM, TOLD),
     ),
     _stage(
         "table1", TRAIN,
