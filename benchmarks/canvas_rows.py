@@ -36,11 +36,13 @@ DEEP = ("target=20", "region=[1536,1536,256,256]")
 """Whole down to 1.25x and 2 x 2 patches of that down to 5x; and in them one patch of 2.5x down to 20x."""
 SMALL, NUM, REFERENCE = 24, 128, 512
 """Roots of which the first levels alone are drawn; patches of a row and magnification, and to compare with."""
+COARSE_TO = 2.5
+"""The finest of the levels that slide.py draws with more steps and guidance, by conf/slide.yaml."""
 PLACES = ("root=1.25", "overview=5", "region=[256,256,256,256]")
 WAYS = {
     "real place at 1.25x, below drawn": (),
     "and real tokens at all levels": ("mask=all",),
-    "and without the correction": ("mask=all", "agreement.until=1"),
+    "and without the correction": ("mask=all", "agreement.final=0"),
 }
 PARTS = {"upper": UPPER, "deep": DEEP}
 CANVAS, REAL, BOUND, SINGLE = "slide", "real slides", "autoencoder", "generated"
@@ -65,11 +67,19 @@ class Rows:
 
     @cached_property
     def generator(self) -> PatchGenerator:
-        """What draws single patches, as slide.py draws."""
+        """What draws single patches, as slide.py draws those of its fine levels."""
+        return self._generator("sampling")
+
+    @cached_property
+    def coarse_generator(self) -> PatchGenerator:
+        """What draws single patches as slide.py draws those of its coarse levels."""
+        return self._generator("coarse")
+
+    def _generator(self, key: str) -> PatchGenerator:
         (cfg,) = compose_jobs("slide", ["out=any.ome.tiff", "model=reference"])
         trained = packed_model(cfg).load("", wants_edm=True)
         compute = Compute.of(hardware_of(cfg, stored_config(cfg)), torch.device("cpu"))
-        how = HowToSample(steps=cfg.sampling.steps, guidance_scale=cfg.sampling.guidance_scale, compute=compute)
+        how = HowToSample(steps=cfg[key].steps, guidance_scale=cfg[key].guidance_scale, compute=compute)
         return PatchGenerator(
             trained.model.module,
             trained.autoencoder.module,
@@ -134,7 +144,8 @@ class Rows:
                 path.parent.mkdir(exist_ok=True)
                 parts = np.array_split(np.arange(NUM), NUM // 64)
                 numbers = [[sample_number(rung, place) for place in part] for part in parts]
-                np.save(path, np.concatenate([self.generator.from_edm(rung.index, some) for some in numbers]))
+                generator = self.coarse_generator if rung.magnification <= COARSE_TO else self.generator
+                np.save(path, np.concatenate([generator.from_edm(rung.index, some) for some in numbers]))
             for place, patch in enumerate(np.load(path)):
                 roots[place % self.num_roots][rung.label].append(Area(patch))
         return roots

@@ -37,6 +37,7 @@ from zoomldm.canvas.windows import starts
 from zoomldm.commands import slide
 from zoomldm.commands.requests import packed_model
 from zoomldm.composing import compose_jobs
+from zoomldm.diffusion.guidance import num_passes
 from zoomldm.diffusion.solvers.base import Solver
 from zoomldm.rehearsal.extrapolation import GMACS
 from zoomldm.stages.trained import HowToSample, TrainedModels
@@ -44,7 +45,8 @@ from zoomldm.stages.trained import HowToSample, TrainedModels
 VARIANTS = {
     "as it is": (),
     "`block=4`": ("block=4",),
-    "no correction": ("agreement.until=1",),
+    "corrected in latents too": ("agreement.until=0.5",),
+    "coarse levels as the others": ("coarse.to=null",),
     "5 steps": ("sampling.steps=5",),
 }
 STAGES = {
@@ -100,17 +102,19 @@ class Passes:
     @classmethod
     def of(cls, cfg: DictConfig, solver: Solver) -> Passes:
         """Count those of slide.py's configuration from the plan, glass aside."""
-        timesteps = solver.timesteps(cfg.sampling.steps, NUM_TIMESTEPS).flip(0).tolist()
-        is_early = [t >= cfg.agreement.until * NUM_TIMESTEPS for t in timesteps]
-        corrections = sum(is_early) if cfg.agreement.until < 1 else 0
         unet, encode, decode = 0, 0, 0
         levels = slide.drawn_levels(cfg, None)
         for level in levels:
+            is_coarse = cfg.coarse.to is not None and level.rung.magnification <= cfg.coarse.to
+            how = cfg.coarse if is_coarse else cfg.sampling
+            parts = [t / NUM_TIMESTEPS for t in solver.timesteps(how.steps, NUM_TIMESTEPS).tolist()]
+            overlaps = sum(part < cfg.overlap for part in parts)
+            corrections = sum(part >= cfg.agreement.until for part in parts) if cfg.agreement.until < 1 else 0
             for block in level.blocks(cfg.block):
                 area = level.with_halo(block, cfg.halo)
                 sides = area.bottom - area.top, area.right - area.left
-                grids = [prod(len(starts(2 * side, 2, shift)) for side in sides) for shift in (0, 1)]
-                unet += sum(grids[step % 2] if early else sum(grids) for step, early in enumerate(is_early))
+                in_place, across = (prod(len(starts(2 * side, 2, shift)) for side in sides) for shift in (0, 1))
+                unet += num_passes(how.guidance_scale) * (how.steps * in_place + overlaps * across)
                 encode += area.num_patches * (1 + 2 * corrections if level.depth else 0)
                 decode += area.num_patches * (1 + corrections if level.depth else 1)
         patches = sum(level.part.num_patches for level in levels)

@@ -151,7 +151,9 @@ def test_a_zoomldm_that_is_told_the_level_above_is_the_one_that_it_starts_from_i
     )
     assert told.model.init_run == f"zoomldm{scale}-{told.data.name}-film"
     own = ("name", "parent", "init_run")
-    assert {k: v for k, v in told.model.items() if k not in own} == {k: v for k, v in plain.model.items() if k not in own}
+    assert {k: v for k, v in told.model.items() if k not in own} == {
+        k: v for k, v in plain.model.items() if k not in own
+    }
     assert (told.unet, told.prediction, told.schedule) == (plain.unet, plain.prediction, plain.schedule)
 
 

@@ -80,6 +80,7 @@ class Grower:
     """Draw the levels of a slide into a store.
 
     Attributes:
+        sampling: how the patches of a level are drawn.
         halo: patches that a region has around its block.
         rank, num_processes: which blocks are this process's; wait: until all processes are here.
     """
@@ -87,6 +88,7 @@ class Grower:
     store: CanvasStore
     tree: Tree
     sampler: RegionSampler
+    sampling: Callable[[Level], Sampling]
     glass: Glass
     halo: int
     rank: int = 0
@@ -109,7 +111,7 @@ class Grower:
             REGION,
             f"{label}: patches",
             lambda block: self.store.write_image(
-                level, block, REGION, self.sampler.draw(self._region(level, block, parent))
+                level, block, REGION, self.sampler.draw(self._region(level, block, parent), self.sampling(level))
             ),
         )
         self._share(

@@ -63,6 +63,8 @@ class RegionSampler:
     """Turn regions into pixels with one model for all magnifications.
 
     Args:
+        overlap: windows across patches join those in place, and fade into them, while less than this part of the
+            noise's timesteps is left; before, what is there is laid out under each patch's own tokens.
         batch_size: windows that go through the U-Net at once.
     """
 
@@ -71,48 +73,48 @@ class RegionSampler:
         model: ZoomLDM,
         autoencoder: Autoencoder,
         *,
-        sampling: Sampling,
         agreement: Agreement,
+        overlap: float,
         seed: int,
         batch_size: int,
         compute: Compute,
     ) -> None:
         self.model, self.autoencoder = model, autoencoder
-        self.sampling, self.agreement, self.seed = sampling, agreement, seed
+        self.agreement, self.overlap, self.seed = agreement, overlap, seed
         self.batch_size, self.compute = batch_size, compute
         for part in (model, autoencoder):
             compute.prepare(part)
 
-    def draw(self, region: Region) -> np.ndarray:
+    def draw(self, region: Region, sampling: Sampling) -> np.ndarray:
         """Draw a region, uint8 (h, w, 3)."""
         device = self.compute.device
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, self.compute.autocast):
             region = Region(**{name: None if x is None else x.to(device) for name, x in vars(region).items()})
             under = region.under()
-            image = self._drawn(region, under) if under is None or bool(region.needed.any()) else under
+            image = self._drawn(region, under, sampling) if under is None or bool(region.needed.any()) else under
             return rearrange(to_uint8(image[None])[0], "c h w -> h w c").cpu().numpy()
 
-    def _drawn(self, region: Region, under: Tensor | None) -> Tensor:
-        image = self._decode(self._denoise(region, under))
+    def _drawn(self, region: Region, under: Tensor | None, sampling: Sampling) -> Tensor:
+        image = self._decode(self._denoise(region, under, sampling))
         if region.parent is not None:
             image = in_pixels(image, region.parent, reach=self.agreement.reach, times=self.agreement.final)
         if under is not None:
             image = torch.where(_spread(region.needed, image), image, under)
         return image if region.stays is None else torch.where(region.held, region.stays, image)
 
-    def _denoise(self, region: Region, under: Tensor | None) -> Tensor:
+    def _denoise(self, region: Region, under: Tensor | None, sampling: Sampling) -> Tensor:
         """Follow the solver to unscaled latents `c H*q W*q`; ``under``: what lies there before."""
-        schedule, solver, scale = self.model.schedule, self.sampling.solver, self.model.latent_scale
+        schedule, solver, scale = self.model.schedule, sampling.solver, self.model.latent_scale
         start = 1.0 if region.parent is None else self.agreement.start
         x = self._noise(region.numbers, "sampling")
-        timesteps = solver.timesteps(self.sampling.steps, schedule.num_timesteps).flip(0)
+        timesteps = solver.timesteps(sampling.steps, schedule.num_timesteps).flip(0)
         timesteps = timesteps[timesteps <= start * schedule.num_timesteps].to(x.device)
         levels = schedule.alphas_cumprod.to(x.device)
         base = None if under is None else self._encode(under) * scale
         if base is not None and start < 1:
             x = schedule.add_noise(base[None], x[None], timesteps[:1])[0]
         x0 = solver.follow(
-            self._denoiser(region, base, timesteps),
+            self._denoiser(region, base, sampling),
             x[None],
             timesteps,
             levels[timesteps],
@@ -121,24 +123,23 @@ class RegionSampler:
         )
         return x0[0] / scale
 
-    def _denoiser(self, region: Region, base: Tensor | None, timesteps: Tensor) -> Denoise:
-        """Return what the solver asks: windows that shift and at the end overlap, glass, agreement."""
+    def _denoiser(self, region: Region, base: Tensor | None, sampling: Sampling) -> Denoise:
+        """Return what the solver asks: windows in place that at the end overlap, glass, agreement."""
         schedule, scale = self.model.schedule, self.model.latent_scale
         needed = region.needed.cpu()  # windows are chosen here, not on the device
         token_map = TokenMap.of(region.tokens, self.model.conditioner.position)
-        place = {int(t): step for step, t in enumerate(timesteps)}
-        last, window = self.agreement.until * schedule.num_timesteps, self.model.latent_shape[1]
-        told = self._told(region)
+        last, overlap = (part * schedule.num_timesteps for part in (self.agreement.until, self.overlap))
+        window, told = self.model.latent_shape[1], self._told(region)
 
         def denoise(x: Tensor, timestep: Tensor) -> tuple[Tensor, Tensor]:
             t = timestep.expand(1)
             said = predict_region(
-                self._predict,
+                partial(self._predict, sampling),
                 x[0],
                 timestep,
                 token_map,
                 window=window,
-                shifts=(0, window // 2) if timestep < last else (window // 2 * (place.get(int(timestep), 0) % 2),),
+                shifts=(0, window // 2) if timestep < overlap else (0,),
                 batch_size=self.batch_size,
                 needed=needed,
                 told=told,
@@ -155,15 +156,15 @@ class RegionSampler:
 
         return denoise
 
-    def _predict(self, x: Tensor, t: Tensor, tokens: Tensor, told: Tensor | None) -> Tensor:
+    def _predict(self, sampling: Sampling, x: Tensor, t: Tensor, tokens: Tensor, told: Tensor | None) -> Tensor:
         """Guide away from what the model says without tokens; what it is told of the level above it knows in both."""
-        within = timesteps_within(self.sampling.guidance_interval, self.model.schedule.num_timesteps)
+        within = timesteps_within(sampling.guidance_interval, self.model.schedule.num_timesteps)
 
         def predict(x: Tensor, t: Tensor, tokens: Tensor) -> Tensor:
             return self.model.predict(x, t, tokens, None if told is None else told.repeat(len(x) // len(told), 1, 1, 1))
 
         null = self.model.conditioner.null_tokens(len(tokens)).to(tokens.dtype)
-        return guided(predict, tokens, null, self.sampling.guidance_scale, within=within)(x, t)
+        return guided(predict, tokens, null, sampling.guidance_scale, within=within)(x, t)
 
     def _told(self, region: Region) -> Tensor | None:
         """Give what the U-Net is told of the level above, `k H*q W*q`; None of a root, or where it cannot be told."""

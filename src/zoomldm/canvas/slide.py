@@ -29,7 +29,7 @@ from zoomldm.sampling.settings import Sampling
 from zoomldm.stored import read_json, stored_as
 
 IDENTITY, DRAWN = "slide.json", "drawn.json"
-VERSION = 1
+VERSION = 2
 """Of the way slides are drawn; raised when the same settings give other pixels."""
 
 
@@ -40,7 +40,9 @@ class SlideJob:
     Attributes:
         levels: coarsest first.
         weights: hashes of the models, by part; model_name: of the run or packed model.
-        sampling: of patches; root_sampling, zoom_sampling: of tokens of roots, and of children.
+        sampling: of patches; coarse_sampling: of those of levels up to coarse_to, of none where that is None.
+        root_sampling, zoom_sampling: of tokens of roots, and of children.
+        overlap: see `RegionSampler`.
         fabric: whose processes share the blocks.
         given: the place that it is drawn of; None: out of nothing, and in processes that others tell.
         inversion: how tokens are found that nothing embeds.
@@ -56,9 +58,12 @@ class SlideJob:
     weights: Mapping[str, str]
     model_name: str
     sampling: Sampling
+    coarse_sampling: Sampling
+    coarse_to: float | None
     root_sampling: Sampling
     zoom_sampling: Sampling
     agreement: Agreement
+    overlap: float
     glass: Glass
     given: Given | None
     inversion: Inversion
@@ -86,10 +91,10 @@ class SlideJob:
             "roots": [self.levels[0].rows, self.levels[0].columns],
             "root": self.levels[0].rung.magnification,
             "target": self.levels[-1].rung.magnification,
-            "sampling": repr(self.sampling),
+            "sampling": {str(one.rung.magnification): repr(self.sampling_of(one)) for one in self.levels},
             "root tokens": repr(self.root_sampling),
             "tokens": repr(self.zoom_sampling),
-            "agreement": asdict(self.agreement),
+            "agreement": asdict(self.agreement) | {"overlap": self.overlap},
             "glass": asdict(self.glass),
             "block": self.block,
             "halo": self.halo,
@@ -97,6 +102,11 @@ class SlideJob:
             "parts": [astuple(one.part) for one in self.levels if not one.is_whole] or None,
             **({} if self.given is None else {"place": self.given.identity() | {"inversion": asdict(self.inversion)}}),
         }
+
+    def sampling_of(self, level: Level) -> Sampling:
+        """Return how the patches of a level are drawn."""
+        is_coarse = self.coarse_to is not None and level.rung.magnification <= self.coarse_to
+        return self.coarse_sampling if is_coarse else self.sampling
 
     def run(self) -> None:
         """Draw what is not drawn yet, and write the file after each level.
@@ -163,12 +173,13 @@ class SlideJob:
             sampler=RegionSampler(
                 self.model,
                 self.autoencoder,
-                sampling=self.sampling,
                 agreement=self.agreement,
+                overlap=self.overlap,
                 seed=self.seed,
                 batch_size=self.batch_size,
                 compute=self.compute,
             ),
+            sampling=self.sampling_of,
             glass=self.glass,
             halo=self.halo,
             rank=self.fabric.global_rank,

@@ -306,6 +306,15 @@ class Zoom:
 
 
 @dataclass(kw_only=True)
+class Coarse:
+    """How the patches of the coarse levels of a slide are drawn; to: the finest of them, None: none."""
+
+    to: float | None
+    steps: int
+    guidance_scale: float
+
+
+@dataclass(kw_only=True)
 class Slide(Entry):
     """conf/slide.yaml."""
 
@@ -333,8 +342,10 @@ class Slide(Entry):
     n: int
     seed: int
     sampling: Sampling
+    coarse: Coarse
     zoom: Zoom
     agreement: Agreement
+    overlap: float
     glass: Glass
     block: int
     halo: int

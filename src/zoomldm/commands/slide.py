@@ -23,6 +23,7 @@ from zoomldm.commands.requests import (
     section,
     stored_config,
 )
+from zoomldm.commands.slide_numbers import check_numbers
 from zoomldm.commands.slide_source import check_place, given_levels, given_of, in_region, source_of
 from zoomldm.data.manifest import Manifest
 from zoomldm.errors import ConfigError
@@ -60,7 +61,7 @@ def check(cfg: DictConfig) -> None:
         raise ConfigError(f"out={cfg.out}: expected a name that ends with {SUFFIXES[0]}")
     if folders := [path for path in paths_of(cfg) if path.is_dir()]:
         raise ConfigError(f"out={folders[0]}: is a folder; give another name")
-    _check_numbers(cfg)
+    check_numbers(cfg)
     if section(cfg, "model") and (cfg.run or cfg.edm):
         raise ConfigError(f"model={cfg.model.name} is a whole model: leave out run= and edm=")
     check_one_guidance(cfg, _ladder(cfg))
@@ -75,35 +76,6 @@ def check(cfg: DictConfig) -> None:
             f"out={cfg.out}: needs up to {needed / 1e9:.1f} GB, and {folder} has {free / 1e9:.1f} GB free; use another "
             "disk, fewer roots or a lower target="
         )
-
-
-def _check_numbers(cfg: DictConfig) -> None:
-    for key, value, high in (
-        ("agreement.start", cfg.agreement.start, 1),
-        ("agreement.until", cfg.agreement.until, 1),
-        ("glass.brightness", cfg.glass.brightness, 255),
-        ("glass.chroma", cfg.glass.chroma, 255),
-        ("zoom.guidance_scale", cfg.zoom.guidance_scale, 100),
-    ):
-        if not 0 <= value <= high:
-            raise ConfigError(f"{key}={value}: expected a number from 0 to {high}")
-    if cfg.agreement.start == 0:
-        raise ConfigError("agreement.start=0: nothing would be drawn; expected above 0")
-    for key, value, least in (
-        ("agreement.reach", cfg.agreement.reach, 1),
-        ("agreement.final", cfg.agreement.final, 0),
-        ("halo", cfg.halo, 0),
-        ("zoom.steps", cfg.zoom.steps, 1),
-        ("inversion.steps", cfg.inversion.steps, 1),
-        ("inversion.draws", cfg.inversion.draws, 1),
-        ("inversion.prior", cfg.inversion.prior, 0),
-    ):
-        if value < least:
-            raise ConfigError(f"{key}={value}: expected a whole number of {least} or more")
-    if 2 * cfg.halo > cfg.block:
-        raise ConfigError(f"halo={cfg.halo}: expected at most half of block={cfg.block}")
-    if cfg.compression not in ("deflate", "jpeg"):
-        raise ConfigError(f"compression={cfg.compression}: expected deflate or jpeg")
 
 
 def _check_edm(cfg: DictConfig) -> None:
@@ -224,6 +196,7 @@ def _job(
 
     ladder = trained.manifest.ladder
     tokens = sampling_of(trained.edm.config, ladder, allowed(cfg))
+    sampling, coarse = how.over(trained.sampling, ladder), plain(cfg.coarse)
     return SlideJob(
         path=path,
         levels=levels,
@@ -232,7 +205,9 @@ def _job(
         edm=trained.edm.module,
         weights=trained.weights,
         model_name=trained.run.name,
-        sampling=how.over(trained.sampling, ladder),
+        sampling=sampling,
+        coarse_sampling=replace(sampling, steps=coarse["steps"], guidance_scale=coarse["guidance_scale"]),
+        coarse_to=coarse["to"],
         root_sampling=tokens,
         zoom_sampling=replace(tokens, **plain(cfg.zoom)),
         agreement=Agreement(**plain(cfg.agreement)),
@@ -242,5 +217,5 @@ def _job(
         compute=how.compute,
         fabric=fabric,
         seed=seed,
-        **{key: cfg[key] for key in ("block", "halo", "batch_size", "compression", "mark", "keep")},
+        **{key: cfg[key] for key in ("overlap", "block", "halo", "batch_size", "compression", "mark", "keep")},
     )

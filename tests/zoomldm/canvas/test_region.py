@@ -45,13 +45,15 @@ class Halves:
         return functional.interpolate(latents, scale_factor=4)
 
 
-def drawn(model, parent, guidance_scale=1.0):
-    sampling = Sampling(solver=option_of("solver", "ddim").make(Solver), steps=2, guidance_scale=guidance_scale)
-    options = {"agreement": UNHELD, "seed": 0, "batch_size": 64, "compute": Compute()}
-    sampler = RegionSampler(model, Halves(), sampling=sampling, **options)
+def drawn(model, parent, guidance_scale=1.0, overlap=1.0):
+    solver = option_of("solver", "ddim").make(Solver)
+    sampling = Sampling(solver=solver, steps=2, guidance_scale=guidance_scale, guidance_interval=None)
+    options = {"agreement": UNHELD, "overlap": overlap, "seed": 0, "batch_size": 64, "compute": Compute()}
+    sampler = RegionSampler(model, Halves(), **options)
     tokens = torch.randn(2, 3, 16, 5, generator=torch.Generator().manual_seed(0))
     numbers = torch.arange(6).reshape(2, 3)
-    return sampler.draw(Region(parent=parent, tokens=tokens, numbers=numbers, needed=torch.ones(2, 3, dtype=bool)))
+    region = Region(parent=parent, tokens=tokens, numbers=numbers, needed=torch.ones(2, 3, dtype=bool))
+    return sampler.draw(region, sampling)
 
 
 @pytest.fixture
@@ -65,6 +67,13 @@ def test_every_window_is_told_the_part_of_the_level_above_that_it_lies_under(par
     over = planes(parent[None], (16, 24))[0]
     for part in (over[:, 8:, 8:16], over[:, 4:12, 4:12]):  # a patch, and a window across four
         assert all(any(torch.equal(one, part) for one in told) for told in model.told)
+
+
+def test_windows_across_patches_are_drawn_in_the_last_steps_alone(parent):
+    model = Model(told_planes=13)
+    drawn(model, parent, overlap=0.3)  # the steps are at 501 and 1
+    first, last = map(len, model.told)
+    assert first == 6 < last
 
 
 def test_with_guidance_the_level_above_is_known_on_both_sides(parent):

@@ -89,7 +89,7 @@ def test_the_loss_is_the_error_of_the_noise_in_scaled_latents():
     model, batch = build("none"), make_batch()
     seen = {}
 
-    def predict(x, t, tokens):
+    def predict(x, t, tokens, told=None):
         x0 = 0.5 * batch.latent.float()
         seen["t"] = t
         return model.schedule.eps_from_x0(x, x0, t)
@@ -102,7 +102,7 @@ def test_the_loss_is_the_error_of_the_noise_in_scaled_latents():
 def test_conditions_are_dropped_to_null_tokens_with_their_probability():
     model, batch = build("mag", drop_probability=0.25), make_batch(4000)
     seen = {}
-    model.predict = lambda x, t, tokens: seen.setdefault("tokens", tokens).mean() * x
+    model.predict = lambda x, t, tokens, told: seen.setdefault("tokens", tokens).mean() * x
     model(batch, seed=0)
     is_null = (seen["tokens"] == model.conditioner.null).all(-1).all(-1)
     assert is_null.float().mean().item() == pytest.approx(0.25, abs=0.03)
