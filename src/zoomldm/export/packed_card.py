@@ -12,6 +12,9 @@ from zoomldm.export.source import Source
 from zoomldm.runs.records import read_lines
 from zoomldm.runs.run import Run
 
+PLACES = ("paths.", "tracking")
+"""What the words of a command begin with that say where things lie; they are left out."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
@@ -29,7 +32,7 @@ class Training:
         said = run.described()
         hardware: Mapping[str, Any] = said.get("hardware") or {}
         return cls(
-            command=f"python {said.get('command', '?')}",
+            command=" ".join(["python", *(w for w in said.get("command", "?").split() if not w.startswith(PLACES))]),
             step=said["step"],
             elapsed_s=_elapsed_s(run.folder / "perf.jsonl"),
             hardware=", ".join(hardware.get("gpus") or []) or f"{hardware.get('cpus', '?')} CPU cores",
