@@ -20,7 +20,7 @@ from zoomldm.canvas.blend import blended
 from zoomldm.canvas.glass import glass_patches
 from zoomldm.canvas.plan import Block, Level
 from zoomldm.canvas.region import Region, RegionSampler
-from zoomldm.canvas.settings import Glass
+from zoomldm.canvas.settings import Glass, LevelSettings
 from zoomldm.canvas.store import PIXELS, REGION, TOKENS, CanvasStore
 from zoomldm.data.pixels import to_float
 from zoomldm.files import progress
@@ -80,7 +80,7 @@ class Grower:
     """Draw the levels of a slide into a store.
 
     Attributes:
-        sampling: how the patches of a level are drawn.
+        settings: how the patches of a level are drawn.
         halo: patches that a region has around its block.
         rank, num_processes: which blocks are this process's; wait: until all processes are here.
     """
@@ -88,7 +88,7 @@ class Grower:
     store: CanvasStore
     tree: Tree
     sampler: RegionSampler
-    sampling: Callable[[Level], Sampling]
+    settings: Callable[[Level], LevelSettings]
     glass: Glass
     halo: int
     rank: int = 0
@@ -111,7 +111,7 @@ class Grower:
             REGION,
             f"{label}: patches",
             lambda block: self.store.write_image(
-                level, block, REGION, self.sampler.draw(self._region(level, block, parent), self.sampling(level))
+                level, block, REGION, self.sampler.draw(self._region(level, block, parent), self.settings(level))
             ),
         )
         self._share(

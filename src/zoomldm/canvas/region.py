@@ -15,7 +15,7 @@ from einops import rearrange
 from torch import Tensor
 
 from zoomldm.canvas.agreement import corrected, enlarge, in_pixels, lacking
-from zoomldm.canvas.settings import Agreement
+from zoomldm.canvas.settings import LevelSettings
 from zoomldm.canvas.windows import TokenMap, predict_region
 from zoomldm.data.pixels import to_uint8
 from zoomldm.diffusion.guidance import guided, timesteps_within
@@ -25,7 +25,6 @@ from zoomldm.model.autoencoder import Autoencoder
 from zoomldm.model.parent import planes
 from zoomldm.model.zoomldm import ZoomLDM
 from zoomldm.sampling.compute import Compute
-from zoomldm.sampling.settings import Sampling
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,48 +72,47 @@ class RegionSampler:
         model: ZoomLDM,
         autoencoder: Autoencoder,
         *,
-        agreement: Agreement,
         overlap: float,
         seed: int,
         batch_size: int,
         compute: Compute,
     ) -> None:
         self.model, self.autoencoder = model, autoencoder
-        self.agreement, self.overlap, self.seed = agreement, overlap, seed
+        self.overlap, self.seed = overlap, seed
         self.batch_size, self.compute = batch_size, compute
         for part in (model, autoencoder):
             compute.prepare(part)
 
-    def draw(self, region: Region, sampling: Sampling) -> np.ndarray:
+    def draw(self, region: Region, how: LevelSettings) -> np.ndarray:
         """Draw a region, uint8 (h, w, 3)."""
         device = self.compute.device
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, self.compute.autocast):
             region = Region(**{name: None if x is None else x.to(device) for name, x in vars(region).items()})
             under = region.under()
-            image = self._drawn(region, under, sampling) if under is None or bool(region.needed.any()) else under
+            image = self._drawn(region, under, how) if under is None or bool(region.needed.any()) else under
             return rearrange(to_uint8(image[None])[0], "c h w -> h w c").cpu().numpy()
 
-    def _drawn(self, region: Region, under: Tensor | None, sampling: Sampling) -> Tensor:
-        image = self._decode(self._denoise(region, under, sampling))
+    def _drawn(self, region: Region, under: Tensor | None, how: LevelSettings) -> Tensor:
+        image = self._decode(self._denoise(region, under, how))
         if region.parent is not None:
-            image = in_pixels(image, region.parent, reach=self.agreement.reach, times=self.agreement.final)
+            image = in_pixels(image, region.parent, reach=how.agreement.reach, times=how.agreement.final)
         if under is not None:
             image = torch.where(_spread(region.needed, image), image, under)
         return image if region.stays is None else torch.where(region.held, region.stays, image)
 
-    def _denoise(self, region: Region, under: Tensor | None, sampling: Sampling) -> Tensor:
+    def _denoise(self, region: Region, under: Tensor | None, how: LevelSettings) -> Tensor:
         """Follow the solver to unscaled latents `c H*q W*q`; ``under``: what lies there before."""
-        schedule, solver, scale = self.model.schedule, sampling.solver, self.model.latent_scale
-        start = 1.0 if region.parent is None else self.agreement.start
+        schedule, solver, scale = self.model.schedule, how.sampling.solver, self.model.latent_scale
+        start = 1.0 if region.parent is None else how.agreement.start
         x = self._noise(region.numbers, "sampling")
-        timesteps = solver.timesteps(sampling.steps, schedule.num_timesteps).flip(0)
+        timesteps = solver.timesteps(how.sampling.steps, schedule.num_timesteps).flip(0)
         timesteps = timesteps[timesteps <= start * schedule.num_timesteps].to(x.device)
         levels = schedule.alphas_cumprod.to(x.device)
         base = None if under is None else self._encode(under) * scale
         if base is not None and start < 1:
             x = schedule.add_noise(base[None], x[None], timesteps[:1])[0]
         x0 = solver.follow(
-            self._denoiser(region, base, sampling),
+            self._denoiser(region, base, how),
             x[None],
             timesteps,
             levels[timesteps],
@@ -123,18 +121,18 @@ class RegionSampler:
         )
         return x0[0] / scale
 
-    def _denoiser(self, region: Region, base: Tensor | None, sampling: Sampling) -> Denoise:
+    def _denoiser(self, region: Region, base: Tensor | None, how: LevelSettings) -> Denoise:
         """Return what the solver asks: windows in place that at the end overlap, glass, agreement."""
         schedule, scale = self.model.schedule, self.model.latent_scale
         needed = region.needed.cpu()  # windows are chosen here, not on the device
         token_map = TokenMap.of(region.tokens, self.model.conditioner.position)
-        last, overlap = (part * schedule.num_timesteps for part in (self.agreement.until, self.overlap))
+        last, overlap = (part * schedule.num_timesteps for part in (how.agreement.until, self.overlap))
         window, told = self.model.latent_shape[1], self._told(region)
 
         def denoise(x: Tensor, timestep: Tensor) -> tuple[Tensor, Tensor]:
             t = timestep.expand(1)
             said = predict_region(
-                partial(self._predict, sampling),
+                partial(self._predict, how),
                 x[0],
                 timestep,
                 token_map,
@@ -148,23 +146,23 @@ class RegionSampler:
             if base is None:
                 return x0, eps
             x0 = torch.where(_spread(region.needed, base), x0[0], base)
-            of_parent = region.parent is not None and self.agreement.until < 1 and bool(timestep >= last)
+            of_parent = region.parent is not None and how.agreement.until < 1 and bool(timestep >= last)
             if of_parent or region.stays is not None:
-                lack = partial(region.lacking, reach=self.agreement.reach, of_parent=of_parent)
+                lack = partial(region.lacking, reach=how.agreement.reach, of_parent=of_parent)
                 x0 = corrected(x0 / scale, lack, encode=self._encode, decode=self._decode) * scale
             return x0[None], schedule.eps_from_x0(x, x0[None], t)
 
         return denoise
 
-    def _predict(self, sampling: Sampling, x: Tensor, t: Tensor, tokens: Tensor, told: Tensor | None) -> Tensor:
+    def _predict(self, how: LevelSettings, x: Tensor, t: Tensor, tokens: Tensor, told: Tensor | None) -> Tensor:
         """Guide away from what the model says without tokens; what it is told of the level above it knows in both."""
-        within = timesteps_within(sampling.guidance_interval, self.model.schedule.num_timesteps)
+        within = timesteps_within(how.sampling.guidance_interval, self.model.schedule.num_timesteps)
 
         def predict(x: Tensor, t: Tensor, tokens: Tensor) -> Tensor:
             return self.model.predict(x, t, tokens, None if told is None else told.repeat(len(x) // len(told), 1, 1, 1))
 
         null = self.model.conditioner.null_tokens(len(tokens)).to(tokens.dtype)
-        return guided(predict, tokens, null, sampling.guidance_scale, within=within)(x, t)
+        return guided(predict, tokens, null, how.sampling.guidance_scale, within=within)(x, t)
 
     def _told(self, region: Region) -> Tensor | None:
         """Give what the U-Net is told of the level above, `k H*q W*q`; None of a root, or where it cannot be told."""

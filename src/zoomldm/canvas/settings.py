@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from zoomldm.sampling.settings import Sampling
+
 
 @dataclass(frozen=True, kw_only=True)
 class Agreement:
@@ -21,6 +23,14 @@ class Agreement:
     until: float
     reach: int
     final: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class LevelSettings:
+    """How the patches of a level are drawn."""
+
+    sampling: Sampling
+    agreement: Agreement
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from zoomldm.canvas.invert import Inverter, TokenFinder
 from zoomldm.canvas.plan import Level
 from zoomldm.canvas.pyramid import SETTINGS, Pyramid, settings_in
 from zoomldm.canvas.region import RegionSampler
-from zoomldm.canvas.settings import Agreement, Glass, Inversion
+from zoomldm.canvas.settings import Glass, Inversion, LevelSettings
 from zoomldm.canvas.store import CanvasStore
 from zoomldm.errors import ConfigError, DataError
 from zoomldm.files import held, remove, remove_tree, rename, write_json
@@ -40,7 +40,7 @@ class SlideJob:
     Attributes:
         levels: coarsest first.
         weights: hashes of the models, by part; model_name: of the run or packed model.
-        sampling: of patches; coarse_sampling: of those of levels up to coarse_to, of none where that is None.
+        fine, coarse: how patches are drawn; coarse: of levels up to coarse_to, of none where that is None.
         root_sampling, zoom_sampling: of tokens of roots, and of children.
         overlap: see `RegionSampler`.
         fabric: whose processes share the blocks.
@@ -57,12 +57,11 @@ class SlideJob:
     edm: ZoomingEDM
     weights: Mapping[str, str]
     model_name: str
-    sampling: Sampling
-    coarse_sampling: Sampling
+    fine: LevelSettings
+    coarse: LevelSettings
     coarse_to: float | None
     root_sampling: Sampling
     zoom_sampling: Sampling
-    agreement: Agreement
     overlap: float
     glass: Glass
     given: Given | None
@@ -91,10 +90,10 @@ class SlideJob:
             "roots": [self.levels[0].rows, self.levels[0].columns],
             "root": self.levels[0].rung.magnification,
             "target": self.levels[-1].rung.magnification,
-            "sampling": {str(one.rung.magnification): repr(self.sampling_of(one)) for one in self.levels},
+            "patches": {f"{one.rung.magnification:g}": repr(self.settings_of(one)) for one in self.levels},
             "root tokens": repr(self.root_sampling),
             "tokens": repr(self.zoom_sampling),
-            "agreement": asdict(self.agreement) | {"overlap": self.overlap},
+            "overlap": self.overlap,
             "glass": asdict(self.glass),
             "block": self.block,
             "halo": self.halo,
@@ -103,10 +102,10 @@ class SlideJob:
             **({} if self.given is None else {"place": self.given.identity() | {"inversion": asdict(self.inversion)}}),
         }
 
-    def sampling_of(self, level: Level) -> Sampling:
+    def settings_of(self, level: Level) -> LevelSettings:
         """Return how the patches of a level are drawn."""
         is_coarse = self.coarse_to is not None and level.rung.magnification <= self.coarse_to
-        return self.coarse_sampling if is_coarse else self.sampling
+        return self.coarse if is_coarse else self.fine
 
     def run(self) -> None:
         """Draw what is not drawn yet, and write the file after each level.
@@ -173,13 +172,12 @@ class SlideJob:
             sampler=RegionSampler(
                 self.model,
                 self.autoencoder,
-                agreement=self.agreement,
                 overlap=self.overlap,
                 seed=self.seed,
                 batch_size=self.batch_size,
                 compute=self.compute,
             ),
-            sampling=self.sampling_of,
+            settings=self.settings_of,
             glass=self.glass,
             halo=self.halo,
             rank=self.fabric.global_rank,

@@ -312,6 +312,8 @@ class Coarse:
     to: float | None
     steps: int
     guidance_scale: float
+    reach: int
+    final: int
 
 
 @dataclass(kw_only=True)

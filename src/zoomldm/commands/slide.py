@@ -190,13 +190,18 @@ def _job(
     path: Path,
     seed: int,
 ) -> SlideJob:
-    from zoomldm.canvas.settings import Agreement, Glass, Inversion
+    from zoomldm.canvas.settings import Agreement, Glass, Inversion, LevelSettings
     from zoomldm.canvas.slide import SlideJob
     from zoomldm.stages.trained import sampling_of
 
     ladder = trained.manifest.ladder
     tokens = sampling_of(trained.edm.config, ladder, allowed(cfg))
-    sampling, coarse = how.over(trained.sampling, ladder), plain(cfg.coarse)
+    fine = LevelSettings(sampling=how.over(trained.sampling, ladder), agreement=Agreement(**plain(cfg.agreement)))
+    steps, scale = cfg.coarse.steps, cfg.coarse.guidance_scale
+    coarse = LevelSettings(
+        sampling=replace(fine.sampling, steps=steps, guidance_scale=scale),
+        agreement=replace(fine.agreement, reach=cfg.coarse.reach, final=cfg.coarse.final),
+    )
     return SlideJob(
         path=path,
         levels=levels,
@@ -205,12 +210,11 @@ def _job(
         edm=trained.edm.module,
         weights=trained.weights,
         model_name=trained.run.name,
-        sampling=sampling,
-        coarse_sampling=replace(sampling, steps=coarse["steps"], guidance_scale=coarse["guidance_scale"]),
-        coarse_to=coarse["to"],
+        fine=fine,
+        coarse=coarse,
+        coarse_to=cfg.coarse.to,
         root_sampling=tokens,
         zoom_sampling=replace(tokens, **plain(cfg.zoom)),
-        agreement=Agreement(**plain(cfg.agreement)),
         glass=Glass(**plain(cfg.glass)),
         given=given,
         inversion=Inversion(**plain(cfg.inversion)),

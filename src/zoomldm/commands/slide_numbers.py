@@ -35,6 +35,8 @@ def check_numbers(cfg: DictConfig) -> None:
         ("halo", cfg.halo, 0),
         ("zoom.steps", cfg.zoom.steps, 1),
         ("coarse.steps", cfg.coarse.steps, 1),
+        ("coarse.reach", cfg.coarse.reach, 1),
+        ("coarse.final", cfg.coarse.final, 0),
         ("inversion.steps", cfg.inversion.steps, 1),
         ("inversion.draws", cfg.inversion.draws, 1),
         ("inversion.prior", cfg.inversion.prior, 0),

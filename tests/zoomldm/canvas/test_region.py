@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional
 
 from zoomldm.canvas.region import Region, RegionSampler
-from zoomldm.canvas.settings import Agreement
+from zoomldm.canvas.settings import Agreement, LevelSettings
 from zoomldm.config import option_of
 from zoomldm.diffusion.prediction.base import Prediction
 from zoomldm.diffusion.schedules.base import NoiseSchedule
@@ -48,12 +48,12 @@ class Halves:
 def drawn(model, parent, guidance_scale=1.0, overlap=1.0):
     solver = option_of("solver", "ddim").make(Solver)
     sampling = Sampling(solver=solver, steps=2, guidance_scale=guidance_scale, guidance_interval=None)
-    options = {"agreement": UNHELD, "overlap": overlap, "seed": 0, "batch_size": 64, "compute": Compute()}
+    options = {"overlap": overlap, "seed": 0, "batch_size": 64, "compute": Compute()}
     sampler = RegionSampler(model, Halves(), **options)
     tokens = torch.randn(2, 3, 16, 5, generator=torch.Generator().manual_seed(0))
     numbers = torch.arange(6).reshape(2, 3)
     region = Region(parent=parent, tokens=tokens, numbers=numbers, needed=torch.ones(2, 3, dtype=bool))
-    return sampler.draw(region, sampling)
+    return sampler.draw(region, LevelSettings(sampling=sampling, agreement=UNHELD))
 
 
 @pytest.fixture
