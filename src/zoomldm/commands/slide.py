@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoomldm.canvas.plan import Level, levels_of
+from zoomldm.canvas.settings import Agreement, LevelSettings
 from zoomldm.commands.devices import on_devices
 from zoomldm.commands.job import allowed, plain
 from zoomldm.commands.requests import (
@@ -31,6 +32,7 @@ from zoomldm.ladder import Ladder
 from zoomldm.launch.settings import FabricSettings
 from zoomldm.runs.belonging import find_edm
 from zoomldm.runs.run import find_run
+from zoomldm.sampling.settings import Sampling
 from zoomldm.sampling.sources.base import Source
 from zoomldm.stages.base import stage_of
 from zoomldm.stages.edm import ZoomingEDMStage
@@ -190,18 +192,13 @@ def _job(
     path: Path,
     seed: int,
 ) -> SlideJob:
-    from zoomldm.canvas.settings import Agreement, Glass, Inversion, LevelSettings
+    from zoomldm.canvas.settings import Glass, Inversion
     from zoomldm.canvas.slide import SlideJob
     from zoomldm.stages.trained import sampling_of
 
     ladder = trained.manifest.ladder
     tokens = sampling_of(trained.edm.config, ladder, allowed(cfg))
-    fine = LevelSettings(sampling=how.over(trained.sampling, ladder), agreement=Agreement(**plain(cfg.agreement)))
-    steps, scale = cfg.coarse.steps, cfg.coarse.guidance_scale
-    coarse = LevelSettings(
-        sampling=replace(fine.sampling, steps=steps, guidance_scale=scale),
-        agreement=replace(fine.agreement, reach=cfg.coarse.reach, final=cfg.coarse.final),
-    )
+    fine, coarse = _settings(cfg, how.over(trained.sampling, ladder))
     return SlideJob(
         path=path,
         levels=levels,
@@ -222,4 +219,14 @@ def _job(
         fabric=fabric,
         seed=seed,
         **{key: cfg[key] for key in ("overlap", "block", "halo", "batch_size", "compression", "mark", "keep")},
+    )
+
+
+def _settings(cfg: DictConfig, sampling: Sampling) -> tuple[LevelSettings, LevelSettings]:
+    """Return how fine and how coarse levels are drawn."""
+    coarse = plain(cfg.coarse)
+    fine = LevelSettings(sampling=sampling, agreement=Agreement(**plain(cfg.agreement)))
+    return fine, LevelSettings(
+        sampling=replace(sampling, steps=coarse["steps"], guidance_scale=coarse["guidance_scale"]),
+        agreement=replace(fine.agreement, reach=coarse["reach"], final=coarse["final"]),
     )

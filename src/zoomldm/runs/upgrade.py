@@ -44,7 +44,7 @@ def upgraded(config: Mapping[str, Any]) -> dict[str, Any]:
         config["sampling"] = {"guidance_interval": None, **config["sampling"]}
     _upgrade_model(config)
     _upgrade_autoencoder(config)
-    if config.get("unet"):
+    if config.get("unet") and config.get("model"):
         config["model"] = {**FEWER_INPUTS, **config["model"]}
     return config
 

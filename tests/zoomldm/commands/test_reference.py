@@ -33,7 +33,7 @@ def test_every_step_composes_and_the_models_fit_each_other():
     assert plain.latent_channels == told.latent_channels == autoencoder.latent_channels
     assert plain.stands_on == (("autoencoder", "-".join(autoencoder.stem)),)
     assert told.stands_on == (*plain.stands_on, ("zoomldm", "-".join(plain.stem)))
-    assert edm.stands_on == (("zoomldm", "-".join(told.stem)),)
+    assert edm.stands_on == (("zoomldm", "-".join(plain.stem)),)  # whose conditioner the other keeps
     assert tuple(("-".join(stage.stem), stage.kind) for stage in stages) == reference.TRAININGS
 
 

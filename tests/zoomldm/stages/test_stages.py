@@ -26,7 +26,7 @@ SIZES = {
     "ae": ["model=autoencoder_vq_tiny", "model.num_codes=64", "model.loss.start_steps=1", "optim.batch_size=8"],
     "kl": ["model=autoencoder_tiny", f"model.loss.adversarial={{{ADVERSARY}}}", "optim.batch_size=8"],
     "zoom": ["model=zoomldm_tiny", "autoencoder.run=ae", THREE, "unet.model_channels=16", "optim.batch_size=8"],
-    "told": [
+    "parent": [
         "model=zoomldm_zoom_tiny",
         "model.init_run=zoom",
         "model.parent.probability=0.9",
@@ -64,7 +64,7 @@ def root(tmp_path_factory):
         train(job(root, "kl"), [], [])
         set_latents(root, autoencoder_sha256=newest_model(root / "runs" / "ae").model_sha256)
         train(job(root, "zoom"), [], [])
-        train(job(root, "told"), [], [])
+        train(job(root, "parent"), [], [])
         train(job(root, "edm"), [], [])
     return root
 
@@ -105,7 +105,7 @@ def test_inputs_are_left_as_they_are():
 
 def test_pictures_are_drawn_of_autoencoders_and_zoomldms(root):
     drawn = {path.parent.parent.name for path in (root / "runs").glob("*/samples/step-00000004.png")}
-    assert drawn == {"ae", "kl", "zoom", "told"}
+    assert drawn == {"ae", "kl", "zoom", "parent"}
 
 
 def test_checkpoints_name_their_parents(root):
@@ -114,8 +114,8 @@ def test_checkpoints_name_their_parents(root):
     assert infos["ae"].parents == {"data": data.identity(["image"])}
     assert infos["zoom"].parents["autoencoder"] == infos["ae"].model_sha256
     assert infos["edm"].parents["zoomldm"] == infos["zoom"].model_sha256
-    assert infos["told"].parents["init"] == infos["zoom"].model_sha256
-    assert infos["told"].parents["data"] == data.identity(["image", "latent", "grid"])
+    assert infos["parent"].parents["init"] == infos["zoom"].model_sha256
+    assert infos["parent"].parents["data"] == data.identity(["image", "latent", "grid"])
 
 
 def test_trained_models_are_loaded_with_what_identifies_them(root):
@@ -136,26 +136,26 @@ def test_trained_models_are_loaded_with_what_identifies_them(root):
 
 def test_a_model_that_is_told_the_level_above_starts_from_the_run_that_is_named(root):
     start = load_zoomldm(root / "runs", "zoom", num_rungs=2, grid_dim=24).module.state_dict()
-    model = stage_in(job(root, "told")).build(Manifest.load(root / "data" / "demo"))
+    model = stage_in(job(root, "parent")).build(Manifest.load(root / "data" / "demo"))
     own = model.state_dict()
     assert own["unet.conv_in.weight"].shape[1] == 3 + model.told_planes == 16
     assert torch.equal(own["unet.conv_in.weight"][:, :3], start["unet.conv_in.weight"])
     assert all(torch.equal(own[name], start[name]) for name in start.keys() - {"unet.conv_in.weight"})
-    trained = load_zoomldm(root / "runs", "told", num_rungs=2, grid_dim=24).module
+    trained = load_zoomldm(root / "runs", "parent", num_rungs=2, grid_dim=24).module
     assert trained.unet.conv_in.weight[:, 3:].abs().max() > 0
     kept = {name: value for name, value in start.items() if name.startswith("conditioner")}
     assert all(torch.equal(trained.state_dict()[name], value) for name, value in kept.items())
 
 
 def test_the_tokens_of_a_kept_conditioner_are_those_that_its_own_edm_learnt(root):
-    trained = load_trained(root / "runs", "told", wants_edm=True)
+    trained = load_trained(root / "runs", "parent", wants_edm=True)
     assert trained.edm.run_name == "edm"
     assert trained.edm.parents["zoomldm"] == trained.model.parents["init"]
 
 
 def test_a_start_from_two_models_is_refused(root):
     with pytest.raises(ConfigError, match="starts from one of them"):
-        check_train(job(root, "told", "unet.init=x.ckpt"))
+        check_train(job(root, "parent", "unet.init=x.ckpt"))
 
 
 def retrained(folder) -> None:
