@@ -12,11 +12,13 @@ import numpy as np
 import openslide
 import torch
 from einops import rearrange
+from omegaconf import DictConfig
 from PIL import Image
 
 from benchmarks.canvas_figures import Area, Root
 from benchmarks.slides import SIDE_PX, drawn, painted
 from zoomldm.canvas.plan import Block, Level
+from zoomldm.canvas.settings import is_coarse
 from zoomldm.canvas.store import CanvasStore
 from zoomldm.commands import slide
 from zoomldm.commands.requests import hardware_of, packed_model, stored_config
@@ -36,8 +38,6 @@ DEEP = ("target=20", "region=[1536,1536,256,256]")
 """Whole down to 1.25x and 2 x 2 patches of that down to 5x; and in them one patch of 2.5x down to 20x."""
 SMALL, NUM, REFERENCE = 24, 128, 512
 """Roots of which the first levels alone are drawn; patches of a row and magnification, and to compare with."""
-COARSE_TO = 2.5
-"""The finest of the levels that slide.py draws with more steps and guidance, by conf/slide.yaml."""
 PLACES = ("root=1.25", "overview=5", "region=[256,256,256,256]")
 WAYS = {
     "real place at 1.25x, below drawn": (),
@@ -75,8 +75,13 @@ class Rows:
         """What draws single patches as slide.py draws those of its coarse levels."""
         return self._generator("coarse")
 
+    @cached_property
+    def _asked(self) -> DictConfig:
+        """What slide.py is asked by default."""
+        return compose_jobs("slide", ["out=any.ome.tiff", "model=reference"])[0]
+
     def _generator(self, key: str) -> PatchGenerator:
-        (cfg,) = compose_jobs("slide", ["out=any.ome.tiff", "model=reference"])
+        cfg = self._asked
         trained = packed_model(cfg).load("", wants_edm=True)
         compute = Compute.of(hardware_of(cfg, stored_config(cfg)), torch.device("cpu"))
         how = HowToSample(steps=cfg[key].steps, guidance_scale=cfg[key].guidance_scale, compute=compute)
@@ -144,7 +149,9 @@ class Rows:
                 path.parent.mkdir(exist_ok=True)
                 parts = np.array_split(np.arange(NUM), NUM // 64)
                 numbers = [[sample_number(rung, place) for place in part] for part in parts]
-                generator = self.coarse_generator if rung.magnification <= COARSE_TO else self.generator
+                generator = (
+                    self.coarse_generator if is_coarse(rung.magnification, self._asked.coarse.to) else self.generator
+                )
                 np.save(path, np.concatenate([generator.from_edm(rung.index, some) for some in numbers]))
             for place, patch in enumerate(np.load(path)):
                 roots[place % self.num_roots][rung.label].append(Area(patch))

@@ -32,6 +32,7 @@ from benchmarks.slides import PATCH_PX, drawn
 from zoomldm.canvas import grow, region
 from zoomldm.canvas.grow import Tree
 from zoomldm.canvas.pyramid import Pyramid
+from zoomldm.canvas.settings import is_coarse
 from zoomldm.canvas.store import CanvasStore
 from zoomldm.canvas.windows import starts
 from zoomldm.commands import slide
@@ -105,8 +106,7 @@ class Passes:
         unet, encode, decode = 0, 0, 0
         levels = slide.drawn_levels(cfg, None)
         for level in levels:
-            is_coarse = cfg.coarse.to is not None and level.rung.magnification <= cfg.coarse.to
-            how = cfg.coarse if is_coarse else cfg.sampling
+            how = cfg.coarse if is_coarse(level.rung.magnification, cfg.coarse.to) else cfg.sampling
             parts = [t / NUM_TIMESTEPS for t in solver.timesteps(how.steps, NUM_TIMESTEPS).tolist()]
             overlaps = sum(part < cfg.overlap for part in parts)
             corrections = sum(part >= cfg.agreement.until for part in parts) if cfg.agreement.until < 1 else 0

@@ -33,6 +33,11 @@ class LevelSettings:
     agreement: Agreement
 
 
+def is_coarse(magnification: float, to: float | None) -> bool:
+    """Say whether a level is one of the coarse, of which ``to`` is the finest; None: there are none."""
+    return to is not None and magnification <= to
+
+
 @dataclass(frozen=True, kw_only=True)
 class Inversion:
     """How the tokens of an image are found that is too coarse to be embedded, or partly unknown.

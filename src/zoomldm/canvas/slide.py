@@ -17,7 +17,7 @@ from zoomldm.canvas.invert import Inverter, TokenFinder
 from zoomldm.canvas.plan import Level
 from zoomldm.canvas.pyramid import SETTINGS, Pyramid, settings_in
 from zoomldm.canvas.region import RegionSampler
-from zoomldm.canvas.settings import Glass, Inversion, LevelSettings
+from zoomldm.canvas.settings import Glass, Inversion, LevelSettings, is_coarse
 from zoomldm.canvas.store import CanvasStore
 from zoomldm.errors import ConfigError, DataError
 from zoomldm.files import held, remove, remove_tree, rename, write_json
@@ -104,8 +104,7 @@ class SlideJob:
 
     def settings_of(self, level: Level) -> LevelSettings:
         """Return how the patches of a level are drawn."""
-        is_coarse = self.coarse_to is not None and level.rung.magnification <= self.coarse_to
-        return self.coarse if is_coarse else self.fine
+        return self.coarse if is_coarse(level.rung.magnification, self.coarse_to) else self.fine
 
     def run(self) -> None:
         """Draw what is not drawn yet, and write the file after each level.

@@ -35,6 +35,19 @@ def keyed_normal(seed: int, sample_numbers: Tensor, shape: Sequence[int], *, str
     return draws[:, :count].reshape(-1, *shape)
 
 
+def keyed_noise_of_any_level(
+    seed: int, sample_numbers: Tensor, shape: Sequence[int], *, largest: float, level: str, stream: str
+) -> Tensor:
+    """Draw normal noise float32 (b, *shape) whose deviation is drawn from 0 up to ``largest`` for each sample.
+
+    Args:
+        level, stream: of the deviation's draws, and of the noise's.
+    """
+    deviation = largest * keyed_uniform(seed, sample_numbers, stream=level)
+    noise = keyed_normal(seed, sample_numbers, shape, stream=stream)
+    return noise * deviation.reshape(-1, *[1] * len(shape))
+
+
 def keyed_timesteps(seed: int, sample_numbers: Tensor, num_timesteps: int, *, stream: str = "timestep") -> Tensor:
     """Draw int64 timesteps (b,) from 0 .. num_timesteps - 1."""
     return (keyed_uniform(seed, sample_numbers, stream=stream) * num_timesteps).long()

@@ -17,7 +17,7 @@ from einops import rearrange
 from torch import Tensor
 from torch.nn import functional
 
-from zoomldm.diffusion.noise import keyed_dropout, keyed_normal, keyed_uniform
+from zoomldm.diffusion.noise import keyed_dropout, keyed_noise_of_any_level
 from zoomldm.errors import ConfigError, WeightsError
 
 INPUT = "unet.conv_in.weight"
@@ -64,9 +64,9 @@ class ParentInput:
         parents = functional.avg_pool2d(images, 2)
         softer = keyed_dropout(seed, sample_numbers, self.blur, stream="blurred parents")
         parents = torch.where(_each(softer), _blurred(parents), parents)
-        parents = parents + self.noise * _noise_of_any_level(parents, sample_numbers, seed, "parent")
-        scale = self.token_noise * tokens.square().mean(dim=(1, 2), keepdim=True).sqrt()
-        noisy = tokens + scale * _noise_of_any_level(tokens, sample_numbers, seed, "tokens")
+        parents = parents + _noise(parents, sample_numbers, seed, self.noise, "parent")
+        scale = tokens.square().mean(dim=(1, 2), keepdim=True).sqrt()
+        noisy = tokens + scale * _noise(tokens, sample_numbers, seed, self.token_noise, "tokens")
         return planes(parents, side) * known, torch.where(known[:, 0], noisy, tokens)
 
 
@@ -119,11 +119,9 @@ def widened(weights: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[s
     return found
 
 
-def _noise_of_any_level(like: Tensor, sample_numbers: Tensor, seed: int, stream: str) -> Tensor:
-    """Draw noise like `b ...` whose deviation is drawn from [0, 1) for each sample."""
-    level = keyed_uniform(seed, sample_numbers, stream=f"level of the noise of the {stream}")
-    noise = keyed_normal(seed, sample_numbers, like.shape[1:], stream=f"noise of the {stream}")
-    return noise * level.reshape(-1, *[1] * (like.ndim - 1))
+def _noise(like: Tensor, sample_numbers: Tensor, seed: int, largest: float, of: str) -> Tensor:
+    streams = {"level": f"level of the noise of the {of}", "stream": f"noise of the {of}"}
+    return keyed_noise_of_any_level(seed, sample_numbers, like.shape[1:], largest=largest, **streams)
 
 
 def _blurred(images: Tensor) -> Tensor:

@@ -19,7 +19,13 @@ from torch import Tensor, nn
 from zoomldm.cond.base import Conditioner
 from zoomldm.data.batch import Batch, GridGroup
 from zoomldm.diffusion.guidance import Interval, drop_condition, guided, timesteps_within
-from zoomldm.diffusion.noise import keyed_dropout, keyed_normal, keyed_timesteps, keyed_uniform
+from zoomldm.diffusion.noise import (
+    keyed_dropout,
+    keyed_noise_of_any_level,
+    keyed_normal,
+    keyed_timesteps,
+    keyed_uniform,
+)
 from zoomldm.diffusion.prediction.base import Prediction
 from zoomldm.diffusion.schedules.base import NoiseSchedule
 from zoomldm.diffusion.solvers.base import Solver
@@ -197,8 +203,8 @@ class ZoomingEDMTrainable(EDMTrainable):
         above = torch.where(~alone)[0]
         if len(above):
             x0[above] = self.edm.standardise(self.child_tokens(batch.select(above), quadrant[above]))
-        level = self.parent_noise * keyed_uniform(seed, numbers, stream="level of the parent's noise")
-        blur = keyed_normal(seed, numbers, own.shape[1:], stream="the parent's noise") * level[:, None, None]
+        streams = {"level": "level of the parent's noise", "stream": "the parent's noise"}
+        blur = keyed_noise_of_any_level(seed, numbers, own.shape[1:], largest=self.parent_noise, **streams)
         return x0, rung, Parents(own + blur, quadrant, ~alone)
 
     @torch.no_grad()

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from zoomldm.diffusion.schedules.base import NoiseSchedule
+from zoomldm.diffusion.schedules.scaled_linear import scaled_linear_betas
 
 
 class ZeroTerminal(NoiseSchedule):
@@ -18,7 +17,6 @@ class ZeroTerminal(NoiseSchedule):
     ends_in_noise = True
 
     def __init__(self, *, num_timesteps: int, beta_start: float, beta_end: float) -> None:
-        betas = np.linspace(math.sqrt(beta_start), math.sqrt(beta_end), num_timesteps) ** 2
-        signal = np.sqrt(np.cumprod(1 - betas))
+        signal = np.sqrt(np.cumprod(1 - scaled_linear_betas(num_timesteps, beta_start, beta_end)))
         alpha_bar = ((signal - signal[-1]) * signal[0] / (signal[0] - signal[-1])) ** 2
         super().__init__(1 - alpha_bar / np.concatenate([[1.0], alpha_bar[:-1]]))
