@@ -14,6 +14,7 @@ from zoomldm.commands.requests import (
     check_guidance,
     check_magnifications,
     check_sampling,
+    check_steps,
     data_root,
     hardware_of,
     how_to_sample,
@@ -52,6 +53,7 @@ def check(cfg: DictConfig) -> None:
             "demo` prepares it) or data=reference (`make reference`)"
         )
     ladder = Manifest.load(root).ladder
+    check_steps(config, {"sampling.steps": cfg.sampling.steps})
     check_guidance(cfg, ladder)
     check_magnifications(ladder, plain(cfg.magnifications) or [])
 

@@ -103,6 +103,18 @@ def check_sampling(cfg: DictConfig, least: Mapping[str, int]) -> None:
     FabricSettings(**plain(cfg.fabric))
 
 
+def check_steps(trained: Mapping[str, Any], steps: Mapping[str, int | None]) -> None:
+    """Refuse more sampling steps than the noise schedule of a trained model has.
+
+    Args:
+        trained: its configuration; steps: by the key that says them.
+    """
+    most = (trained.get("schedule") or {}).get("num_timesteps")
+    for key, value in steps.items():
+        if most and value is not None and value > most:
+            raise ConfigError(f"{key}={value}: expected {most} or fewer, the timesteps of the model's noise schedule")
+
+
 def check_guidance(cfg: DictConfig, ladder: Ladder) -> None:
     """Refuse guidance that makes no sense at the magnifications of a ladder."""
     if cfg.sampling.guidance_scale is not None:

@@ -13,6 +13,7 @@ from zoomldm.commands.requests import (
     check_guidance,
     check_magnifications,
     check_sampling,
+    check_steps,
     data_root,
     hardware_of,
     how_to_sample,
@@ -52,6 +53,7 @@ def check(cfg: DictConfig) -> None:
         raise ConfigError("weights= samples from a published file, run= and edm= from runs of yours: give one of them")
     trained = _stored_config(cfg)
     ladder = _ladder(cfg, trained)
+    check_steps(trained or {}, {"sampling.steps": cfg.sampling.steps})
     check_guidance(cfg, ladder)
     check_magnifications(ladder, [] if cfg.magnification is None else [cfg.magnification])
     kind = source_option(cfg).target(Source)

@@ -17,6 +17,7 @@ from zoomldm.commands.job import allowed, plain
 from zoomldm.commands.requests import (
     check_one_guidance,
     check_sampling,
+    check_steps,
     data_root,
     hardware_of,
     how_to_sample,
@@ -66,6 +67,7 @@ def check(cfg: DictConfig) -> None:
     check_numbers(cfg)
     if section(cfg, "model") and (cfg.run or cfg.edm):
         raise ConfigError(f"model={cfg.model.name} is a whole model: leave out run= and edm=")
+    check_steps(stored_config(cfg), {"sampling.steps": cfg.sampling.steps, "coarse.steps": cfg.coarse.steps})
     check_one_guidance(cfg, _ladder(cfg))
     check_place(cfg)
     _check_edm(cfg)

@@ -20,7 +20,6 @@ def check_numbers(cfg: DictConfig) -> None:
         ("agreement.start", cfg.agreement.start, 1),
         ("agreement.until", cfg.agreement.until, 1),
         ("overlap", cfg.overlap, 1),
-        ("coarse.guidance_scale", cfg.coarse.guidance_scale, 100),
         ("glass.brightness", cfg.glass.brightness, 255),
         ("glass.chroma", cfg.glass.chroma, 255),
         ("zoom.guidance_scale", cfg.zoom.guidance_scale, 100),
@@ -43,6 +42,10 @@ def check_numbers(cfg: DictConfig) -> None:
     ):
         if value < least:
             raise ConfigError(f"{key}={value}: expected a whole number of {least} or more")
+    if not 0 < cfg.coarse.guidance_scale <= 100:
+        raise ConfigError(f"coarse.guidance_scale={cfg.coarse.guidance_scale}: expected a number above 0, at most 100")
+    if cfg.coarse.to is not None and cfg.coarse.to <= 0:
+        raise ConfigError(f"coarse.to={cfg.coarse.to}: expected a magnification, or null for none")
     if 2 * cfg.halo > cfg.block:
         raise ConfigError(f"halo={cfg.halo}: expected at most half of block={cfg.block}")
     if cfg.compression not in ("deflate", "jpeg"):

@@ -61,11 +61,14 @@ def synthesise(
     def passes_of(row: str, rung: int) -> int:
         return named[row].generator(data[rung]).passes(rung)
 
+    makers: dict[tuple[str, str], tuple[int, str]] = {}
+    for place, store in stores.items():
+        makers.setdefault((store.name, store.identity), place)  # rows may share patches: the first of them makes those
     missing = [
         Chunk(rung, row, index)
-        for (rung, row), store in stores.items()
-        for index in range(len(store.sizes))
-        if not store.has(index)
+        for rung, row in makers.values()
+        for index in range(len(stores[rung, row].sizes))
+        if not stores[rung, row].has(index)
     ]
     options = {"size": size, "read": read, "make": make, "keep": keep}
     Production(**options, passes=lambda chunk: passes_of(chunk.row, chunk.rung)).run(missing, fabric)

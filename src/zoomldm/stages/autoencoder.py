@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoomldm.config import Option
 from zoomldm.stages.base import Stage, WeightSource, file_fault
+from zoomldm.stages.packed import REFERENCE, shipped
 
 if TYPE_CHECKING:
     from zoomldm.data.manifest import Manifest
@@ -26,7 +27,7 @@ class AutoencoderStage(Stage):
         network: its class; channels … norm_groups: sizes of zoomldm.model.autoencoder.VQAutoencoder.
         num_codes: of the codebook; None for a network that has none.
         loss: the class that trains it, and its weights.
-        autoencoder: published weights to start from.
+        autoencoder: what to start from: a file of published weights, or ``reference``, the autoencoder that ships.
     """
 
     kind = "autoencoder"
@@ -42,7 +43,10 @@ class AutoencoderStage(Stage):
     autoencoder: WeightSource
 
     def lacking(self, manifest: Manifest | None) -> Iterator[str]:
-        yield from file_fault("autoencoder.weights", self.autoencoder.weights, "a published autoencoder")
+        if self._starts_from_shipped:
+            shipped().sha256  # noqa: B018 - refuses damaged files
+        else:
+            yield from file_fault("autoencoder.weights", self.autoencoder.weights, "a published autoencoder")
         if self._perceptual:
             weights = self._perceptual["weights"]
             yield from file_fault("model.loss.perceptual.weights", weights, "torchvision's VGG16 of ImageNet")
@@ -60,12 +64,18 @@ class AutoencoderStage(Stage):
         from zoomldm.stages.published_autoencoder import init_autoencoder
 
         module, loss = self.untrained(), self.loss
-        if self.autoencoder.weights:
+        if self._starts_from_shipped:
+            print(shipped().start("autoencoder", module))
+        elif self.autoencoder.weights:
             print(init_autoencoder(module, Path(self.autoencoder.weights).expanduser()))
             loss = replace(loss, section={**loss.section, "start_steps": None})  # the published codebook is the start
         if self._perceptual and not self._perceptual["weights"]:
             print("model.loss.perceptual.weights is null: the perceptual term is left out")
         return loss.make(Trainable, autoencoder=module)
+
+    @property
+    def _starts_from_shipped(self) -> bool:
+        return self.autoencoder.weights == REFERENCE
 
     @property
     def _perceptual(self) -> Mapping[str, Any] | None:

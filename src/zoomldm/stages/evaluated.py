@@ -33,7 +33,7 @@ from zoomldm.runs.run import Run
 from zoomldm.sampling.compute import device_name
 from zoomldm.sampling.conditions import ShardPatches
 from zoomldm.stages.base import stage_of
-from zoomldm.stages.packed import PackedModel
+from zoomldm.stages.packed import REFERENCE, PackedModel
 from zoomldm.stages.shipped import shipped_model
 from zoomldm.stages.trained import HowToSample, TrainedModels, load_trained
 from zoomldm.stages.zoomed import WITH_EDM, judged_zoom
@@ -104,7 +104,7 @@ def evaluated(
             fresh=request.fresh,
             fabric=fabric,
             labels=_labels(trained.config),
-            data=_data_facts(manifest),
+            data=_data_facts(manifest) | _autoencoder_facts(trained),
             hardware=_hardware(fabric),
             date=time.strftime("%Y-%m-%d"),
             notes=notes,
@@ -208,6 +208,12 @@ def _encoder(
 def _hardware(fabric: Fabric) -> str:
     many = f"{fabric.world_size} processes on " if fabric.world_size > 1 else ""
     return many + device_name(fabric.device)
+
+
+def _autoencoder_facts(trained: TrainedModels) -> dict[str, str]:
+    """Say what the autoencoder began at, where that is the one that ships and not nothing."""
+    begun = (trained.autoencoder.config.get("autoencoder") or {}).get("weights")
+    return {"autoencoder": "begun at the one of the model that ships"} if begun == REFERENCE else {}
 
 
 def _data_facts(manifest: Manifest) -> dict[str, Any]:

@@ -35,6 +35,8 @@ CONFIG_NAME, CARD_NAME, SUMS_NAME = "config.json", "README.md", "SHA256SUMS"
 PARTS = ("autoencoder", "zoomldm", "edm")
 SHIPPED = Path(__file__).resolve().parents[1] / "reference"
 """The folder of the model that ships, in the package."""
+REFERENCE = "reference"
+"""What the model that ships is called (model=reference)."""
 
 
 @dataclass(frozen=True)
@@ -149,6 +151,16 @@ class PackedModel:
             edm=self._loaded("edm", runs) if wants_edm else None,
         )
 
+    def start(self, part: str, module: nn.Module) -> str:
+        """Let a network that is to be trained begin at one of the models; return what is to be said of it.
+
+        Raises:
+            WeightsError: a file is damaged, or of other sizes.
+        """
+        file = f"{part}.safetensors"
+        self._fill(module, self.folder / file, of="the network that is configured")
+        return f"begins at the {part} of model={self.name}, SHA-256 {self.sha256[file][:12]}"
+
     def require_data(self, manifest: Manifest) -> None:
         """Refuse a data set that its model cannot read."""
         own = self.manifest
@@ -175,8 +187,6 @@ class PackedModel:
         )
 
     def _module(self, part: str, stage: Any, said: Part, path: Path) -> nn.Module:
-        from safetensors.torch import load_file
-
         from zoomldm.stages.loaded import EDM_FACTS
 
         facts: dict[str, Any] = {}
@@ -186,13 +196,23 @@ class PackedModel:
         elif part == "edm":
             facts = {key: value for key, value in said.extra_state.items() if key in EDM_FACTS}
         module = stage.untrained(**facts)
+        self._fill(module, path, of=f"the model that {CONFIG_NAME} describes")
+        return module.eval()
+
+    def _fill(self, module: nn.Module, path: Path, *, of: str) -> None:
+        from safetensors.torch import load_file
+
         try:
             module.load_state_dict(load_file(path))  # which brings float16 to the module's precision
         except RuntimeError as error:
             first = " ".join(str(error).split())[:400]
-            raise WeightsError(f"{path}: does not fit the model that {CONFIG_NAME} describes: {first}") from error
-        return module.eval()
+            raise WeightsError(f"{path}: does not fit {of}: {first}") from error
 
     def _parents(self, part: str) -> dict[str, str]:
         named = {"zoomldm": {AUTOENCODER: "autoencoder"}, "edm": {ZOOMLDM: "zoomldm"}}.get(part, {})
         return {role: self.sha256[f"{of}.safetensors"] for role, of in named.items()}
+
+
+def shipped() -> PackedModel:
+    """Return the model that ships."""
+    return PackedModel(name=REFERENCE, folder=None)

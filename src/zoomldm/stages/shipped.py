@@ -7,13 +7,13 @@ from functools import partial
 from zoomldm.errors import UserError
 from zoomldm.evaluation.bench import ShippedModel
 from zoomldm.sampling.generator import PatchGenerator
-from zoomldm.stages.packed import PackedModel
+from zoomldm.stages.packed import PackedModel, shipped
 from zoomldm.stages.trained import HowToSample, TrainedModels
 
 
 def shipped_model(trained: TrainedModels, how: HowToSample) -> ShippedModel:
     """Return the model that ships, for a row of a run's evaluation: on the run's data, sampled in its own way."""
-    packed, root = PackedModel(name="reference", folder=None), str(trained.manifest.root)
+    packed, root = shipped(), str(trained.manifest.root)
     make = partial(_generator, packed, trained, root, HowToSample(seed=how.seed, compute=how.compute))
     try:
         packed.require_data(trained.manifest)

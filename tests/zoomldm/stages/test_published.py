@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from tests.helpers.options import make_conditioner, make_prediction, make_schedule, make_solver
 from tests.helpers.originals import (
@@ -27,6 +28,7 @@ from zoomldm.model.autoencoder import VQAutoencoder
 from zoomldm.model.kl import KLAutoencoder
 from zoomldm.model.zoomldm import ZoomLDM
 from zoomldm.stages.loaded import load_autoencoder
+from zoomldm.stages.packed import shipped
 from zoomldm.stages.published import dit_of_file, init_zoomldm, load_published
 from zoomldm.weights.layout_vq import kl_rows, vq_rows
 
@@ -167,3 +169,19 @@ def test_an_autoencoders_training_starts_from_a_published_one_of_its_kind(tmp_pa
     network = training.autoencoder.kl if "kl" in name else training.autoencoder.vq
     assert torch.equal(network.quant_conv.weight, tensors["quant_conv.weight"])
     assert torch.equal(network.decoder.conv_out.weight, tensors["decoder.conv_out.weight"])
+
+
+def test_the_demos_autoencoder_starts_from_the_one_that_ships(tmp_path: Path, capsys) -> None:
+    stage = stage_in(compose("train", tmp_path, "model=autoencoder_tiny"))
+    begun = stage.build(None).autoencoder.state_dict()
+    packed = load_file(shipped().folder / "autoencoder.safetensors")
+    assert all(torch.equal(begun[name], tensor.to(begun[name].dtype)) for name, tensor in packed.items())
+    assert (
+        f"begins at the autoencoder of model=reference, SHA-256 {shipped().sha256['autoencoder.safetensors'][:12]}"
+        in (capsys.readouterr().out)
+    )
+    wider = stage_in(compose("train", tmp_path, "model=autoencoder_tiny", "model.channels=32"))
+    with pytest.raises(WeightsError, match=r"autoencoder.safetensors: does not fit the network that is configured"):
+        wider.build(None)
+    anew = stage_in(compose("train", tmp_path, "model=autoencoder_reference"))
+    assert anew.autoencoder.weights is None

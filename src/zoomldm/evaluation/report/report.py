@@ -201,6 +201,7 @@ def _facts_line(evaluation: Evaluation) -> str:
     settings, data = evaluation.settings, evaluation.data
     parts = [
         f"data {data['name']}" if data.get("name") else "",
+        f"autoencoder {data['autoencoder']}" if data.get("autoencoder") else "",
         f"step {evaluation.step:,}" if evaluation.step is not None else "",
         f"protocol {settings['protocol']}" if "protocol" in settings else "",
         f"up to {settings.get('patches a magnification, at most', '?'):,} patches a row"

@@ -8,12 +8,15 @@ import numpy as np
 
 from zoomldm.evaluation.bench import Bench, Described
 from zoomldm.evaluation.claims import Expectation
-from zoomldm.evaluation.rows.synthetic import SyntheticRow
+from zoomldm.evaluation.rows.oracle import Oracle
 from zoomldm.evaluation.rung_data import RungData
+from zoomldm.evaluation.store import Chunks
+
+ORACLE = "oracle"
 
 
-class Shuffled(SyntheticRow):
-    """Synthetic patches, each from the condition of another patient's patch but with the noise of its own place."""
+class Shuffled(Oracle):
+    """The oracle row's patches, each beside the reference of another patient's patch: nothing more is sampled."""
 
     title = "shuffled conditions"
     meaning = "synthetic, each from the condition of another patient's patch: the control"
@@ -22,7 +25,7 @@ class Shuffled(SyntheticRow):
     shows_examples = False
     expectations = (
         Expectation(
-            "oracle",
+            ORACLE,
             "shuffled",
             "right conditions lie below shuffled ones, each patch against its own reference",
             paired=True,
@@ -34,12 +37,14 @@ class Shuffled(SyntheticRow):
             return None
         return "the model's condition is the magnification alone, so there is nothing to shuffle"
 
-    def places(self, data: RungData) -> np.ndarray:
-        return shuffle_among(data.patients, np.random.default_rng([data.bench.plan.seed, data.rung.index]))
+    def chunks(self, data: RungData) -> Chunks:
+        """Return the oracle row's: what is sampled for one row serves both."""
+        return data.chunks(ORACLE, self.depends_on(data.bench))
 
     def described(self, data: RungData) -> Described:
-        """Describe the patches, which come condition by condition, and put each in its place."""
-        patients, places = np.asarray(data.patients), self.places(data)
+        """Describe the oracle row's patches and put each in another's place."""
+        patients = np.asarray(data.patients)
+        places = shuffle_among(data.patients, np.random.default_rng([data.bench.plan.seed, data.rung.index]))
         if num_same := int((patients == patients[places]).sum()):
             data.bench.notes.append(
                 f"{data.rung.label}: {num_same} of {len(patients)} shuffled conditions come from another patch of the "

@@ -26,10 +26,6 @@ class SyntheticRow(Row):
         """Return what makes the patches."""
         return data.bench.generator
 
-    def places(self, data: RungData) -> np.ndarray:
-        """Return, for each condition in turn, the place of its patch: int64 (num,), a permutation."""
-        return np.arange(data.num)
-
     def read(self, data: RungData, index: int) -> Batch | None:
         """Fetch the conditions of a chunk (one of ``data.spans``); None where there is nothing to fetch."""
         return data.conditions(index, columns=("grid",) if data.bench.generator.uses_grid else ("meta",))
@@ -43,16 +39,11 @@ class SyntheticRow(Row):
     def make(self, data: RungData, index: int, conditions: Batch | None) -> np.ndarray:
         """Make a chunk, uint8 (b, p, p, 3)."""
         start, stop = data.spans[index]
-        return self.synthesise(
-            data, conditions, [sample_number(data.rung, place) for place in self.places(data)[start:stop]]
-        )
+        return self.synthesise(data, conditions, [sample_number(data.rung, place) for place in range(start, stop)])
 
     def chunks(self, data: RungData) -> Chunks:
         """Return this row's patches as far as they are on disk."""
-        places, depends_on = self.places(data), self.depends_on(data.bench)
-        if (places != np.arange(data.num)).any():
-            depends_on["places"] = places.tolist()
-        return data.chunks(self.name, depends_on)
+        return data.chunks(self.name, self.depends_on(data.bench))
 
     def images(self, data: RungData) -> Iterator[np.ndarray]:
         chunks = self.chunks(data)

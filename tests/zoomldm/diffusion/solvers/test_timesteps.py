@@ -3,6 +3,7 @@
 import pytest
 
 from zoomldm.diffusion.solvers.timesteps import even, leading
+from zoomldm.errors import ConfigError
 
 
 @pytest.mark.parametrize("num_steps", [1, 7, 50, 999, 1000])
@@ -23,5 +24,5 @@ def test_even_timesteps_reach_both_ends(num_steps):
 
 @pytest.mark.parametrize(("choose", "num_steps"), [(leading, 0), (leading, 1001), (even, 1), (even, 1001)])
 def test_impossible_numbers_of_steps_are_refused(choose, num_steps):
-    with pytest.raises(ValueError, match="num_steps"):
+    with pytest.raises(ConfigError, match="num_steps"):
         choose(num_steps, 1000)
