@@ -81,7 +81,9 @@ def _add_latents(root: Path, manifest: Manifest, maker: LatentMaker, *, repack: 
     others = _by_others(manifest, maker)
     if others and (not facts or facts["autoencoder_sha256"] != maker.sha256):
         folder = NEW
-        why = f"latents by {maker.source} instead of {facts.get('source') if facts else 'another autoencoder'}"
+        before = facts.get("source") if facts else "another autoencoder"
+        other = "trained otherwise than before" if before == maker.source else f"instead of {before}"
+        why = f"latents by {maker.source}, {other}"
         agree(root, others, why=why, repack=repack)
         begin(root, {"latents": maker.sha256, "manifest": manifest.sha256})
         copy_if_there(root / SHARDS / PLAN_NAME, root / NEW / PLAN_NAME)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from zoomldm.config import Option, parameters_of
 from zoomldm.errors import UserError
 from zoomldm.ladder import Ladder
+from zoomldm.runs.belonging import conditioner_run
 from zoomldm.runs.lineage import LABELS, ZOOMLDM, parent_of_run
 from zoomldm.runs.run import Run
 from zoomldm.stages.base import Judged, Stage, encoder_fault, file_fault, reads_grids, schedule_fault
@@ -80,6 +81,8 @@ class EDMStage(Stage):
         run = Run(self.runs / self.zoomldm_run)
         if run.described() and (trained := run.config["cond"]["name"]) != self.cond.name:
             yield f"cond={self.cond.name}: zoomldm.run={self.zoomldm_run} was trained with cond={trained}; name that"
+        if run.described() and (kept := conditioner_run(run.config)):
+            yield f"zoomldm.run={self.zoomldm_run}: keeps the conditioner of {kept}, and so its tokens; name that one"
         if self.label and "???" not in self.label.arguments.values():
             try:
                 if self.labels and manifest is not None:

@@ -151,6 +151,8 @@ def test_the_tokens_of_a_kept_conditioner_are_those_that_its_own_edm_learnt(root
     trained = load_trained(root / "runs", "parent", wants_edm=True)
     assert trained.edm.run_name == "edm"
     assert trained.edm.parents["zoomldm"] == trained.model.parents["init"]
+    with pytest.raises(ConfigError, match=r"zoomldm\.run=parent: keeps the conditioner of zoom, .* name that one"):
+        check_train(job(root, "edm", "zoomldm.run=parent"))
 
 
 def test_a_start_from_two_models_is_refused(root):
