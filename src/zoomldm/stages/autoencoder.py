@@ -60,7 +60,7 @@ class AutoencoderStage(Stage):
         return autoencoder_of(self.network, vars(self))
 
     def build(self, manifest: Manifest) -> Trainable:
-        from zoomldm.model.trainable import Trainable
+        from zoomldm.model.autoencoder_training import AutoencoderTraining
         from zoomldm.stages.published_autoencoder import init_autoencoder
 
         module, loss = self.untrained(), self.loss
@@ -71,7 +71,9 @@ class AutoencoderStage(Stage):
             loss = replace(loss, section={**loss.section, "start_steps": None})  # the published codebook is the start
         if self._perceptual and not self._perceptual["weights"]:
             print("model.loss.perceptual.weights is null: the perceptual term is left out")
-        return loss.make(Trainable, autoencoder=module)
+        training = loss.make(AutoencoderTraining, autoencoder=module)
+        training.from_start = training.from_start and not self.autoencoder.weights
+        return training
 
     @property
     def _starts_from_shipped(self) -> bool:
