@@ -30,6 +30,7 @@ from zoomldm.commands.slide_source import check_place, given_levels, given_of, i
 from zoomldm.data.manifest import Manifest
 from zoomldm.errors import ConfigError
 from zoomldm.ladder import Ladder
+from zoomldm.launch.processes import is_first_process, is_supervised
 from zoomldm.launch.settings import FabricSettings
 from zoomldm.runs.belonging import find_edm
 from zoomldm.runs.run import find_run
@@ -154,16 +155,21 @@ def run(cfg: DictConfig, command: Sequence[str] = ()) -> None:
     """
     source = source_of(cfg)
     levels = drawn_levels(cfg, source)
+    if is_first_process() and not is_supervised():
+        _say_plan(cfg, levels)
+    if cfg.plan:
+        return
+    hardware = hardware_of(cfg, stored_config(cfg))
+    on_devices(hardware, partial(_run, cfg, source, levels, hardware), command=command, cache=cfg.paths.cache)
+
+
+def _say_plan(cfg: DictConfig, levels: Sequence[Level]) -> None:
     for level in levels:
         print(
             f"{level.rung.label:>10}  {level.width_px:,} x {level.height_px:,} px  "
             f"{level.part.num_patches:,} patches at most  {level.rung.mpp:g} µm a pixel"
         )
     print(f"up to {_bytes(cfg, levels) / 1e9:.2f} GB a slide while it is drawn; glass is not sampled")
-    if cfg.plan:
-        return
-    hardware = hardware_of(cfg, stored_config(cfg))
-    on_devices(hardware, partial(_run, cfg, source, levels, hardware), command=command, cache=cfg.paths.cache)
 
 
 def _run(

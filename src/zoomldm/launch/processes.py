@@ -13,6 +13,11 @@ def is_first_process() -> bool:
     return all(int(os.environ.get(name) or 0) == 0 for name in ("LOCAL_RANK", "RANK", "SLURM_PROCID", "NODE_RANK"))
 
 
+def is_supervised() -> bool:
+    """Say whether a supervisor of ours started this process; it has said already what is to be done."""
+    return RANKS_VARIABLE in os.environ
+
+
 def is_worker() -> bool:
     """Say whether this process is one rank of several that something else started: a supervisor, torchrun, srun."""
     return (
