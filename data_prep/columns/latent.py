@@ -4,7 +4,7 @@ Legend: n patches, p patch side, c h w latent.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,6 +72,12 @@ def add_latents(manifest: Manifest, maker: LatentMaker, *, repack: bool = False)
         return _add_latents(root, Manifest.load(root), maker, repack=repack)
 
 
+def _why_anew(maker: LatentMaker, facts: Mapping[str, Any] | None) -> str:
+    before = facts.get("source") if facts else "another autoencoder"
+    other = "trained otherwise than before" if before == maker.source else f"instead of {before}"
+    return f"latents by {maker.source}, {other}"
+
+
 def _add_latents(root: Path, manifest: Manifest, maker: LatentMaker, *, repack: bool) -> Manifest:
     facts = manifest.columns.get(COLUMN)
     if facts and facts["autoencoder_sha256"] == maker.sha256 and _all_there(manifest, maker):
@@ -81,10 +87,7 @@ def _add_latents(root: Path, manifest: Manifest, maker: LatentMaker, *, repack: 
     others = _by_others(manifest, maker)
     if others and (not facts or facts["autoencoder_sha256"] != maker.sha256):
         folder = NEW
-        before = facts.get("source") if facts else "another autoencoder"
-        other = "trained otherwise than before" if before == maker.source else f"instead of {before}"
-        why = f"latents by {maker.source}, {other}"
-        agree(root, others, why=why, repack=repack)
+        agree(root, others, why=_why_anew(maker, facts), repack=repack)
         begin(root, {"latents": maker.sha256, "manifest": manifest.sha256})
         copy_if_there(root / SHARDS / PLAN_NAME, root / NEW / PLAN_NAME)
     manifest = manifest.without(COLUMN)

@@ -55,7 +55,7 @@ def test_two_processes_evaluate_as_one(root, one_thread):
     evaluate.run(compose("evaluate", root, *words))
     (before,) = stored_evaluations(root / "runs" / "zoom", "fd_texture")
     one = {path.relative_to(folder): np.load(path)["images"] for path in folder.rglob("patches/**/*.npz")}
-    assert len(one) == 2 * 3
+    assert len(one) == 3  # the shuffled row shares the patches of the oracle row
     for path in one:
         (folder / path).unlink()
     run_script("evaluate.py", f"paths.root={root}", "tracking=none", *words, "fabric=ddp")
