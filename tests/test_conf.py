@@ -179,9 +179,8 @@ def test_the_pyramid_has_the_papers_ratios():
 
 def test_any_combination_composes_and_is_sensible_or_refused():
     models = [name for name in options("model") if name != "reference"]  # which is trained already
-    wanted = set(product(models, ["demo", "brca_8mag"], ["film"], ["unified"]))
-    wanted |= set(product(models, ["demo"], ["none"], ["single"]))
-    wanted |= set(product(["zoomldm", "zoomldm_tiny"], options("data"), ["film", "none"], ["unified", "single"]))
+    wanted = set(product(models, options("data"), ["film"], ["unified"]))
+    wanted |= set(product(models, ["demo"], ["film", "none"], ["unified", "single"]))
     for model, data, cond, training in sorted(wanted):
         words = [f"model={model}", f"data={data}", f"cond={cond}", f"training={training}"]
         (cfg,) = composing.compose_jobs("train", words)

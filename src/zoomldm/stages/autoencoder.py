@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoomldm.config import Option
+from zoomldm.errors import UserError
 from zoomldm.stages.base import Stage, WeightSource, file_fault
-from zoomldm.stages.packed import REFERENCE, shipped
+from zoomldm.stages.packed import REFERENCE, PackedModel, shipped
 
 if TYPE_CHECKING:
     from zoomldm.data.manifest import Manifest
@@ -17,6 +19,18 @@ if TYPE_CHECKING:
     from zoomldm.model.trainable import Trainable
     from zoomldm.sampling.compute import Compute
     from zoomldm.sampling.training_pictures import TrainingPictures
+
+
+SIZES = (
+    "channels",
+    "channel_mult",
+    "num_res_blocks",
+    "middle_attention",
+    "latent_channels",
+    "num_codes",
+    "norm_groups",
+)
+"""Keys that the network's weights depend on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +57,8 @@ class AutoencoderStage(Stage):
     autoencoder: WeightSource
 
     def lacking(self, manifest: Manifest | None) -> Iterator[str]:
-        if self._starts_from_shipped:
-            shipped().sha256  # noqa: B018 - refuses damaged files
+        if self._shipped:
+            yield from self._misfit(self._shipped)
         else:
             yield from file_fault("autoencoder.weights", self.autoencoder.weights, "a published autoencoder")
         if self._perceptual:
@@ -64,8 +78,8 @@ class AutoencoderStage(Stage):
         from zoomldm.stages.published_autoencoder import init_autoencoder
 
         module, loss = self.untrained(), self.loss
-        if self._starts_from_shipped:
-            print(shipped().start("autoencoder", module))
+        if self._shipped:
+            print(self._shipped.start("autoencoder", module))
         elif self.autoencoder.weights:
             print(init_autoencoder(module, Path(self.autoencoder.weights).expanduser()))
             loss = replace(loss, section={**loss.section, "start_steps": None})  # the published codebook is the start
@@ -75,9 +89,26 @@ class AutoencoderStage(Stage):
         training.from_start = training.from_start and not self.autoencoder.weights
         return training
 
-    @property
-    def _starts_from_shipped(self) -> bool:
-        return self.autoencoder.weights == REFERENCE
+    @cached_property
+    def _shipped(self) -> PackedModel | None:
+        """The model that ships, where the training begins at its autoencoder."""
+        return shipped() if self.autoencoder.weights == REFERENCE else None
+
+    def _misfit(self, model: PackedModel) -> Iterator[str]:
+        """Say where the network is another than the autoencoder of a packed model, or that its files are damaged."""
+        try:
+            theirs = model.part("autoencoder").config["model"]
+        except UserError as error:
+            yield str(error)
+            return
+        other = [f"{key}={theirs[key]}" for key in SIZES if theirs[key] != getattr(self, key)]
+        if theirs["network"]["_target_"] != self.network.section["_target_"]:
+            other.append(f"network={theirs['network']['_target_']}")
+        if other:
+            yield (
+                f"autoencoder.weights={REFERENCE} does not fit model={self.name}: the autoencoder that ships has "
+                f"{', '.join(other)}; train from nothing (autoencoder.weights=null), or take model=autoencoder_tiny"
+            )
 
     @property
     def _perceptual(self) -> Mapping[str, Any] | None:

@@ -79,9 +79,10 @@ class EDMStage(Stage):
         yield from encoder_fault(manifest, self.encoder)
         yield from file_fault("model.init", self.init, "a published condition model")
         run = Run(self.runs / self.zoomldm_run)
-        if run.described() and (trained := run.config["cond"]["name"]) != self.cond.name:
+        config = run.config if run.described() else None
+        if config and (trained := config["cond"]["name"]) != self.cond.name:
             yield f"cond={self.cond.name}: zoomldm.run={self.zoomldm_run} was trained with cond={trained}; name that"
-        if run.described() and (kept := conditioner_run(run.config)):
+        if config and (kept := conditioner_run(config)):
             yield f"zoomldm.run={self.zoomldm_run}: keeps the conditioner of {kept}, and so its tokens; name that one"
         if self.label and "???" not in self.label.arguments.values():
             try:

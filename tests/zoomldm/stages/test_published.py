@@ -188,5 +188,11 @@ def test_the_demos_autoencoder_starts_from_the_one_that_ships(tmp_path: Path, ca
     wider = stage_in(compose("train", tmp_path, "model=autoencoder_tiny", "model.channels=32"))
     with pytest.raises(WeightsError, match=r"autoencoder.safetensors: does not fit the network that is configured"):
         wider.build(None)
+    assert [fault.partition(";")[0] for fault in wider.lacking(None)] == [
+        "autoencoder.weights=reference does not fit model=autoencoder_tiny: the autoencoder that ships has channels=16"
+    ]
+    coded = stage_in(compose("train", tmp_path, "model=autoencoder_vq_tiny", "autoencoder.weights=reference"))
+    assert "num_codes=None, network=zoomldm.model.kl.LinearStartKL" in next(coded.lacking(None))
+    assert not list(stage.lacking(None))
     anew = stage_in(compose("train", tmp_path, "model=autoencoder_reference"))
     assert anew.autoencoder.weights is None

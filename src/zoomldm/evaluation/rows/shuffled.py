@@ -8,11 +8,10 @@ import numpy as np
 
 from zoomldm.evaluation.bench import Bench, Described
 from zoomldm.evaluation.claims import Expectation
+from zoomldm.evaluation.result import MAIN_ROW
 from zoomldm.evaluation.rows.oracle import Oracle
 from zoomldm.evaluation.rung_data import RungData
 from zoomldm.evaluation.store import Chunks
-
-ORACLE = "oracle"
 
 
 class Shuffled(Oracle):
@@ -25,7 +24,7 @@ class Shuffled(Oracle):
     shows_examples = False
     expectations = (
         Expectation(
-            ORACLE,
+            MAIN_ROW,
             "shuffled",
             "right conditions lie below shuffled ones, each patch against its own reference",
             paired=True,
@@ -39,7 +38,7 @@ class Shuffled(Oracle):
 
     def chunks(self, data: RungData) -> Chunks:
         """Return the oracle row's: what is sampled for one row serves both."""
-        return data.chunks(ORACLE, self.depends_on(data.bench))
+        return data.chunks(MAIN_ROW, self.depends_on(data.bench))
 
     def described(self, data: RungData) -> Described:
         """Describe the oracle row's patches and put each in another's place."""
