@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, make_dataclass
+from functools import cache
 from typing import get_args, get_type_hints
 
 import omegaconf
@@ -10,6 +11,7 @@ import omegaconf
 from zoomldm.commands.schemas import ENTRIES, Train
 
 
+@cache
 def register() -> None:
     """Make the schemas known to Hydra, and ``${seeded:…}``, which is how the name of a run of that seed ends."""
     from hydra.core.config_store import ConfigStore
