@@ -23,7 +23,7 @@ from zoomldm.encoder.vision import VisionEncoder, weights_of
 from zoomldm.errors import ConfigError, WeightsError
 from zoomldm.weights.read import read_tensors
 
-Pooling = Literal["class", "class_and_mean"]
+Pooling = Literal["class", "mean", "class_and_mean"]
 
 
 class HubEncoder(VisionEncoder):
@@ -34,7 +34,7 @@ class HubEncoder(VisionEncoder):
             is the user's (docs/weights.md).
         architecture, arguments: as `timm.create_model` takes them.
         swiglu: the gated MLP of DINOv2's larger models in the place of the plain one.
-        pooling: the class token alone, or joined with the mean of the patch tokens (Virchow2).
+        pooling: the class token, the mean of the patch tokens, or both joined (Virchow2).
         dim: width of the vector that `pooling` makes.
         mean, std: of the channels, for values in 0..1.
 
@@ -100,7 +100,8 @@ class Pooled(nn.Module):
         tokens = self.vit.forward_features(x)
         if self.pooling == "class":
             return tokens[:, 0]
-        return torch.cat([tokens[:, 0], tokens[:, self.vit.num_prefix_tokens :].mean(1)], dim=1)
+        mean = tokens[:, self.vit.num_prefix_tokens :].mean(1)
+        return mean if self.pooling == "mean" else torch.cat([tokens[:, 0], mean], dim=1)
 
 
 def build_vit(architecture: str, *, input_px: int, swiglu: bool, **arguments: Any) -> nn.Module:

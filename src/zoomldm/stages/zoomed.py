@@ -69,10 +69,16 @@ def compared_zooms(runs: Sequence[Run], *, title: str, faults: Mapping[str, str]
 
 
 def _found_of(run: Run, fault: str | None) -> JudgedZoom | None:
-    """Return what is kept of the zoom of a run's newest checkpoint, in the folder of the ZoomLDM that it belongs to."""
-    config, newest = run.config, newest_model(run.folder)
-    folder = run.folder.parent / config["zoomldm"]["run"]
-    for place in (folder / f"{WITH_EDM}{run.name}", folder):
+    """Return what is kept of the zoom of a run's newest checkpoint, in the folder of the ZoomLDM that it belongs to.
+
+    A ZoomLDM that is told the level above has the conditioner of another, and its EDMs: what was judged there counts.
+    """
+    config, newest, runs = run.config, newest_model(run.folder), run.folder.parent
+    folder = runs / config["zoomldm"]["run"]
+    others = [
+        path.parent for pattern in (f"*/{WITH_EDM}{run.name}", "*") for path in sorted(runs.glob(f"{pattern}/{NAME}"))
+    ]
+    for place in (folder / f"{WITH_EDM}{run.name}", folder, *others):
         identity, errors = _kept(place)
         if errors is not None and identity["edm"] == newest.model_sha256:
             told = {key: str(identity[key]) for key in ("data", "seed", "num", "plain", "zooming")}

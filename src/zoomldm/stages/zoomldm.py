@@ -13,6 +13,7 @@ from zoomldm.features.base import Descriptor
 from zoomldm.ladder import Ladder
 from zoomldm.runs.lineage import AUTOENCODER, INIT, Parent, parent_of_file, parent_of_run, require_latents
 from zoomldm.stages.base import Judged, Stage, WeightSource, encoder_fault, file_fault, reads_grids, schedule_fault
+from zoomldm.stages.packed import REFERENCE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -78,7 +79,10 @@ class ZoomLDMStage(Stage):
     def lacking(self, manifest: Manifest | None) -> Iterator[str]:
         yield from encoder_fault(manifest, self.encoder)
         yield from file_fault("unet.init", self.unet["init"], "a published U-Net")
-        yield from file_fault("autoencoder.weights", self.autoencoder.weights, "a published autoencoder")
+        if self.autoencoder.weights == REFERENCE:
+            yield f"autoencoder.weights={REFERENCE}: model=autoencoder_tiny begins there; name its run: autoencoder.run"
+        else:
+            yield from file_fault("autoencoder.weights", self.autoencoder.weights, "a published autoencoder")
         try:
             self.features.target(Descriptor).check_files(self.features.arguments)
         except UserError as error:

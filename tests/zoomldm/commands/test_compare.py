@@ -101,6 +101,9 @@ def test_zooms_of_edms_are_set_side_by_side_by_seeds(root, capsys):
     keep_zoom(root, "b", 0.1, zoom)  # by a newer EDM of the plain name
     compare.run(cfg)
     assert "left out: a; " in capsys.readouterr().out
+    keep_zoom(root, "a", 0.2, root / "runs" / "other")  # evaluated with a ZoomLDM that took the conditioner over
+    compare.run(cfg)
+    assert "left out: a; " not in capsys.readouterr().out
 
 
 def test_zooms_and_evaluations_are_not_mixed(root):

@@ -63,6 +63,12 @@ def test_another_width_than_the_yaml_says_is_refused(tmp_path: Path) -> None:
         Option("encoder", recipe("uni", **SMALL) | {"weights": tmp_path}).make(Encoder)
 
 
+def test_the_mean_of_patch_tokens_is_a_vector_too() -> None:
+    vit, tiles = randomised(vit_of(recipe("mae_tiny"))), torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(Pooled(vit, "mean")(tiles), vit.forward_features(tiles)[:, 1:].mean(1))
+
+
 @pytest.mark.parametrize("name", DIMS)
 def test_local_folder_makes_an_encoder(tmp_path: Path, name: str) -> None:
     vit = randomised(small(name))

@@ -194,5 +194,7 @@ def test_the_demos_autoencoder_starts_from_the_one_that_ships(tmp_path: Path, ca
     coded = stage_in(compose("train", tmp_path, "model=autoencoder_vq_tiny", "autoencoder.weights=reference"))
     assert "num_codes=None, network=zoomldm.model.kl.LinearStartKL" in next(coded.lacking(None))
     assert not list(stage.lacking(None))
+    unet = stage_in(compose("train", tmp_path, "model=zoomldm_tiny", "autoencoder.weights=reference"))
+    assert any("model=autoencoder_tiny begins there; name its run" in fault for fault in unet.lacking(None))
     anew = stage_in(compose("train", tmp_path, "model=autoencoder_reference"))
     assert anew.autoencoder.weights is None
