@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +22,7 @@ def with_folders(argv: Sequence[str]) -> list[str]:
     Raises:
         ConfigError: they lie in different folders.
     """
-    folders = [word for word in argv if (Path(word) / RUN_NAME).is_file()]
+    folders = [word for word in argv if os.path.isfile(Path(word) / RUN_NAME)]  # no error of words too long for a name
     if not folders:
         return list(argv)
     places = {Path(word).resolve().parent for word in folders}

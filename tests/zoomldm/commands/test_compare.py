@@ -42,6 +42,8 @@ def test_folders_of_a_shell_are_runs(root, monkeypatch):
     compare.check(cfg)
     assert list(cfg.runs) == ["zoom", "zoom-seed=1"]
     assert compare.with_folders(["runs=[a,b]"]) == ["runs=[a,b]"]
+    many = f"runs=[{','.join(map(str, range(200)))}]"  # longer than a file's name may be
+    assert compare.with_folders([many]) == [many]
     shutil.copytree("runs/zoom", "elsewhere/zoom", dirs_exist_ok=True)
     with pytest.raises(ConfigError, match="expected runs of one folder"):
         compare.with_folders(["runs/zoom", "elsewhere/zoom"])
