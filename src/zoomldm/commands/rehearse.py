@@ -51,7 +51,7 @@ def check(cfg: DictConfig) -> None:
     if cfg.slides and not Path(cfg.slides).expanduser().exists():
         raise ConfigError(f"slides={cfg.slides}: no such folder; null draws some")
     if not cfg.short:
-        print(check_disk(Path(cfg.paths.weights), Path(cfg.folder)))
+        print(check_disk(Path(cfg.paths.weights), Path(cfg.folder), plain(cfg.stages)))
 
 
 def rehearse(cfg: DictConfig, compose: Compose) -> None:

@@ -101,7 +101,7 @@ def _stage(title: str, script: str, says: str, cuts: Mapping[str, str] | None = 
 
 
 PREPARED, COLUMN, MODEL, TOKENS, ZOOM = "prepare", "latents", "ZoomLDM", "EDM", "zooming EDM"
-TOLD = "ZoomLDM, told the level above"
+TOLD, RESUMED, EXPORTED = "ZoomLDM, told the level above", "ZoomLDM, resumed", "export"
 
 STAGES = (
     _stage("plan of the data", PREPARE, "data=brca_8mag plan=true", FEW_PATCHES),
@@ -118,7 +118,7 @@ STAGES = (
     _stage("plan of the training", TRAIN, "model=zoomldm data=brca_8mag plan=true", needs=(PREPARED,)),
     _stage(MODEL, TRAIN, "model=zoomldm data=brca_8mag", FEW_STEPS | SMALL_BATCH, needs=(COLUMN,), named=True),
     _stage(
-        "ZoomLDM, resumed", TRAIN, "model=zoomldm data=brca_8mag", FEW_STEPS | SMALL_BATCH | {"train.steps": "2"},
+        RESUMED, TRAIN, "model=zoomldm data=brca_8mag", FEW_STEPS | SMALL_BATCH | {"train.steps": "2"},
         needs=(MODEL,), named=True,
     ),
     _stage(TOKENS, TRAIN, "model=edm data=brca_8mag", FEW_TOKENS, needs=(MODEL,), named=True),
@@ -134,7 +134,7 @@ STAGES = (
         "sample", SAMPLE, "data=brca_8mag magnification=5 n=16 source=generated",
         {"n": "1", "sampling.steps": "1"}, needs=(TOKENS,),
     ),
-    _stage("export", EXPORT, "run=zoomldm-brca_8mag-film", needs=(TOKENS,)),
+    _stage(EXPORTED, EXPORT, "run=zoomldm-brca_8mag-film", needs=(TOKENS,)),
     _stage(ZOOM, TRAIN, "model=edm_zoom data=brca_8mag", FEW_TOKENS, needs=(MODEL,), named=True),
     _stage(
         TOLD, TRAIN, "model=zoomldm_zoom data=brca_8mag", FEW_STEPS | SMALL_BATCH, needs=(MODEL,), named=True,

@@ -39,4 +39,8 @@ def test_a_disk_too_small_is_said_with_the_computed_sizes(tmp_path, monkeypatch)
     monkeypatch.setattr(room.shutil, "disk_usage", lambda path: type("", (), {"free": 10**9})())
     with pytest.raises(UserError, match=r"GB needed(.|\n)*two checkpoints(.|\n)*folder="):
         room.check_disk(tmp_path / "weights", tmp_path / "scratch")
+    with pytest.raises(UserError, match=r"zooming EDM") as few:
+        room.check_disk(tmp_path / "weights", tmp_path / "scratch", ["prepare", "zooming EDM"])
+    assert "two checkpoints" not in str(few.value)
+    assert "a run of a sweep" not in str(few.value)
     assert len(missing_files(tmp_path, tmp_path)) == len(scratch_weights.FILES)
