@@ -205,9 +205,9 @@ class Rehearsal:
     def _full(self, stage: Stage, took: Measured) -> extrapolation.Estimate | None:
         """Estimate the whole job of which a stage was a part; None where there is nothing to estimate."""
         if stage.script == TRAIN and not stage.drops and stage.named:
-            kind = "edm" if "model=edm" in stage.says else "zoomldm"
-            found = find_runs(self.runs, kind)
-            return extrapolation.training_estimate(kind, found[-1].folder / "perf.jsonl") if found else None
+            model = next(word for word in stage.says if word.startswith("model=")).removeprefix("model=")
+            found = find_runs(self.runs, "edm" if model.startswith("edm") else "zoomldm")
+            return extrapolation.training_estimate(model, found[-1].folder / "perf.jsonl") if found else None
         if stage.script == TRAIN and stage.cells > 1:
             newest = find_runs(self.runs, "zoomldm")[-1]
             return extrapolation.training_estimate("zoomldm", newest.folder / "perf.jsonl", cells=stage.cells)

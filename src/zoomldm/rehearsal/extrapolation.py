@@ -16,8 +16,13 @@ GMACS = {"unet": 105.3, "encode": 172.6, "decode": 335.3, "summarizer": 4.43, "e
 """Multiply-adds of one forward pass and sample, in units of 1e9 (`python src/weights.py --summary`)."""
 PAPER_TILES, PAPER_PATCHES = 12_000_000, 16_022_500
 PAPER_SAMPLES, PAPER_RUNGS, PAPER_SOLVER_STEPS = 10_000, 8, 50
-FULL_TRAINING = {"zoomldm": (200_000, 600), "edm": (100_000, 256)}
-"""Steps and global batch."""
+FULL_TRAINING = {
+    "zoomldm": (200_000, 600),
+    "zoomldm_zoom": (50_000, 600),
+    "edm": (100_000, 256),
+    "edm_zoom": (100_000, 256),
+}
+"""Steps and global batch of each option of conf/model."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,7 @@ class Estimate:
     of: str
 
 
-def training_estimate(kind: str, perf: Path, *, cells: int = 1) -> Estimate | None:
+def training_estimate(model: str, perf: Path, *, cells: int = 1) -> Estimate | None:
     """Estimate a full training from a run's perf.jsonl; None where it holds no rate.
 
     Args:
@@ -37,7 +42,7 @@ def training_estimate(kind: str, perf: Path, *, cells: int = 1) -> Estimate | No
     rates = [json.loads(line)["images_per_s"] for line in perf.read_text().splitlines()] if perf.is_file() else []
     if not rates or max(rates) <= 0:
         return None
-    steps, batch = FULL_TRAINING[kind]
+    steps, batch = FULL_TRAINING[model]
     each = f"{steps:,} steps × {batch} images at {max(rates):.3g} images/s"
     return Estimate(cells * steps * batch / max(rates), f"{cells} × {each}" if cells > 1 else each)
 

@@ -33,19 +33,19 @@ class Result:
         """Return the stage's line of the table."""
         took = f"{self.elapsed_s:6.0f} s {self.cpu_s:7.0f} s {self.peak_bytes / 1e9:6.1f} GB"
         full = f"  {_long(self.full.seconds)}: {self.full.of}" if self.full else ""
-        return f"{self.title:<24} {self.state:<8} {took}{full}"
+        return f"{self.title:<30} {self.state:<8} {took}{full}"
 
 
 def head() -> str:
     """Return the table's first line."""
-    return f"{'stage':<24} {'':<8} {'wall':>8} {'CPU':>9} {'peak':>9}  the full job on this machine (extrapolated)"
+    return f"{'stage':<30} {'':<8} {'wall':>8} {'CPU':>9} {'peak':>9}  the full job on this machine (extrapolated)"
 
 
 def table(results: Sequence[Result]) -> str:
     """Return every stage's line, and their sum."""
     total_s, cpu_s = (sum(getattr(one, name) for one in results) for name in ("elapsed_s", "cpu_s"))
     peak = max((one.peak_bytes for one in results), default=0)
-    together = f"{'together':<24} {'':<8} {total_s:6.0f} s {cpu_s:7.0f} s {peak / 1e9:6.1f} GB"
+    together = f"{'together':<30} {'':<8} {total_s:6.0f} s {cpu_s:7.0f} s {peak / 1e9:6.1f} GB"
     return "\n".join([head(), *(one.line() for one in results), together])
 
 

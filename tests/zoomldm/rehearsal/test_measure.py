@@ -2,7 +2,10 @@ import json
 import os
 import sys
 
-from zoomldm.rehearsal.extrapolation import by_operations, evaluation_estimate, training_estimate
+import pytest
+
+from zoomldm.composing import compose_jobs
+from zoomldm.rehearsal.extrapolation import FULL_TRAINING, by_operations, evaluation_estimate, training_estimate
 from zoomldm.rehearsal.measure import measured
 from zoomldm.rehearsal.report import DONE, FAILED, LEFT_OUT, Result, table, verdict
 
@@ -31,6 +34,13 @@ def test_extrapolation(tmp_path):
     assert by_operations(3.0, done=2.0, full=20.0, of="x").seconds == 30
     assert by_operations(3.0, done=0, full=20.0, of="x") is None
     assert evaluation_estimate(1.0, patches=80_000, steps=50).seconds == 1.0
+
+
+@pytest.mark.parametrize("model", FULL_TRAINING)
+def test_a_full_training_is_what_conf_says(model):
+    words = ["autoencoder.weights=a", "unet.init=null"] if model.startswith("zoomldm") else []
+    (cfg,) = compose_jobs("train", [f"model={model}", "data=brca_8mag", *words])
+    assert FULL_TRAINING[model] == (cfg.train.steps, cfg.optim.batch_size)
 
 
 def test_the_verdict_says_what_to_mend():
