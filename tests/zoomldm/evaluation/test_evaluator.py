@@ -1,5 +1,8 @@
 """The rows mean what they say: halves lowest, blur and noise above, untrained far, shuffled seen beside its pair."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -21,6 +24,7 @@ from zoomldm.evaluation.evaluator import Evaluator
 from zoomldm.evaluation.record import computed_or_read
 from zoomldm.evaluation.result import Evaluation
 from zoomldm.evaluation.rows.shuffled import shuffle_among
+from zoomldm.evaluation.rows.untrained import Untrained
 from zoomldm.evaluation.stored import load_evaluation, stored_evaluations, stored_examples
 from zoomldm.sampling.generator import PatchGenerator, sample_number
 from zoomldm.sampling.settings import Sampling
@@ -51,6 +55,19 @@ def test_the_order_of_the_rows(evaluation):
         assert value["halves"] < value["reconstructions"]
         assert value["halves"] < value["oracle"] < value["untrained"]
         assert value["halves"] < value["generated"] < value["untrained"]
+
+
+def test_the_untrained_network_is_asked_less_often_than_the_trained_one():
+    bench = evaluator(untrained=ToyModel(9)).bench
+    many = replace(bench.generator.sampling, steps=20)
+    bench = replace(bench, generator=bench.generator.of(bench.generator.model, many))
+    asked = Untrained(name="untrained").generator(SimpleNamespace(bench=bench))
+    assert isinstance(asked.model, ToyModel)
+    assert asked.model.noise == 9
+    assert (asked.sampling.steps, asked.sampling.guidance_scale) == (5, 1.0)
+    assert asked.sampling.solver is many.solver
+    few = Untrained(name="untrained").generator(SimpleNamespace(bench=evaluator(untrained=ToyModel(9)).bench))
+    assert few.sampling.steps == 2, "no more than the evaluation's"
 
 
 def test_shuffling_shows_in_pairs_and_not_in_sets(evaluation):
