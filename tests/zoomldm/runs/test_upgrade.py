@@ -91,7 +91,7 @@ WORDS_OF_THEN = {
         *("model.latent_channels=3", "unet.model_channels=48", "optim.batch_size=64", "optim.max_micro_batch=64"),
         *("train.steps=600", "train.validate_every=200", "train.sample_every=300", "train.checkpoint_every=200"),
     ],
-    "edm_tiny-demo-film": ["model=edm_tiny", "model.latent_channels=3"],
+    "edm_tiny-demo-film": ["model=edm_tiny", "model.latent_channels=3", "optim.lr=0.001"],
 }
 
 
