@@ -180,7 +180,7 @@ def made_ready(root: Path, seeds: int) -> list[str]:
 def main(argv: Sequence[str]) -> None:
     """Run the experiment and say what came of it."""
     given = key_values(argv, ("root", "seeds", "out"))
-    root, seeds = Path(given.get("root", PROJECT_ROOT)).resolve(), whole_number("seeds", given.get("seeds", "3"))
+    root, seeds = Path(given.get("root", PROJECT_ROOT)).resolve(), whole_number("seeds", given.get("seeds", "3"), 1)
     out, began = Path(given.get("out", Path(__file__).parent)), time.process_time()
     out.mkdir(parents=True, exist_ok=True)
     edms = made_ready(root, seeds)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+import pickle
 import sys
 import time
 from pathlib import Path
@@ -22,7 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -35,7 +36,7 @@ from zoomldm.data.manifest import Manifest  # noqa: E402
 from zoomldm.data.reader import SampleSource  # noqa: E402
 from zoomldm.encoder.timm_hub import build_vit  # noqa: E402
 from zoomldm.errors import UserError  # noqa: E402
-from zoomldm.files import open_atomically  # noqa: E402
+from zoomldm.files import open_atomically, write_atomically  # noqa: E402
 
 MAGNIFICATION, BATCH, RATE, WARM_UP, HIDDEN = 20.0, 128, 1.5e-3, 200, 0.75
 DECODER = {"embed_dim": 48, "depth": 2, "num_heads": 3}
@@ -102,7 +103,10 @@ def trained(model: MaskedAutoencoder, source: SampleSource, rung: int, *, steps:
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.95), weight_decay=0.05)
     first, losses = 0, []
     if keep.is_file():
-        kept = torch.load(keep, weights_only=True)
+        try:
+            kept = torch.load(keep, weights_only=True)
+        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError):
+            raise UserError(f"{keep}: is no whole state of a training; remove it, and begin anew") from None
         if (kept["steps"], kept["seed"]) != (steps, seed):
             raise UserError(f"{keep}: is of steps={kept['steps']} seed={kept['seed']}; name those, or remove it")
         model.load_state_dict(kept["model"])
@@ -145,7 +149,7 @@ def main(argv: list[str]) -> None:
     (cfg,) = compose_jobs("prepare", ["encoder=mae_tiny"])
     root = Path(given.get("data", Path(cfg.paths.data) / "pyramid"))
     file = Path(given.get("weights", cfg.encoder.weights)) / "model.safetensors"
-    steps, seed = whole_number("steps", given.get("steps", "2000")), whole_number("seed", given.get("seed", "0"))
+    steps, seed = whole_number("steps", given.get("steps", "2000"), 1), whole_number("seed", given.get("seed", "0"), 0)
     if file.is_file():
         raise UserError(f"{file}: is there already; remove it, or name another folder (weights=)")
     manifest = Manifest.load(root)
@@ -165,9 +169,7 @@ def pretrained(model: MaskedAutoencoder, manifest: Manifest, file: Path, *, step
     about = {"data": manifest.name, "patches": int(source.counts[rung]), "steps": steps, "batch": BATCH, "seed": seed}
     about |= {"loss": round(loss, 4), "cpu_s": round(time.process_time() - began)}
     tensors = {key: tensor.contiguous() for key, tensor in model.vit.state_dict().items()}
-    partial = file.with_suffix(".partial")
-    save_file(tensors, partial, metadata={"zoomldm": json.dumps(about)})
-    partial.replace(file)
+    write_atomically(file, save(tensors, metadata={"zoomldm": json.dumps(about)}))
     unfinished.unlink(missing_ok=True)
     print(f"{file}: {json.dumps(about)}")
 

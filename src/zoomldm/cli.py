@@ -129,13 +129,16 @@ def key_values(words: Sequence[str], known: Sequence[str]) -> dict[str, str]:
     return values
 
 
-def whole_number(key: str, value: str) -> int:
+def whole_number(key: str, value: str, least: int | None = None) -> int:
     """Return the number that a word says.
 
     Raises:
-        UserError: it is none.
+        UserError: it is none, or less than ``least``.
     """
     try:
-        return int(value)
+        number = int(value)
     except ValueError:
         raise UserError(f"{key}={value}: expected a whole number") from None
+    if least is not None and number < least:
+        raise UserError(f"{key}={value}: expected {least} or more")
+    return number

@@ -1,23 +1,15 @@
 """experiments/augmentation: what its figures and errors mean."""
 
-import importlib.util
-import sys
-
 import numpy as np
 import pytest
 import torch
 
-from zoomldm.config import PROJECT_ROOT
+from tests.helpers.experiments import experiment_script
 
 
 @pytest.fixture(scope="module")
 def experiment():
-    path = PROJECT_ROOT / "experiments" / "augmentation" / "augmentation.py"
-    spec = importlib.util.spec_from_file_location("augmentation", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where its dataclass looks for the names of types
-    spec.loader.exec_module(module)
-    return module
+    return experiment_script("augmentation/augmentation.py")
 
 
 def patches(experiment, num=60, seed=0):

@@ -1,13 +1,12 @@
 """experiments/encoder: what is trained there goes on where it stopped, and encoder=mae_tiny reads it."""
 
-import importlib.util
 import json
-import sys
 
 import numpy as np
 import pytest
 from safetensors import safe_open
 
+from tests.helpers.experiments import experiment_script
 from tests.helpers.toy_data import make_toy_data
 from zoomldm.composing import compose_jobs
 from zoomldm.config import PROJECT_ROOT, Option
@@ -18,10 +17,7 @@ from zoomldm.errors import UserError
 @pytest.fixture
 def pretrain(monkeypatch):
     monkeypatch.setenv("PROJECT_ROOT", str(PROJECT_ROOT))
-    spec = importlib.util.spec_from_file_location("pretrain", PROJECT_ROOT / "experiments" / "encoder" / "pretrain.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
+    module = experiment_script("encoder/pretrain.py")
     monkeypatch.setattr(module, "BATCH", 8)
     monkeypatch.setattr(module, "KEPT_EVERY", 2)
     return module
@@ -65,6 +61,21 @@ def test_what_is_trained_is_an_encoder_and_a_stopped_training_makes_the_same(pre
     assert (about["patches"], about["steps"], about["batch"]) == (60, 4, 8)
     with pytest.raises(UserError, match="is there already; remove it, or name another folder"):
         pretrain.main(stopped)
+
+
+@pytest.mark.parametrize(
+    ("word", "said"), [("steps=0", "steps=0: expected 1 or more"), ("seed=-1", "seed=-1: expected 0 or more")]
+)
+def test_numbers_without_sense_are_refused_before_anything_is_made(pretrain, words, tmp_path, word, said):
+    with pytest.raises(UserError, match=said):
+        pretrain.main([words[0], f"weights={tmp_path / 'none'}", word])
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_damaged_state_is_named(pretrain, words, tmp_path):
+    (tmp_path / "unfinished.pt").write_text("x")
+    with pytest.raises(UserError, match=r"unfinished.pt: is no whole state of a training; remove it"):
+        pretrain.main([*words, f"weights={tmp_path}"])
 
 
 def test_the_loss_falls_where_pixels_can_be_foretold(pretrain, words, tmp_path, capsys, monkeypatch):

@@ -74,11 +74,8 @@ def _found_of(run: Run, fault: str | None) -> JudgedZoom | None:
     A ZoomLDM that is told the level above has the conditioner of another, and its EDMs: what was judged there counts.
     """
     config, newest, runs = run.config, newest_model(run.folder), run.folder.parent
-    folder = runs / config["zoomldm"]["run"]
-    others = [
-        path.parent for pattern in (f"*/{WITH_EDM}{run.name}", "*") for path in sorted(runs.glob(f"{pattern}/{NAME}"))
-    ]
-    for place in (folder / f"{WITH_EDM}{run.name}", folder, *others):
+    learnt = (runs / config["zoomldm"]["run"], *sorted(runs.iterdir()))
+    for place in (place for folder in learnt for place in (folder / f"{WITH_EDM}{run.name}", folder)):
         identity, errors = _kept(place)
         if errors is not None and identity["edm"] == newest.model_sha256:
             told = {key: str(identity[key]) for key in ("data", "seed", "num", "plain", "zooming")}
