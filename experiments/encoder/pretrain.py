@@ -36,7 +36,7 @@ from zoomldm.data.manifest import Manifest  # noqa: E402
 from zoomldm.data.reader import SampleSource  # noqa: E402
 from zoomldm.encoder.timm_hub import build_vit  # noqa: E402
 from zoomldm.errors import UserError  # noqa: E402
-from zoomldm.files import open_atomically, write_atomically  # noqa: E402
+from zoomldm.files import held, open_atomically, write_atomically  # noqa: E402
 
 MAGNIFICATION, BATCH, RATE, WARM_UP, HIDDEN = 20.0, 128, 1.5e-3, 200, 0.75
 DECODER = {"embed_dim": 48, "depth": 2, "num_heads": 3}
@@ -139,7 +139,8 @@ def main(argv: list[str]) -> None:
     """Train, and write the encoder's weights with what they were trained on.
 
     Raises:
-        UserError: weights are there already, there is no such data set, or lightly is not installed.
+        UserError: weights are there already or another process trains them, there is no such data set, or lightly is
+            not installed.
     """
     given = key_values(argv, ("data", "weights", "steps", "seed"))
     if importlib.util.find_spec("lightly") is None:
@@ -156,8 +157,8 @@ def main(argv: list[str]) -> None:
     if manifest.ladder.patch_px != cfg.encoder.input_px:
         side = manifest.ladder.patch_px
         raise UserError(f"data={root}: patches of {side} px; encoder=mae_tiny is for {cfg.encoder.input_px}")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    pretrained(initial(cfg.encoder, seed), manifest, file, steps=steps, seed=seed)
+    with held(file.parent.with_name(f".{file.parent.name}.lock"), f"{file}: another process trains it"):
+        pretrained(initial(cfg.encoder, seed), manifest, file, steps=steps, seed=seed)
 
 
 def pretrained(model: MaskedAutoencoder, manifest: Manifest, file: Path, *, steps: int, seed: int) -> None:

@@ -12,6 +12,7 @@ from zoomldm.composing import compose_jobs
 from zoomldm.config import PROJECT_ROOT, Option
 from zoomldm.encoder.base import Encoder
 from zoomldm.errors import UserError
+from zoomldm.files import held
 
 
 @pytest.fixture
@@ -76,6 +77,16 @@ def test_a_damaged_state_is_named(pretrain, words, tmp_path):
     (tmp_path / "unfinished.pt").write_text("x")
     with pytest.raises(UserError, match=r"unfinished.pt: is no whole state of a training; remove it"):
         pretrain.main([*words, f"weights={tmp_path}"])
+
+
+def test_two_trainings_at_once_into_one_folder_are_not_one(pretrain, words, tmp_path):
+    with (
+        held(tmp_path / ".one.lock", "busy"),
+        pytest.raises(UserError, match=r"one/model.safetensors: another process trains it"),
+    ):
+        pretrain.main([*words, f"weights={tmp_path / 'one'}"])
+    pretrain.main([*words, f"weights={tmp_path / 'one'}"])
+    assert (tmp_path / "one" / "model.safetensors").is_file()
 
 
 def test_the_loss_falls_where_pixels_can_be_foretold(pretrain, words, tmp_path, capsys, monkeypatch):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -145,13 +146,18 @@ def log_configuration(client: MlflowClient, run_id: str, run: Run) -> None:
         client.log_inputs(run_id, [DatasetInput(used, [InputTag("mlflow.data.context", "training")])])
 
 
+def metric_name(name: str) -> str:
+    """Return a metric's name as MLflow takes it: the run that it may name can hold the `=` of an override."""
+    return re.sub(r"[^/\w.\- :]", "_", name.replace("=", ":"))
+
+
 def _log_new_metrics(client: MlflowClient, run: Run, state: dict[str, Any]) -> int:
     """Upload the lines that are new; a run that went back to a checkpoint writes the same lines again."""
     from mlflow.entities import Metric
 
     now_ms = int(time.time() * 1000)
     lines = run.metrics.read()
-    new = [Metric(line["name"], line["value"], now_ms, line["step"]) for line in lines[state["metrics"] :]]
+    new = [Metric(metric_name(one["name"]), one["value"], now_ms, one["step"]) for one in lines[state["metrics"] :]]
     for start in range(0, len(new), METRICS_A_CALL):
         part = new[start : start + METRICS_A_CALL]
         client.log_batch(state["run_id"], metrics=part)

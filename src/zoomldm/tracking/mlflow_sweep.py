@@ -17,6 +17,7 @@ from zoomldm.tracking.mlflow_server import (
     connected,
     experiment_id,
     log_configuration,
+    metric_name,
     read_states,
     tags_of,
     upload_run,
@@ -89,6 +90,7 @@ def _log(client: MlflowClient, run_id: str, metrics: Mapping[str, float]) -> Non
     from mlflow.entities import Metric
 
     known, now_ms = client.get_run(run_id).data.metrics, int(time.time() * 1000)
-    new = [Metric(name, value, now_ms, 0) for name, value in metrics.items() if known.get(name) != value]
+    taken = {metric_name(name): value for name, value in metrics.items()}
+    new = [Metric(name, value, now_ms, 0) for name, value in taken.items() if known.get(name) != value]
     for start in range(0, len(new), METRICS_A_CALL):
         client.log_batch(run_id, metrics=new[start : start + METRICS_A_CALL])

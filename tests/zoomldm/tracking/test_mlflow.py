@@ -242,6 +242,25 @@ def test_runs_of_earlier_sweeps_are_below_every_sweep_that_names_them(uri, tmp_p
     assert MlflowClient(uri).get_run(second).info.status == "FINISHED"
 
 
+def test_a_comparison_names_runs_by_what_was_overridden(uri, tmp_path, capsys):
+    """MLflow takes no `=` in a metric's name; names of runs have it: -seed=1, -curriculum=tempered."""
+    folder = tmp_path / "s1"
+    folder.mkdir()
+    (folder / "comparison.md").write_text("# comparison")
+    tracker = MLflowTracker(uri, "sweeps")
+    tracker.begin_sweep(folder, "curriculum=tempered,uniform")
+    parent = os.environ[PARENT_VARIABLE]
+    tracker.end_sweep(folder, failed=False)
+    tracker.add_to_sweep(folder, {"fd_texture/20x/film-curriculum=tempered": 7.5, "fd_texture/20x/[a,b]": 1.0}, [])
+    client = MlflowClient(uri)
+    assert "warning" not in capsys.readouterr().err
+    assert client.get_run(parent).data.metrics == {
+        "fd_texture/20x/film-curriculum:tempered": 7.5,
+        "fd_texture/20x/_a_b_": 1.0,
+    }
+    assert [file.path for file in client.list_artifacts(parent)] == ["comparison.md"]
+
+
 def test_a_failed_job_is_reported_and_the_parent_is_closed_at_exit(uri, tmp_path, capsys, monkeypatch):
     closing = []
     monkeypatch.setattr(tracking.atexit, "register", lambda *call, **options: closing.append((*call, options)))
