@@ -12,7 +12,7 @@ from zoomldm.errors import ConfigError
 from zoomldm.ladder import Ladder
 from zoomldm.launch.settings import FabricSettings
 from zoomldm.runs.run import find_run
-from zoomldm.sampling.settings import interval_of, scales_of
+from zoomldm.sampling.settings import EDM_SCALE, interval_of, scales_of
 from zoomldm.stages.packed import PackedModel
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ def how_to_sample(cfg: DictConfig, hardware: FabricSettings, fabric: Fabric) -> 
         steps=cfg.sampling.steps,
         guidance_scale=plain(cfg.sampling.guidance_scale),
         guidance_interval=plain(cfg.sampling.guidance_interval),
+        edm_guidance_scale=plain(cfg.sampling).get("edm_guidance_scale"),
         seed=cfg.seed,
         compute=Compute.of(hardware, fabric.device),
     )
@@ -119,6 +120,8 @@ def check_guidance(cfg: DictConfig, ladder: Ladder) -> None:
     """Refuse guidance that makes no sense at the magnifications of a ladder."""
     if cfg.sampling.guidance_scale is not None:
         scales_of(plain(cfg.sampling.guidance_scale), ladder)
+    if (scale := plain(cfg.sampling).get("edm_guidance_scale")) is not None:
+        scales_of(scale, ladder, EDM_SCALE)
     interval_of(plain(cfg.sampling.guidance_interval))
 
 

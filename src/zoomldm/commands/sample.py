@@ -116,10 +116,16 @@ def _asked(cfg: DictConfig) -> Iterator[str]:
         yield f"steps{cfg.sampling.steps}"
     scale, interval = plain(cfg.sampling.guidance_scale), plain(cfg.sampling.guidance_interval)
     if scale is not None:
-        by = [f"{one}x{value:g}" for one, value in scale.items()] if isinstance(scale, dict) else [f"{scale:g}"]
-        yield "guidance" + ",".join(by).replace("defaultx", "")
+        yield f"guidance{_said(scale)}"
     if interval is not None:
         yield "interval{:g},{:g}".format(*interval)
+    if cfg.sampling.edm_guidance_scale is not None:
+        yield f"edm{_said(plain(cfg.sampling.edm_guidance_scale))}"
+
+
+def _said(scale: Any) -> str:
+    by = [f"{one}x{value:g}" for one, value in scale.items()] if isinstance(scale, dict) else [f"{scale:g}"]
+    return ",".join(by).replace("defaultx", "")
 
 
 def _run(cfg: DictConfig, hardware: FabricSettings, fabric: Fabric) -> list[Path]:

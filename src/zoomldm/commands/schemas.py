@@ -62,6 +62,13 @@ class Sampling:
 
 
 @dataclass(kw_only=True)
+class PatchSampling(Sampling):
+    """The same of patches whose conditions an embedding diffusion model may draw: guidance of the two."""
+
+    edm_guidance_scale: Any
+
+
+@dataclass(kw_only=True)
 class DataTissue:
     """How the mask of a slide's tissue is used."""
 
@@ -252,7 +259,7 @@ class Evaluate(Entry):
     metrics: Section
     num_per_magnification: int | None
     magnifications: list[float] | None
-    sampling: Sampling
+    sampling: PatchSampling
     seed: int
     batch_size: int
     fabric: FabricSettings
@@ -290,7 +297,7 @@ class Sample(Entry):
     variations: int | None
     interpolate: int | None
     scene: bool
-    sampling: Sampling
+    sampling: PatchSampling
     seed: int
     batch_size: int
     fabric: FabricSettings

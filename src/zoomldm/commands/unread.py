@@ -96,8 +96,10 @@ def _unread_by_sampling(cfg: DictConfig, is_sweep: bool) -> Iterator[tuple[str, 
         yield "data", f"{chosen} of a published model needs no data set, so it has no effect"
     if not kind.needs_edm:
         reason = f"{chosen} draws no conditions, so it has no effect (source=generated does)"
-        yield from dict.fromkeys(("edm", "edm_weights"), reason).items()
-    elif not cfg.weights:
+        yield from dict.fromkeys(("edm", "edm_weights", "sampling.edm_guidance_scale"), reason).items()
+    elif cfg.weights:
+        yield "sampling.edm_guidance_scale", "the published condition model takes no guidance, so it has no effect"
+    else:
         yield "edm_weights", "it belongs to weights=, so it has no effect (edm= names a run)"
 
 
@@ -137,7 +139,8 @@ def _unread_by_evaluation(cfg: DictConfig, is_sweep: bool) -> Iterator[tuple[str
         yield "evaluation.num_per_magnification", "num_per_magnification is taken, so it has no effect"
     rows = [one.target(Row) for one in options_named(cfg, "rows")]
     if not any(row.needs_edm for row in rows):
-        yield "edm", "no row of rows= has generated conditions, so it has no effect"
+        reason = "no row of rows= has generated conditions, so it has no effect"
+        yield from dict.fromkeys(("edm", "sampling.edm_guidance_scale"), reason).items()
     if not any(issubclass(row, SyntheticRow) for row in rows):
         yield from dict.fromkeys(("sampling", "solver"), "no row of rows= is synthetic, so it has no effect").items()
     if not any(one.target(Metric).needs_embeddings for one in options_named(cfg, "metrics")) and not _judges_by_it(cfg):

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from zoomldm.ladder import Ladder
 
 SCALE, INTERVAL = "sampling.guidance_scale", "sampling.guidance_interval"
+EDM_SCALE = "sampling.edm_guidance_scale"
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -84,17 +85,20 @@ def scale_at(scale: float | Sequence[float], rung: int) -> float:
     return scale[rung] if isinstance(scale, (tuple, list)) else scale
 
 
-def scales_of(values: Any, ladder: Ladder) -> float | tuple[float, ...]:
+def scales_of(values: Any, ladder: Ladder, key: str = SCALE) -> float | tuple[float, ...]:
     """Return the guidance of all magnifications or of each by its rung, said as a number or by magnification.
+
+    Args:
+        key: that says them.
 
     Raises:
         ConfigError: no numbers above 0, or a magnification off the ladder.
     """
-    by_label = ladder.by_label(values, SCALE)
+    by_label = ladder.by_label(values, key)
     for label, value in by_label.items():
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
-            key = f"{SCALE}.{label}" if isinstance(values, Mapping) else SCALE
-            raise ConfigError(f"{key}={value}: expected a number above 0")
+            said = f"{key}.{label}" if isinstance(values, Mapping) else key
+            raise ConfigError(f"{said}={value}: expected a number above 0")
     scales = tuple(map(float, by_label.values()))
     return scales if len({*scales}) > 1 else scales[0]
 

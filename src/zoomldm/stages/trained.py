@@ -30,12 +30,16 @@ from zoomldm.stages.zoomldm import ZoomLDMStage
 
 @dataclass(frozen=True, kw_only=True)
 class HowToSample:
-    """What a command was asked for; None: as the runs' configurations say."""
+    """What a command was asked for; None: as the runs' configurations say.
+
+    Guidance is of the ZoomLDM; an embedding diffusion model has a scale of its own.
+    """
 
     solver: Option | None = None
     steps: int | None = None
     guidance_scale: float | Mapping[Any, float] | None = None
     guidance_interval: Sequence[float] | None = None
+    edm_guidance_scale: float | Mapping[Any, float] | None = None
     seed: int = 0
     compute: Compute = field(default_factory=Compute)
 
@@ -48,6 +52,11 @@ class HowToSample:
             "guidance_interval": interval_of(self.guidance_interval),
         }
         return replace(default, **{name: value for name, value in asked.items() if value is not None})
+
+    def over_edm(self, default: Sampling, ladder: Ladder) -> Sampling:
+        """Return the same of an embedding diffusion model."""
+        its = replace(self, guidance_scale=self.edm_guidance_scale, guidance_interval=None)
+        return its.over(default, ladder)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +103,7 @@ class TrainedModels:
             self.autoencoder.module,
             edm=self.edm and self.edm.module,
             sampling=how.over(self.sampling, ladder),
-            edm_sampling=self.edm and how.over(sampling_of(self.edm.config, ladder, self.allow), ladder),
+            edm_sampling=self.edm and how.over_edm(sampling_of(self.edm.config, ladder, self.allow), ladder),
             seed=how.seed,
             compute=how.compute,
         )

@@ -30,7 +30,7 @@ def judged_zoom(trained: TrainedModels, folder: Path, how: HowToSample, *, batch
     if not isinstance(edm, ZoomingEDM):
         return False
     ladder = trained.manifest.ladder
-    plain = how.over(sampling_of(trained.edm.config, ladder, trained.allow), ladder)
+    plain = how.over_edm(sampling_of(trained.edm.config, ladder, trained.allow), ladder)
     zooming = replace(plain, guidance_scale=1.0)
     identity = trained.identity | {"seed": how.seed, "num": NUM, "plain": repr(plain), "zooming": repr(zooming)}
     kept_as, kept = _kept(folder)
