@@ -36,6 +36,7 @@ from zoomldm.stages.trained import HowToSample, load_trained  # noqa: E402
 MAGNIFICATION, FEW, SYNTHETIC = 5.0, 10, 100
 """Magnification; real patches a class that the classifier has; synthetic ones a class beside them."""
 STEPS, BATCH, RATE = 300, 64, 2e-3
+GUIDANCE = "sampling.guidance_scale=1.75"  # towards the label
 ARMS = ("few real", "few real, turned", "synthetic", "few real and synthetic", "all real")
 
 
@@ -172,7 +173,7 @@ def made_ready(root: Path, seeds: int) -> list[str]:
     names = [f"edm_tissue-seed{seed}" for seed in range(seeds)]
     for seed, name in enumerate(names):
         words = (f"seed={seed}", f"run_name={name}", f"paths.root={root}", "tracking=none", "fabric=cpu")
-        what = ("src/train.py", "model=edm_tiny", "label=tissue", "data=demo", f"data.root={data}")
+        what = ("src/train.py", "model=edm_tiny", "label=tissue", GUIDANCE, "data=demo", f"data.root={data}")
         run_step(Step("embedding diffusion model", (*what, *words), name))
     return names
 

@@ -42,6 +42,16 @@ SINGLE = ["training=single", "training.magnification=5"]
         ("train", ["model=edm_tiny", "cond.projection=all"], r"cond\.projection=all: the conditioner is that of"),
         ("train", ["model=edm_tiny", "train.sample_every=5"], r"train\.sample_every=5: .* draws no pictures"),
         ("train", ["paths.remote_gb=5"], r"paths\.remote_gb=5: paths\.remote is not set"),
+        (
+            "sample",
+            ["source=oracle", "sampling.edm_guidance_scale=1"],
+            r"source=oracle draws no conditions, so it has no",
+        ),
+        (
+            "evaluate",
+            ["rows=[oracle]", "sampling.edm_guidance_scale=1"],
+            r"edm_guidance_scale=1: no row of rows= has gen",
+        ),
         ("sample", ["source=generated", "edm_weights=x"], r"edm_weights=x: it belongs to weights="),
         (
             "sample",

@@ -124,6 +124,7 @@ def test_guidance_by_magnification_and_in_an_interval(root, tmp_path):
 def test_each_guidance_has_a_folder_of_its_own(root):
     asked = ["{default:1.75,10:4}", "{default:1.75,10:5}", "4"]
     words = [[f"sampling.guidance_scale={one}"] for one in asked] + [["sampling.guidance_interval=[0.2,0.8]"], []]
+    words += [["source=generated", "edm=edm", "sampling.edm_guidance_scale={default:1,10:1.5}"]]
     for some in words:
         sample.run(toy_runs.compose("sample", root, "run=zoom", "n=1", "magnification=10", "sampling.steps=1", *some))
     folders = {path.name for path in (root / "runs" / "zoom" / "samples").iterdir()}
@@ -133,6 +134,7 @@ def test_each_guidance_has_a_folder_of_its_own(root):
         "oracle-steps1-guidance4-10x-seed0",
         "oracle-steps1-interval0.2,0.8-10x-seed0",
         "oracle-steps1-10x-seed0",
+        "generated-steps1-edm1,10x1.5-10x-seed0",
     }
 
 

@@ -91,7 +91,9 @@ WORDS_OF_THEN = {
         *("model.latent_channels=3", "unet.model_channels=48", "optim.batch_size=64", "optim.max_micro_batch=64"),
         *("train.steps=600", "train.validate_every=200", "train.sample_every=300", "train.checkpoint_every=200"),
     ],
-    "edm_tiny-demo-film": ["model=edm_tiny", "model.latent_channels=3", "optim.lr=0.001"],
+    "edm_tiny-demo-film": [
+        *("model=edm_tiny", "model.latent_channels=3", "optim.lr=0.001", "sampling.guidance_scale=1.75")
+    ],
 }
 
 
@@ -120,7 +122,9 @@ def test_a_stored_encoder_keeps_its_values_and_gets_its_recipe():
 def test_a_key_that_came_later_is_what_its_yaml_says():
     film = {key: value for key, value in section_of("cond", "film").items() if key != "projection"}
     uni = section_of("features", "uni") | {"encoder": {"_target_": HUB, "name": "uni", "weights": "/w", "dim": 9}}
-    config = upgraded({"cond": film, "features": uni, "schedule": section_of("schedule", "linear") | {"beta_end": 0.01}})
+    config = upgraded(
+        {"cond": film, "features": uni, "schedule": section_of("schedule", "linear") | {"beta_end": 0.01}}
+    )
     assert config["cond"] == section_of("cond", "film")
     assert config["schedule"]["beta_end"] == 0.01
     encoder = config["features"]["encoder"]

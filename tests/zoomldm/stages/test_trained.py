@@ -10,7 +10,7 @@ from tests.helpers.toy_runs import make_toy_edm, make_toy_runs
 from zoomldm.data.manifest import Manifest
 from zoomldm.errors import UserError
 from zoomldm.runs.lineage import parent_of_run
-from zoomldm.stages.trained import load_trained
+from zoomldm.stages.trained import HowToSample, load_trained
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +43,19 @@ def test_what_fits_is_loaded(runs, say_parents):
     trained = load_trained(runs, "zoom", wants_edm=True)
     assert trained.edm.run_name == "edm"
     assert set(trained.identity) == {"model", "autoencoder", "edm", "data"}
+
+
+def test_the_guidance_of_an_edm_is_its_own(runs):
+    trained = load_trained(runs, "zoom", wants_edm=True)
+    its = trained.edm.config["sampling"]["guidance_scale"]
+    of_patches = trained.generator(HowToSample(guidance_scale=3.0, guidance_interval=[0.2, 0.8], steps=2))
+    assert (of_patches.sampling.guidance_scale, of_patches.edm_sampling.guidance_scale) == (3.0, its)
+    assert (of_patches.sampling.guidance_interval, of_patches.edm_sampling.guidance_interval) == ((0.2, 0.8), None)
+    assert of_patches.sampling.steps == of_patches.edm_sampling.steps == 2
+    by_magnification = trained.generator(HowToSample(edm_guidance_scale={"default": 1, 20: 2}))
+    assert by_magnification.edm_sampling.scale_at(0) == 2.0
+    assert by_magnification.edm_sampling.scale_at(1) == 1.0
+    assert repr(by_magnification.sampling) == repr(trained.sampling)
 
 
 @pytest.mark.parametrize(
