@@ -92,7 +92,8 @@ WORDS_OF_THEN = {
         *("train.steps=600", "train.validate_every=200", "train.sample_every=300", "train.checkpoint_every=200"),
     ],
     "edm_tiny-demo-film": [
-        *("model=edm_tiny", "model.latent_channels=3", "optim.lr=0.001", "sampling.guidance_scale=1.75")
+        *("model=edm_tiny", "model.latent_channels=3", "optim.lr=0.001", "sampling.guidance_scale=1.75"),
+        "schedule=linear",
     ],
 }
 
