@@ -1,4 +1,4 @@
-"""Every command in the documentation composes: its options and keys exist."""
+"""Every command in the documentation composes: its options and keys exist, and none is refused as without effect."""
 
 import re
 import shlex
@@ -6,7 +6,9 @@ import shlex
 import pytest
 
 from zoomldm import cli, composing
+from zoomldm.commands.effect import check_effect
 from zoomldm.config import PROJECT_ROOT
+from zoomldm.errors import UserError
 
 PRIMARY = {
     **{
@@ -49,7 +51,14 @@ def test_a_documented_command_composes(page, script, words, monkeypatch, tmp_pat
     words = re.sub(r"\[[a-z_.]+=[A-Z]+\]", "", words).replace('"$@"', "")
     words = re.sub(r'"\$\w+"', "2", words).replace("seeds=3", "seeds=1")
     words = re.sub(r"(?<!\S)runs/\S+", "", words) if script == "src/compare.py" else words  # folders of runs
-    composing.planned(PRIMARY[script], shlex.split(words))
+    plan = composing.planned(PRIMARY[script], shlex.split(words))
+    refused = []
+    for job in plan.jobs:
+        try:
+            check_effect(PRIMARY[script], job.cfg, job.words, is_sweep=plan.sweep_folder is not None)
+        except UserError as error:
+            refused.append(str(error))
+    assert not [said for said in refused if "has no effect" in said], "others want a run or a data set, not here"
 
 
 NAMED = re.compile(r"\b(?:src|data_prep|conf|docs|tests|experiments|benchmarks|zoomldm)/[\w./-]*\w")

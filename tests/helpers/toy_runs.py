@@ -63,14 +63,19 @@ def make_toy_runs(root: Path, *, dim: int = 24, encoder: str = "stats", words: t
 
 
 def make_toy_edm(
-    root: Path, name: str, label_names: tuple[str, ...], *words: str, sizes: tuple[int, int] = (16, 128)
+    root: Path,
+    name: str,
+    label_names: tuple[str, ...],
+    *words: str,
+    sizes: tuple[int, int] = (16, 128),
+    model: str = "edm_tiny",
 ) -> None:
     """Make a further embedding diffusion model of the run ``zoom``.
 
     Args:
         label_names: of the labels that it is told; ``sizes``: number and width of the conditioner's tokens.
     """
-    of_all = ["model=edm_tiny", f"run_name={name}", "zoomldm.run=zoom", "model.width=32", "model.depth=1"]
+    of_all = [f"model={model}", f"run_name={name}", "zoomldm.run=zoom", "model.width=32", "model.depth=1"]
     cfg = compose("train", root, *of_all, "data.ladder.num_rungs=2", "model.latent_channels=3", *words)
     edm = stage_in(cfg).untrained(num_rungs=2, num_tokens=sizes[0], token_dim=sizes[1], label_names=label_names)
     if label_names:

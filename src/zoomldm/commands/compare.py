@@ -1,4 +1,7 @@
-"""compare.py: evaluated ZoomLDMs, or zooms of EDMs, side by side. Nothing here imports torch before ``run``."""
+"""compare.py: evaluated ZoomLDMs, or EDMs by their conditions and zooms, side by side.
+
+Nothing here imports torch before ``run``.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoomldm.commands.job import allowed
-from zoomldm.errors import ConfigError
+from zoomldm.errors import ConfigError, UserError
 from zoomldm.runs.run import RUN_NAME, Run, find_run
 
 if TYPE_CHECKING:
@@ -48,8 +51,6 @@ def check(cfg: DictConfig) -> None:
 
     if OmegaConf.is_missing(cfg, "runs") or len(set(cfg.runs)) < 2:
         raise ConfigError("runs: expected two evaluated runs or more: runs=[a,b], or their folders: runs/a runs/b")
-    if _kind(cfg) == "edm" and cfg.distance:
-        raise ConfigError(f"distance={cfg.distance}: EDM runs are compared by their zoom; leave it out")
     for name in cfg.runs:
         find_run(cfg.paths.runs, _kind(cfg), name)
 
@@ -68,20 +69,43 @@ def run(cfg: DictConfig) -> None:
     folder = Path(cfg.folder) if cfg.folder else runs / "comparisons" / f"{len(names)}-runs-{own}"
     title = "comparison: " + ", ".join(names)
     faults = orphans([Run(runs / name) for name in names], allow=allowed(cfg))
-    compare = _compare_zooms if _kind(cfg) == "edm" else _compare
-    print(f"{compare(cfg, names, folder, title, faults)}\n\ncomparison: {folder / 'comparison.html'}")
+    compare = _compare_edms if _kind(cfg) == "edm" else _compare
+    pages = compare(cfg, names, folder, title, faults)
+    print("\n\n".join([*pages.values(), *(f"comparison: {folder / name}" for name in pages)]))
 
 
-def _compare(cfg: DictConfig, names: Sequence[str], folder: Path, title: str, faults: Mapping[str, str]) -> str:
+def _compare(
+    cfg: DictConfig, names: Sequence[str], folder: Path, title: str, faults: Mapping[str, str]
+) -> dict[str, str]:
+    """Write the page, and return its text by its name."""
     from zoomldm.evaluation.report.compare_runs import compare_runs
 
     options = {"title": title, "distance_name": cfg.distance, "faults": faults}
-    return compare_runs(cfg.paths.runs, names, folder, **options).to_text()
+    return {"comparison.html": compare_runs(cfg.paths.runs, names, folder, **options).to_text()}
 
 
-def _compare_zooms(cfg: DictConfig, names: Sequence[str], folder: Path, title: str, faults: Mapping[str, str]) -> str:
+def _compare_edms(
+    cfg: DictConfig, names: Sequence[str], folder: Path, title: str, faults: Mapping[str, str]
+) -> dict[str, str]:
+    """Compare EDMs by the patches made of their conditions and, where they zoom, by their zooms.
+
+    Raises:
+        UserError: nothing was judged of any; says the commands that do.
+    """
+    from zoomldm.evaluation.report.compare_runs import compare_runs
+    from zoomldm.stages.generated import evaluations_of_edms
     from zoomldm.stages.zoomed import compared_zooms
 
-    page = compared_zooms([Run(Path(cfg.paths.runs) / name) for name in names], title=title, faults=faults)
-    page.write(folder, markdown="comparison.md", html="comparison.html")
-    return page.to_markdown()
+    runs, pages = [Run(Path(cfg.paths.runs) / name) for name in names], {}
+    stored, missing = evaluations_of_edms(runs)
+    if stored:
+        options = {"title": title, "distance_name": cfg.distance, "faults": faults, "stored": stored}
+        text = compare_runs(cfg.paths.runs, list(stored), folder, **options).to_text()
+        pages["comparison.html"] = "\n".join([text, *(f"  {one}" for one in missing)])
+    zooms, unjudged = compared_zooms(runs, title=title, faults=faults, allow=allowed(cfg))
+    if zooms is not None:
+        zooms.write(folder, markdown="zooms.md", html="zooms.html")
+        pages["zooms.html"] = zooms.to_markdown()
+    if not pages:
+        raise UserError("comparison: " + "\n".join([*missing, *unjudged]))
+    return pages

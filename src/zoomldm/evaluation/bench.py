@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -154,6 +154,13 @@ class Bench:
     folder: Path | None = None
     notes: list[str] = field(default_factory=list)
     examples: Examples = field(default_factory=Examples)
+
+    def sampling_facts(self) -> dict[str, Any]:
+        """Return how patches are made and, where an embedding diffusion model draws conditions, which one and how."""
+        facts = self.generator.facts()
+        if self.generator.edm is not None:
+            facts |= {"EDM model": self.identity.get("edm"), **self.generator.edm_facts()}
+        return facts
 
     @property
     def can_be_untrained(self) -> bool:

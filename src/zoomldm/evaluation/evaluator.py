@@ -102,7 +102,7 @@ class Evaluator:
             "protocol means": plan.protocol.meaning,
             "patches a magnification, at most": plan.num_per_magnification,
             "patches a row": {rung.label: one.num for rung, one in drawn.items()},
-            **bench.generator.facts(),
+            **bench.sampling_facts(),
             "seed": plan.seed,
         }
         for rung, one in drawn.items():

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from zoomldm.evaluation.errors import Measure, averaged
 from zoomldm.evaluation.result import Cell, Evaluation
 from zoomldm.runs.identity import NOT_IDENTITY, flattened
+
+Fact = Callable[["Entrant"], str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +88,7 @@ def averaged_over_seeds(entrants: Sequence[Entrant]) -> tuple[list[Evaluation], 
 
 def _why_not(group: Sequence[Entrant]) -> list[str]:
     reasons = ["a parent is missing or has changed"] if any(one.fault for one in group) else []
-    for what, of in FACTS.items():
+    for what, of in (*FACTS.items(), _settings_apart(group)):
         values = {one.name: of(one) for one in group}
         if len(set(values.values())) > 1:
             reasons.append(f"{what}: " + ", ".join(dict.fromkeys(map(str, values.values()))))
@@ -98,10 +100,10 @@ def _mixed(entrants: Sequence[Entrant], groups: Mapping[str, Sequence[Entrant]])
     if len(groups) < 2:
         return []
     found = []
-    for what in ("mixed revisions", "unequal n"):
+    for what, of in (*((fact, FACTS[fact]) for fact in ("mixed revisions", "unequal n")), _settings_apart(entrants)):
         runs: dict[str, list[str]] = {}
         for one in entrants:
-            runs.setdefault(FACTS[what](one), []).append(one.name)
+            runs.setdefault(of(one), []).append(one.name)
         if len(runs) > 1:
             found.append(f"{what}: " + "; ".join(f"{value} ({', '.join(names)})" for value, names in runs.items()))
     return found
@@ -112,6 +114,21 @@ def _num(one: Entrant) -> str:
     return "/".join(map(str, sorted({cell.num for row in cells for cell in row.values()})))
 
 
+def _settings_apart(entrants: Sequence[Entrant]) -> tuple[str, Fact]:
+    """Return the fact of those settings in which patches of the runs were asked for otherwise.
+
+    Those of an embedding diffusion model count where all runs have rows of one.
+    """
+    said = [one.evaluation.settings for one in entrants]
+    known = [key for key in dict.fromkeys(key for one in said for key in one) if not key.startswith(OWN)]
+    known = [key for key in known if not key.startswith(OF_EDM) or all(key in one for one in said)]
+    apart = [key for key in known if len({str(one.get(key)) for one in said}) > 1]
+    return "other settings", lambda one: ", ".join(f"{key} {one.evaluation.settings.get(key)}" for key in apart)
+
+
+OF_EDM = "EDM "
+OWN = ("patches", "protocol means", "seed", f"{OF_EDM}model")
+"""What the settings begin with that a run may have for itself, or that other facts tell."""
 FACTS = {
     "mixed revisions": lambda one: one.revision,
     "mixed judges": lambda one: f"{one.evaluation.judge.distance_name} {one.evaluation.judge.fingerprint[:12]}",

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from zoomldm.errors import UserError
 from zoomldm.evaluation.report.compare_zooms import JudgedZoom, compare_zooms
 from zoomldm.evaluation.report.page import Page
 from zoomldm.evaluation.seeds import revision_of
@@ -16,6 +15,8 @@ from zoomldm.files import write_json
 from zoomldm.model.zooming import ZoomingEDM
 from zoomldm.runs.checkpoint import newest_model
 from zoomldm.runs.run import Run
+from zoomldm.stages.base import stage_of
+from zoomldm.stages.edm import ZoomingEDMStage
 from zoomldm.stages.trained import HowToSample, TrainedModels, sampling_of
 from zoomldm.stored import read_json, stored_as
 
@@ -47,25 +48,32 @@ def judged_zoom(trained: TrainedModels, folder: Path, how: HowToSample, *, batch
     return True
 
 
-def compared_zooms(runs: Sequence[Run], *, title: str, faults: Mapping[str, str]) -> Page:
-    """Set side by side what is kept of the zooms of embedding diffusion models' runs; others are left out and named.
+def compared_zooms(
+    runs: Sequence[Run], *, title: str, faults: Mapping[str, str], allow: tuple[str, ...] = ()
+) -> tuple[Page | None, list[str]]:
+    """Set side by side what is kept of the zooms of embedding diffusion models' runs.
 
     Args:
         faults: by run, what speaks against its figures.
 
-    Raises:
-        UserError: of none of them anything is kept; says the command that judges it.
+    Returns:
+        The page, None where nothing is kept; and of those that zoom and were not judged the command that does.
     """
     found, notes = [], []
     for run in runs:
         one = _found_of(run, faults.get(run.name))
-        if one is None:
+        if one is None and isinstance(stage_of(run.config, allow), ZoomingEDMStage):
             notes.append(f"its zoom has not been judged, so left out: {run.name}; {_command(run)}")
-        else:
+        elif one is not None:
             found.append(one)
-    if not found:
-        raise UserError("comparison: " + "\n".join(notes))
-    return compare_zooms(found, title=title, notes=notes)
+    return (compare_zooms(found, title=title, notes=notes) if found else None), notes
+
+
+def judged_places(run: Run) -> Iterator[Path]:
+    """Yield where an embedding diffusion model may have been judged: first in its own ZoomLDM's folder."""
+    runs = run.folder.parent
+    for folder in (runs / run.config["zoomldm"]["run"], *sorted(runs.iterdir())):
+        yield from (folder / f"{WITH_EDM}{run.name}", folder)
 
 
 def _found_of(run: Run, fault: str | None) -> JudgedZoom | None:
@@ -73,9 +81,8 @@ def _found_of(run: Run, fault: str | None) -> JudgedZoom | None:
 
     A ZoomLDM that is told the level above has the conditioner of another, and its EDMs: what was judged there counts.
     """
-    config, newest, runs = run.config, newest_model(run.folder), run.folder.parent
-    learnt = (runs / config["zoomldm"]["run"], *sorted(runs.iterdir()))
-    for place in (place for folder in learnt for place in (folder / f"{WITH_EDM}{run.name}", folder)):
+    config, newest = run.config, newest_model(run.folder)
+    for place in judged_places(run):
         identity, errors = _kept(place)
         if errors is not None and identity["edm"] == newest.model_sha256:
             told = {key: str(identity[key]) for key in ("data", "seed", "num", "plain", "zooming")}
@@ -87,7 +94,7 @@ def _found_of(run: Run, fault: str | None) -> JudgedZoom | None:
 def _command(run: Run) -> str:
     learnt = run.config["zoomldm"]["run"]
     command = f"""python src/evaluate.py "run='{learnt}'" "edm='{run.name}'" rows=[generated]"""
-    return f"`{command}` judges it, if it zooms"
+    return f"`{command}` judges it"
 
 
 def _kept(folder: Path) -> tuple[dict[str, Any], ZoomErrors | None]:

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from tests.helpers.toy_runs import compose, make_toy_edm, make_toy_runs
+from zoomldm import composing
 from zoomldm.commands import compare, evaluate
 from zoomldm.errors import ConfigError, UserError
 from zoomldm.runs.checkpoint import newest_model
@@ -29,8 +30,6 @@ def root(tmp_path_factory):
 
 
 def composed(root, *words):
-    from zoomldm import composing
-
     return composing.compose_jobs("compare", [f"paths.root={root}", *words])[0]
 
 
@@ -83,7 +82,7 @@ def keep_zoom(root, edm, child, folder):
 def test_zooms_of_edms_are_set_side_by_side_by_seeds(root, capsys):
     zoom = root / "runs" / "zoom"
     for seed, edm in enumerate(("a", "a-seed=1", "b", "c")):
-        make_toy_edm(root, f"'{edm}'", (), f"seed={seed % 2}", f"model.depth={1 + (edm == 'b')}")
+        make_toy_edm(root, f"'{edm}'", (), f"seed={seed % 2}", f"model.depth={1 + (edm == 'b')}", model="edm_zoom_tiny")
     cfg = composed(root, 'runs=["a","a-seed=1","b","c"]', f"folder={root / 'zooms'}")
     compare.check(cfg)
     with pytest.raises(UserError, match=r"left out: a; `python src/evaluate.py \"run='zoom'\" \"edm='a'\""):
@@ -99,7 +98,7 @@ def test_zooms_of_edms_are_set_side_by_side_by_seeds(root, capsys):
     assert re.search(r"\| a +\| +0\.30 ± 0\.10 \|", said)
     assert "averaged over 2 seeds: a, a-seed=1" in said
     assert "its zoom has not been judged, so left out: c" in said
-    assert (root / "zooms" / "comparison.html").is_file()
+    assert (root / "zooms" / "zooms.html").is_file()
     keep_zoom(root, "b", 0.1, zoom)  # by a newer EDM of the plain name
     compare.run(cfg)
     assert "left out: a; " in capsys.readouterr().out
@@ -111,5 +110,31 @@ def test_zooms_of_edms_are_set_side_by_side_by_seeds(root, capsys):
 def test_zooms_and_evaluations_are_not_mixed(root):
     with pytest.raises(UserError, match="run zoom is a run of zoomldm; expected one of edm"):
         compare.check(composed(root, "runs=[edm,zoom]"))
-    with pytest.raises(ConfigError, match="distance=FID: EDM runs are compared by their zoom"):
-        compare.check(composed(root, "runs=[edm,other]", "distance=FID"))
+
+
+def test_edms_are_set_side_by_side_by_the_patches_of_their_conditions(root, capsys):
+    for seed, edm in enumerate(("plain", "plain-seed=1", "deep", "unjudged")):
+        make_toy_edm(root, f"'{edm}'", (), f"seed={seed % 2}", f"model.depth={1 + (edm == 'deep')}")
+    words = [f"paths.root={root}", "run=zoom", "rows=[halves,oracle,generated]", "features=texture", "sampling.steps=2"]
+    cfg = composed(root, 'runs=["plain","plain-seed=1","deep","unjudged"]', f"folder={root / 'edms'}")
+    with pytest.raises(UserError, match=r"not evaluated, so left out: plain; `python src/evaluate.py \"run='zoom'\""):
+        compare.run(cfg)
+    for edm in ("plain", "plain-seed=1", "deep"):
+        evaluate.run(composing.compose_jobs("evaluate", [*words, "num_per_magnification=12", f"edm='{edm}'"])[0])
+    capsys.readouterr()
+    compare.run(cfg)
+    said = capsys.readouterr().out
+    assert re.search(r"\| plain, generated conditions +\|", said)
+    assert re.search(r"\| deep, oracle conditions +\|", said)
+    assert "averaged over 2 seeds: plain, plain-seed=1" in said
+    assert "not evaluated, so left out: unjudged" in said
+    figures = json.loads((root / "edms" / "comparison.json").read_text())
+    kept = json.loads((root / "runs" / "zoom" / "with-deep" / "evaluation" / "fd_texture.json").read_text())
+    cells = kept["cells"]["fd_texture"]["generated"]
+    assert kept["settings"]["EDM guidance scale"] == 1.0
+    found = figures["runs"]["deep"]["rows"]["oracle"]["distance"]["value"]
+    assert found == pytest.approx([cells[label]["distance"]["value"] for label in figures["magnifications"]], rel=1e-4)
+    shutil.rmtree(root / "runs" / "deep")
+    make_toy_edm(root, "deep", (), "model.depth=2", "seed=5")  # trained anew: what was judged is of another
+    compare.run(cfg)
+    assert "not evaluated, so left out: deep" in capsys.readouterr().out

@@ -1,6 +1,8 @@
 """Runs that differ in their seed alone are averaged; what may not be is named and stays what it is."""
 
+import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ import pytest
 from tests.zoomldm.evaluation.test_claims import LABELS, made
 from zoomldm.evaluation.errors import Measure, averaged, difference
 from zoomldm.evaluation.report.compare import compare
-from zoomldm.evaluation.report.differences import best_of, gap_between, table_of_differences
+from zoomldm.evaluation.report.differences import best_of, gap_between, tables_of_differences
 from zoomldm.evaluation.result import DescriptorInfo, MetricInfo
 from zoomldm.evaluation.seeds import Entrant, averaged_over_seeds
 
@@ -85,18 +87,64 @@ def test_rows_of_other_revisions_stand_side_by_side_and_it_is_said():
 
 def test_the_best_and_the_differences_beyond_their_errors():
     runs = {"film": made("a", oracle=[1, 1, 1, 1]), "cnn": made("b", oracle=[2, 1.01, 1, 1], unjudged=["2.5x"])}
-    table = table_of_differences(runs, LABELS)
+    table, of_pairs = tables_of_differences(runs, LABELS)
     ((name, *gaps),) = table.rows
     assert name == "film - cnn"
     assert [gap.endswith("*") for gap in gaps] == [True, True, False, False], "the same wobble leaves no error"
     assert gaps[3] == "–"
+    assert of_pairs.head[0] == "difference, each patch to its own reference"
+    assert of_pairs.rows[0][1].startswith("-2.00")
     assert gap_between(runs["film"], runs["cnn"], "20x").value == -1
     said = best_of(runs, LABELS)
     assert said[0].startswith("best at 20x: film 1.00")
     assert said[0].endswith("then cnn (beyond the error)")
     assert said[2].endswith("(not separated)")
     assert len(said) == 3
-    assert table_of_differences({"film": runs["film"]}, LABELS) is None
+    assert tables_of_differences({"film": runs["film"]}, LABELS) == []
+
+
+def test_rows_of_a_run_and_distances_to_held_out_patients_are_set_apart_too():
+    runs = {"film": made("a", oracle=2.0, generated=3.0, untrained=9.0), "cnn": made("b", oracle=2.0)}
+    for name, value in {"film": 1.0, "cnn": 4.0}.items():
+        for cell in runs[name].cells["fd_texture"]["oracle"].values():
+            cell.measures["unseen.frechet"] = Measure(value, 0.1, tuple(value + d for d in (-0.1, 0, 0.1)))
+    tables = {table.head[0]: table for table in tables_of_differences(runs, LABELS)}
+    ((name, *gaps),) = tables["difference, to held-out patients"].rows
+    assert name == "film - cnn"
+    assert all(gap.startswith("-3.00") and gap.endswith("*") for gap in gaps)
+    ((name, *gaps),) = tables["difference, within a run"].rows
+    assert name == "film, generated conditions - oracle conditions"
+    assert all(gap.startswith("1.00") for gap in gaps), "above the main row; untrained is no setting"
+
+
+def test_figures_are_json_by_run_row_and_measure(tmp_path):
+    runs = [("film", made("a", oracle=1.23456789, halves=0.5)), ("mag", made("b", ["20x", "5x"], oracle=2.0))]
+    compare(runs, notes=["said"], revisions={"a": "abc"}).write(tmp_path, title="Two")
+    text = (tmp_path / "comparison.json").read_text()
+    found = json.loads(text)
+    assert found["notes"] == ["said"]
+    assert found["runs"]["film"]["revision"] == "abc"
+    assert found["runs"]["film"]["rows"]["oracle"]["distance"] == {"value": [1.2346] * 4, "error": [0.1] * 4}
+    assert found["runs"]["mag"]["rows"]["oracle"]["paired"]["value"] == [4.0, None, 4.0, None]
+    assert '"value": [ 1.2346, 1.2346, 1.2346, 1.2346 ]' in text, "a list of numbers is a line"
+
+
+@pytest.mark.parametrize("settings", [{"guidance scale": 3.0}, {"sampling steps": 50}, {"guidance interval": [0.2, 1]}])
+def test_runs_that_were_sampled_otherwise_are_not_averaged(settings):
+    first, other = entrant("a", 1.0), entrant("b", 2.0, seed=1)
+    first.evaluation.settings = {"guidance scale": 1.75, "sampling steps": 20, "seed": 0, "EDM model": "x"}
+    other.evaluation.settings = first.evaluation.settings | {"seed": 1, "EDM model": "y", "EDM guidance scale": 1.0}
+    assert len(averaged_over_seeds([first, other])[0]) == 1, "seeds and EDMs are a run's own"
+    other.evaluation.settings |= settings
+    found, notes = averaged_over_seeds([first, other])
+    assert len(found) == 2
+    ((key, value),) = settings.items()
+    assert f"other settings: {key} {first.evaluation.settings.get(key)}, {key} {value}" in notes[0]
+    other = replace(other, config=other.config | {"cond": {"name": "cnn"}})
+    assert (
+        f"other settings: {key} {first.evaluation.settings.get(key)} (a); {key} {value} (b)"
+        in averaged_over_seeds([first, other])[1]
+    )
 
 
 def test_a_comparison_shows_notes_best_and_differences(tmp_path):

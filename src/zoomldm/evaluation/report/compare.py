@@ -1,7 +1,7 @@
 """Several runs side by side: a table, claims and a picture from their evaluations, as at the end of a sweep."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,24 +9,30 @@ from zoomldm.errors import UserError
 from zoomldm.evaluation.claims import run_below
 from zoomldm.evaluation.examples import Examples
 from zoomldm.evaluation.report import pictures
-from zoomldm.evaluation.report.differences import best_of, further_tables, table_of_differences
+from zoomldm.evaluation.report.differences import best_of, further_tables, tables_of_differences
+from zoomldm.evaluation.report.figures import figures_of, to_json
 from zoomldm.evaluation.report.page import Claims, Page, Picture, Section, Table, table_to_markdown
 from zoomldm.evaluation.report.tables import format_cell, format_measure
 from zoomldm.evaluation.result import FLOOR_ROW, MAIN_ROW, Claim, Evaluation
+from zoomldm.files import write_atomically
 from zoomldm.sampling.pictures import Column, panel, png_bytes
 
 Entry = tuple[str, Evaluation]
 
 
 def compare(
-    entries: Sequence[Entry], *, below: Sequence[tuple[str, str]] = (), notes: Sequence[str] = ()
+    entries: Sequence[Entry],
+    *,
+    below: Sequence[tuple[str, str]] = (),
+    notes: Sequence[str] = (),
+    revisions: Mapping[str, str] | None = None,
 ) -> "Comparison":
     """Put runs side by side under their names; runs of one name are one row (single-magnification runs).
 
     Args:
         below: pairs of names (lower, upper): the claim that the first lies below the second at the lowest judged
             magnifications. Pairs with a name that is not there are left out.
-        notes: what must be known of the runs.
+        notes: what must be known of the runs; revisions: of the source that trained them, by run.
 
     Raises:
         UserError: there is nothing to compare, or the runs were judged by different descriptors.
@@ -47,7 +53,7 @@ def compare(
         if lower in together and upper in together
         for claim in _claims(lower, upper, together)
     ]
-    return Comparison(together, claims, notes)
+    return Comparison(together, claims, notes, revisions)
 
 
 def merge(evaluations: Sequence[Evaluation]) -> Evaluation:
@@ -75,8 +81,15 @@ def merge(evaluations: Sequence[Evaluation]) -> Evaluation:
 class Comparison:
     """Runs by name, what was claimed about them, and what must be known of them."""
 
-    def __init__(self, runs: dict[str, Evaluation], claims: Sequence[Claim], notes: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        runs: dict[str, Evaluation],
+        claims: Sequence[Claim],
+        notes: Sequence[str] = (),
+        revisions: Mapping[str, str] | None = None,
+    ) -> None:
         self.runs, self.claims, self.notes = runs, list(claims), list(notes)
+        self.revisions = dict(revisions or {})
         self.distance_name = next(iter(runs.values())).judge.distance_name
         labels = {label for evaluation in runs.values() for label in evaluation.magnifications}
         self.magnifications = sorted(labels, key=lambda label: -float(label.rstrip("x")))
@@ -104,26 +117,26 @@ class Comparison:
 
     def to_text(self) -> str:
         """Return the tables, the claims, the best of each magnification and the notes for a terminal."""
-        lines = [table_to_markdown(table) + "\n" for table in (self.table(), self._differences()) if table]
+        lines = [table_to_markdown(table) + "\n" for table in (self.table(), *self._differences())]
         lines += [f"  {claim.verdict:<14} {claim.statement}" for claim in self.claims]
         lines += [f"  {one}" for one in (*best_of(self.runs, self.magnifications), *self.notes)]
         return "\n".join(lines)
 
-    def _differences(self) -> Table | None:
-        return table_of_differences(self.runs, self.magnifications)
+    def _differences(self) -> list[Table]:
+        return tables_of_differences(self.runs, self.magnifications)
 
     def page(self, title: str, examples: dict[str, Examples] | None = None) -> Page:
         """Lay the comparison out as a page; ``examples`` shows each run's patches beside the same references."""
         items: list = [*self.notes, self.table(), *best_of(self.runs, self.magnifications), self._chart()]
         sections = [Section("Distances", items)]
         if differences := self._differences():
-            sections.append(Section("Which differences exceed their errors?", [differences]))
+            sections.append(Section("Which differences exceed their errors?", differences))
         paired = [run for run in self.runs.values() if any(c.paired for c in _oracle(run).values())]
         if paired:
             text = "Each synthetic patch against the real patch whose condition it was made from."
             sections.append(Section("Does a patch follow its condition?", [text, self.table(of_pairs=True)]))
         if further := further_tables(self.runs, self.magnifications):
-            sections.append(Section("Further figures, oracle conditions", further))
+            sections.append(Section(f"Further figures, {self._asked()}", further))
         if self.claims:
             shown = Claims([(claim.verdict, claim.statement, claim.details) for claim in self.claims])
             sections.append(Section("What the figures show", [shown]))
@@ -140,13 +153,23 @@ class Comparison:
         )
 
     def write(self, folder: str | os.PathLike, *, title: str, examples: dict[str, Examples] | None = None) -> Path:
-        """Write ``comparison.html`` (one file), ``comparison.md`` and its pictures; return the path of the HTML."""
+        """Write ``comparison.html`` (one file), ``comparison.md``, its pictures and ``comparison.json``.
+
+        Returns:
+            The path of the HTML.
+        """
+        figures = figures_of(self.runs, self.magnifications, notes=self.notes, revisions=self.revisions)
+        write_atomically(Path(folder) / "comparison.json", to_json(figures))
         page = self.page(title, examples)
         return page.write(Path(folder), markdown="comparison.md", html="comparison.html")
 
     def metrics(self) -> dict[str, float]:
         """Return every run's distances as ``fd_texture/oracle/5x/film``, ready for a tracker."""
         return {f"{key}/{name}": value for name, run in self.runs.items() for key, value in run.metrics().items()}
+
+    def _asked(self) -> str:
+        """Return what the row is called that runs are compared by."""
+        return next((run.row(MAIN_ROW).title for run in self.runs.values() if MAIN_ROW in run.rows), MAIN_ROW)
 
     def _text(self, run: Evaluation, row: str, label: str, of_pairs: bool = False) -> str:
         cell = run.cell(row, label)
@@ -165,7 +188,7 @@ class Comparison:
                 lines.append(pictures.distance_line(name, cells, dashed=row == FLOOR_ROW, colour=colour))
         title = f"{self.distance_name} (log)"
         png = pictures.chart(lines, x_title="magnification", y_title=title, categories=self.magnifications, log_y=True)
-        caption = "Oracle conditions by run, ± one standard error; dashed: two halves of the real patches."
+        caption = f"{self._asked().capitalize()} by run, ± one standard error; dashed: two halves of the real patches."
         return Picture("comparison.png", png, caption, is_chart=True)
 
     def _panels(self, examples: dict[str, Examples]) -> list[Section]:

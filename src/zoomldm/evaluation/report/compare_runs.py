@@ -19,6 +19,7 @@ def compare_runs(
     title: str,
     distance_name: str | None = None,
     faults: Mapping[str, str] | None = None,
+    stored: Mapping[str, Sequence[Evaluation]] | None = None,
 ) -> Comparison:
     """Compare evaluated runs and write the page into a folder.
 
@@ -28,25 +29,36 @@ def compare_runs(
 
     Args:
         faults: by run, what speaks against its figures (a parent that is gone or has changed).
+        stored: by run, its evaluations, where they are not those in its folder.
 
     Raises:
         UserError: none of the runs was evaluated, or no one distance judged them all.
     """
-    stored = {name: found for name in names if (found := stored_evaluations(Path(runs) / name, distance_name))}
-    notes = [f"not evaluated, so left out: {name}" for name in names if name not in stored]
-    judge = _shared_judge(stored)
-    judged = {name: next(one for one in found if one.judge.distance_name == judge) for name, found in stored.items()}
+    kept = {name: stored_evaluations(Path(runs) / name) for name in names} if stored is None else stored
+    of_name = {name: [one for one in found if _is_by(one, distance_name)] for name, found in kept.items()}
+    by_run = {name: found for name, found in of_name.items() if found}
+    notes = [f"not evaluated, so left out: {name}" for name in names if name not in by_run]
+    judge = _shared_judge(by_run)
+    judged = {name: next(one for one in found if one.judge.distance_name == judge) for name, found in by_run.items()}
     entrants = [_entrant(Run(Path(runs) / name), one, (faults or {}).get(name)) for name, one in judged.items()]
     found, named = averaged_over_seeds(entrants)
     shown = display_names(found)
     below = [("film", other) for other in dict.fromkeys(shown) if other != "film"]
     below += [("unified", other) for other in dict.fromkeys(shown) if other.startswith("single")]
-    comparison = compare(list(zip(shown, found)), below=below, notes=[*notes, *named])
+    revisions = {one.name: one.revision for one in entrants}
+    comparison = compare(list(zip(shown, found)), below=below, notes=[*notes, *named], revisions=revisions)
+    shows = stored is None and len({*shown}) == len(found)
     examples = {
-        name: stored_examples(Path(runs) / one.run_name, one.judge.distance_name) for name, one in zip(shown, found)
+        name: stored_examples(Path(runs) / one.run_name, one.judge.distance_name)
+        for name, one in zip(shown, found)
+        if shows
     }
-    comparison.write(folder, title=title, examples=examples if len(examples) == len(found) else None)
+    comparison.write(folder, title=title, examples=examples or None)
     return comparison
+
+
+def _is_by(evaluation: Evaluation, distance_name: str | None) -> bool:
+    return distance_name in (None, evaluation.judge.distance_name)
 
 
 def _entrant(run: Run, evaluation: Evaluation, fault: str | None) -> Entrant:
