@@ -1,0 +1,313 @@
+"""Draw the figures of docs/results.md from what the experiments' runs were measured to be.
+
+    python experiments/figures.py [curriculum edm …]
+
+What was measured lies in ``experiments/<name>/results.json`` (and ``results_<part>.json``): the ``comparison.json``
+that ``src/compare.py`` writes of the experiment's runs. Each is drawn to ``docs/<name>.png``.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+PROJECT_ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(PROJECT_ROOT / "src")]
+
+from zoomldm.cli import user_errors  # noqa: E402
+from zoomldm.errors import UserError  # noqa: E402
+from zoomldm.evaluation.report.figures import DISTANCE, KIND  # noqa: E402
+from zoomldm.evaluation.report.pictures import LINE_COLOURS, ramp  # noqa: E402
+from zoomldm.files import write_atomically  # noqa: E402
+
+EXPERIMENTS, DOCS = PROJECT_ROOT / "experiments", PROJECT_ROOT / "docs"
+HELD_OUT = "unseen.frechet"
+LOG_TICKS = (0.3, 0.5, 0.7, 1, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 50, 100)
+EDM = "edm_{}-pyramid-film"
+FILM = "zoomldm_tiny-pyramid-film"
+
+
+class Figures(NamedTuple):
+    """A measure by magnification: values and standard errors, nan where there is none."""
+
+    value: np.ndarray
+    error: np.ndarray
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a panel: a run's row. part: of results_<part>.json."""
+
+    name: str
+    run: str
+    row: str = "oracle"
+    part: str = ""
+    dashed: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """Lines by magnification.
+
+    Attributes:
+        over: the row of the same run that each is divided by; band: what the paper has, from and to.
+    """
+
+    title: str
+    lines: Sequence[Line]
+    measure: str = DISTANCE
+    y_title: str = "fd_texture, oracle conditions"
+    is_log: bool = False
+    over: str = ""
+    band: tuple[float, float] | None = None
+
+    def draw(self, axes: Any, experiment: Experiment) -> None:
+        labels = experiment.magnifications
+        for line in self.lines:
+            value, error = experiment.figures(line.run, line.row, self.measure, part=line.part)
+            if self.over:
+                value = value / experiment.figures(line.run, self.over, self.measure, part=line.part).value
+                error = None
+            style = {"color": experiment.colour(line.name), "linestyle": ":" if line.dashed else "-"}
+            style |= {"marker": "o", "markersize": 4.5, "capsize": 2.5}
+            axes.errorbar(range(len(labels)), value, error, label=line.name, **style)
+        if self.band:
+            axes.axhspan(*self.band, color="#cccccc", alpha=0.5, linewidth=0, label="the paper's")
+        axes.set_xticks(range(len(labels)), [label.replace("x", "×") for label in labels], fontsize=7.5)
+        _finish(axes, self.title, self.y_title, is_log=self.is_log)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ByScale:
+    """A measure by guidance scale: a line a magnification, or the mean of all."""
+
+    title: str
+    measures: dict[str, str]
+    y_title: str
+    of_mean: bool = False
+    rows: dict[float, str] = field(
+        default_factory=lambda: (
+            {1: "guidance_1", 1.5: "guidance_1.5", 1.75: "oracle", 2: "guidance_2"}
+            | {2.5: "guidance_2.5", 3: "guidance_3"}
+        )
+    )
+
+    def draw(self, axes: Any, experiment: Experiment) -> None:
+        labels = experiment.magnifications
+        for i, (name, measure) in enumerate(self.measures.items()):
+            values = np.array([experiment.figures(FILM, row, measure).value for row in self.rows.values()])
+            if self.of_mean:
+                axes.plot(list(self.rows), values.mean(1), "o-", color=LINE_COLOURS[i], label=name)
+                continue
+            for j, label in enumerate(labels):
+                colour = ramp(j / (len(labels) - 1))
+                axes.plot(
+                    list(self.rows), values[:, j], "o-", markersize=4, color=colour, label=label.replace("x", "×")
+                )
+        axes.axvline(1.75, color="#888888", linestyle=":")
+        axes.set_xlabel("guidance scale")
+        _finish(axes, self.title, self.y_title, is_log=False)
+
+
+FIGURES: dict[str, list[Panel | ByScale]] = {
+    "curriculum": [
+        Panel(
+            title="distance to held-out patients, by curriculum",
+            lines=[
+                Line("uniform", "uniform"),
+                Line("tempered", "tempered"),
+                Line("coarse to fine", "coarse_to_fine"),
+                Line("fine to coarse", "fine_to_coarse"),
+                Line("proportional", "proportional", dashed=True),
+            ],
+            measure=HELD_OUT,
+            is_log=True,
+        )
+    ],
+    "edm": [
+        Panel(
+            title="conditions of the training set, and generated ones",
+            lines=[
+                Line("oracle conditions", EDM.format("plain"), "real_conditions"),
+                Line("plain", EDM.format("plain")),
+                Line("v", EDM.format("v")),
+                Line("cosine", EDM.format("cosine")),
+                Line("plain, guided by 1.75", EDM.format("plain"), part="guided", dashed=True),
+            ],
+            y_title="fd_texture",
+            is_log=True,
+        ),
+        Panel(
+            title="generated / oracle",
+            lines=[
+                Line("plain", EDM.format("plain")),
+                Line("v", EDM.format("v")),
+                Line("cosine", EDM.format("cosine")),
+                Line("plain, guided by 1.75", EDM.format("plain"), part="guided", dashed=True),
+            ],
+            y_title="ratio",
+            over="real_conditions",
+            band=(0.9, 1.9),
+            is_log=True,
+        ),
+    ],
+    "conditioning": [
+        Panel(
+            title="six ways to condition",
+            lines=[
+                Line("film", "film", part="first"),
+                Line("cnn", "cnn", part="first"),
+                Line("vit", "vit"),
+                Line("pool", "pool"),
+                Line("mag", "mag", part="first", dashed=True),
+                Line("none", "none", part="first", dashed=True),
+            ],
+        ),
+        Panel(
+            title="one trained model, asked otherwise",
+            lines=[
+                Line("film", "film", part="first"),
+                Line("film, told none", "film", "untold", part="first", dashed=True),
+                Line("film, told a wrong one", "film", "wrong_magnification", part="first", dashed=True),
+            ],
+        ),
+    ],
+    "encoder": [
+        Panel(
+            title="distance, by what conditions",
+            lines=[Line("designed (stats)", "stats"), Line("learnt (mae_tiny)", "mae_tiny"), Line("random", "random")],
+        ),
+        Panel(
+            title="each patch to its own reference",
+            lines=[Line("designed (stats)", "stats"), Line("learnt (mae_tiny)", "mae_tiny"), Line("random", "random")],
+            measure="paired",
+            y_title="squared distance",
+        ),
+    ],
+    "table1": [
+        Panel(
+            title=f"distance to {where}",
+            lines=[
+                Line("one of all eight", "unified"),
+                Line("standalone, as much compute", "single compute"),
+                Line("standalone, as many samples", "single samples", dashed=True),
+            ],
+            measure=measure,
+            is_log=True,
+        )
+        for where, measure in (("training patches", DISTANCE), ("held-out patients", HELD_OUT))
+    ],
+    "guidance": [
+        ByScale(title="distance", measures={"": DISTANCE}, y_title="fd_texture, oracle conditions"),
+        ByScale(
+            title="precision and recall",
+            measures={"precision": "precision_recall.precision", "recall": "precision_recall.recall"},
+            y_title="mean of eight magnifications",
+            of_mean=True,
+        ),
+    ],
+}
+
+
+class Experiment:
+    """What was measured of an experiment's runs.
+
+    Raises:
+        UserError: there is no such file, or it is no comparison.
+    """
+
+    def __init__(self, name: str, folder: Path = EXPERIMENTS) -> None:
+        self.folder = folder / name
+        self._colours: dict[str, str] = {}
+        self.magnifications: list[str] = self._read("")["magnifications"]
+
+    def colour(self, name: str) -> str:
+        """Return the colour of what is called so in all panels."""
+        return self._colours.setdefault(name, LINE_COLOURS[len(self._colours) % len(LINE_COLOURS)])
+
+    def figures(self, run: str, row: str, measure: str, part: str = "") -> Figures:
+        """Return a measure of a run's row by magnification.
+
+        Raises:
+            UserError: it is not among the results.
+        """
+        content = self._read(part)
+        try:
+            found = content["runs"][run]["rows"][row][measure]
+        except KeyError as error:
+            raise UserError(f"{self._path(part)}: has no {run}, {row}, {measure} ({error} is missing)") from None
+        at = {label: i for i, label in enumerate(content["magnifications"])}
+        places = [at.get(label) for label in self.magnifications]
+        return Figures(*(np.array([*_numbers(found[name], places)]) for name in ("value", "error")))
+
+    def _path(self, part: str) -> Path:
+        return self.folder / (f"results_{part}.json" if part else "results.json")
+
+    def _read(self, part: str) -> dict[str, Any]:
+        try:
+            content = json.loads(self._path(part).read_text())
+        except (OSError, ValueError) as error:
+            raise UserError(f"{self._path(part)}: expected the comparison.json of src/compare.py ({error})") from None
+        if content.get("kind") != KIND:
+            raise UserError(f"{self._path(part)}: expected the comparison.json of src/compare.py")
+        return content
+
+
+def _numbers(values: Sequence[float | None], places: Sequence[int | None]) -> Iterator[float]:
+    for place in places:
+        yield np.nan if place is None or values[place] is None else values[place]
+
+
+def _finish(axes: Any, title: str, y_title: str, *, is_log: bool) -> None:
+    axes.set_title(title, fontsize=11)
+    axes.set_ylabel(y_title)
+    if is_log:
+        low, high = axes.get_ylim()
+        axes.set_yscale("log")
+        ticks = [tick for tick in LOG_TICKS if low <= tick <= high]
+        axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.minorticks_off()
+    else:
+        axes.set_ylim(0)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=8)
+
+
+def drawn(name: str, folder: Path = EXPERIMENTS, docs: Path = DOCS) -> Path:
+    """Draw an experiment's panels beside each other and return the picture's path."""
+    from matplotlib.figure import Figure
+
+    experiment, panels = Experiment(name, folder), FIGURES[name]
+    figure = Figure(figsize=(5.6 * len(panels) + 1.4 * (len(panels) == 1), 3.8), dpi=100, layout="constrained")
+    for axes, panel in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels):
+        panel.draw(axes, experiment)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    path = docs / f"{name}.png"
+    write_atomically(path, buffer.getvalue())
+    return path
+
+
+def main(names: Sequence[str]) -> None:
+    """Draw the named experiments, or all that have results.
+
+    Raises:
+        UserError: a name that is no experiment's with a figure.
+    """
+    for name in names:
+        if name not in FIGURES:
+            raise UserError(f"{name}: expected one of {', '.join(FIGURES)}")
+    for name in names or [name for name in FIGURES if (EXPERIMENTS / name / "results.json").is_file()]:
+        print(drawn(name))
+
+
+if __name__ == "__main__":
+    with user_errors():
+        main(sys.argv[1:])
