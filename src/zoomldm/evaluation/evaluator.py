@@ -146,7 +146,7 @@ class Evaluator:
                 evaluation.cells[descriptor.distance_name][row.name][rung.label] = cell
             keep_extremes(row, data, described, pairs)
             evaluation.seconds[row.name] = evaluation.seconds.get(row.name, 0.0) + time.monotonic() - started
-        evaluation.drawn[rung.label] = self._facts(data)
+        evaluation.drawn[rung.label], evaluation.reference_patches[rung.label] = self._facts(data), data.fingerprint
 
     def _cell(
         self, descriptor: Descriptor, row: Row, data: RungData, described: Described, pairs: Described | None

@@ -92,11 +92,8 @@ class Cell:
 
     def of(self, metric: str) -> dict[str, Measure]:
         """Return a metric's figures by their own names; a single one is called as the metric is."""
-        return {
-            name.removeprefix(f"{metric}."): measure
-            for name, measure in self.measures.items()
-            if name == metric or name.startswith(f"{metric}.")
-        }
+        own = [name for name in self.measures if name == metric or name.startswith(f"{metric}.")]
+        return {name.removeprefix(f"{metric}."): self.measures[name] for name in own}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,8 +124,8 @@ class Evaluation:
         run_name, step: the evaluated run and checkpoint; labels: how a comparison names it (``{"cond": "film"}``).
         magnifications: labels, highest first; descriptors: the first one judges.
         row_infos: the evaluated rows in the order of the table; metric_infos: the further metrics.
-        reference_ids: by magnification; equal for two evaluations whose real patches, halves and judging descriptor
-            agree, so that they can be compared sample by sample.
+        reference_ids: by magnification; equal for two evaluations whose data, halves and judging descriptor agree;
+            reference_patches: where the patches themselves do, whatever else their data sets hold ("" unknown).
         cells: distance name → row → magnification → Cell.
         drawn: by magnification, what the report says of the numbers of real patches, of their images and of the errors.
         row_ids: by row a hash of what its figures depend on: checkpoint, data, descriptors, settings.
@@ -144,6 +141,7 @@ class Evaluation:
     cells: dict[str, dict[str, dict[str, Cell]]]
     metric_infos: list[MetricInfo] = field(default_factory=list)
     drawn: dict[str, dict[str, str]] = field(default_factory=dict)
+    reference_patches: dict[str, str] = field(default_factory=dict)
     row_ids: dict[str, str] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)

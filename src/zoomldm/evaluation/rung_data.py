@@ -5,6 +5,7 @@ Legend: b patches of a batch, p patch side (px).
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -71,6 +72,13 @@ class RungData:
     def groups(self) -> Groups:
         """Which patches are left out together, for the errors of all figures of this magnification."""
         return Groups([*self.half.patients, *self.reference.patients])
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the real patches as the judge sees them, side by side, and of whose they are."""
+        judge, sides = self.bench.descriptors[0], (self.half, self.reference)
+        seen = [hashlib.sha256(side.vectors[judge.distance_name].tobytes()).hexdigest() for side in sides]
+        return identity_hash({"judge": judge.fingerprint, "seen": seen, "patients": [side.patients for side in sides]})
 
     @cached_property
     def training(self) -> np.ndarray:

@@ -20,6 +20,7 @@ from tests.helpers.toy_evaluation import (
 )
 from zoomldm.encoder.stats import StatsEncoder
 from zoomldm.errors import DataError, UserError
+from zoomldm.evaluation.claims import same_samples
 from zoomldm.evaluation.evaluator import Evaluator
 from zoomldm.evaluation.record import computed_or_read
 from zoomldm.evaluation.result import Evaluation
@@ -102,6 +103,17 @@ def test_every_figure_reaches_the_tracker(evaluation):
     assert logged["fd_stats/oracle/5x"] == evaluation.cell("oracle", "5x", "fd_stats").distance.value
     assert logged["fd_stats.kid/halves/5x"] == evaluation.cell("halves", "5x", "fd_stats").measures["kid"].value
     assert 0 <= logged["fd_texture.precision_recall.recall/oracle/20x"] <= 1
+
+
+def test_the_same_patches_in_another_data_set_are_known_as_the_same(evaluation):
+    same = evaluator(rows=["halves"])
+    object.__setattr__(same.bench, "identity", same.bench.identity | {"data": "with other grids"})
+    other = same.run(run_name="other")
+    assert not {*other.reference_ids.values()} & {*evaluation.reference_ids.values()}
+    assert other.reference_patches == evaluation.reference_patches
+    assert all(same_samples(evaluation, other, label) for label in evaluation.magnifications)
+    fewer = evaluator(rows=["halves"], num_per_magnification=100).run(run_name="fewer")
+    assert not any(same_samples(evaluation, fewer, label) for label in evaluation.magnifications)
 
 
 def test_json_round_trip(evaluation, tmp_path):

@@ -117,6 +117,16 @@ def test_rows_of_a_run_and_distances_to_held_out_patients_are_set_apart_too():
     assert all(gap.startswith("1.00") for gap in gaps), "above the main row; untrained is no setting"
 
 
+def test_differences_of_other_data_sets_are_paired_where_the_patches_are_the_same():
+    runs = {"stats": made("a", oracle=1.0), "random": made("b", oracle=1.05, ids="others")}
+    apart = gap_between(runs["stats"], runs["random"], "5x")
+    assert apart.error == pytest.approx(0.1 * 2**0.5)
+    for run in runs.values():
+        run.reference_patches = {"5x": "the same", "20x": ""}
+    assert gap_between(runs["stats"], runs["random"], "5x").error == pytest.approx(0, abs=1e-9)
+    assert gap_between(runs["stats"], runs["random"], "20x").error == apart.error
+
+
 def test_figures_are_json_by_run_row_and_measure(tmp_path):
     runs = [("film", made("a", oracle=1.23456789, halves=0.5)), ("mag", made("b", ["20x", "5x"], oracle=2.0))]
     compare(runs, notes=["said"], revisions={"a": "abc"}).write(tmp_path, title="Two")

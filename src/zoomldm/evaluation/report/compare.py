@@ -74,6 +74,7 @@ def merge(evaluations: Sequence[Evaluation]) -> Evaluation:
         row_infos=list({row.name: row for one in evaluations for row in one.row_infos}.values()),
         cells=cells,
         reference_ids=ids,
+        reference_patches={label: value for one in evaluations for label, value in one.reference_patches.items()},
         claims=[],
     )
 

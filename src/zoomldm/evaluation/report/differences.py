@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 
-from zoomldm.evaluation.claims import DOES_NOT_HOLD, HOLDS, verdict
+from zoomldm.evaluation.claims import DOES_NOT_HOLD, HOLDS, same_samples, verdict
 from zoomldm.evaluation.errors import Measure, difference
 from zoomldm.evaluation.report.page import Table
 from zoomldm.evaluation.report.tables import format_measure, format_measures
@@ -45,7 +45,7 @@ def _difference(measures: Sequence[Measure | None], a: Evaluation, b: Evaluation
     of_a, of_b = measures
     if of_a is None or of_b is None:
         return None
-    return difference(of_a, of_b, same_samples=a.reference_ids.get(label) == b.reference_ids.get(label))
+    return difference(of_a, of_b, same_samples=same_samples(a, b, label))
 
 
 def tables_of_differences(runs: Mapping[str, Evaluation], labels: Sequence[str]) -> list[Table]:
