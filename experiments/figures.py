@@ -116,6 +116,11 @@ class ByScale:
         _finish(axes, self.title, self.y_title, is_log=False)
 
 
+ENCODERS = (
+    Line("designed (stats)", "pyramid"),
+    Line("learnt (mae_tiny)", "pyramid_mae_tiny"),
+    Line("random", "pyramid_random"),
+)
 FIGURES: dict[str, list[Panel | ByScale]] = {
     "curriculum": [
         Panel(
@@ -182,11 +187,11 @@ FIGURES: dict[str, list[Panel | ByScale]] = {
     "encoder": [
         Panel(
             title="distance, by what conditions",
-            lines=[Line("designed (stats)", "stats"), Line("learnt (mae_tiny)", "mae_tiny"), Line("random", "random")],
+            lines=ENCODERS,
         ),
         Panel(
             title="each patch to its own reference",
-            lines=[Line("designed (stats)", "stats"), Line("learnt (mae_tiny)", "mae_tiny"), Line("random", "random")],
+            lines=ENCODERS,
             measure="paired",
             y_title="squared distance",
         ),
