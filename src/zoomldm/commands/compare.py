@@ -90,22 +90,29 @@ def _compare_edms(
     """Compare EDMs by the patches made of their conditions and, where they zoom, by their zooms.
 
     Raises:
-        UserError: nothing was judged of any; says the commands that do.
+        UserError: nothing can be compared; says why, and the commands that judge them.
     """
     from zoomldm.evaluation.report.compare_runs import compare_runs
     from zoomldm.stages.generated import evaluations_of_edms
     from zoomldm.stages.zoomed import compared_zooms
 
-    runs, pages = [Run(Path(cfg.paths.runs) / name) for name in names], {}
-    stored, missing = evaluations_of_edms(runs)
-    if stored:
+    runs, pages, faulty = [Run(Path(cfg.paths.runs) / name) for name in names], {}, []
+    stored, notes = evaluations_of_edms(runs)
+    zooms = None
+    try:
+        zooms, unjudged = compared_zooms(runs, title=title, faults=faults, allow=allowed(cfg))
+    except UserError as error:
+        unjudged = [str(error)]
+    if any(one.judged() for its in stored.values() for one in its) or (stored and zooms is None):
         options = {"title": title, "distance_name": cfg.distance, "faults": faults, "stored": stored}
-        text = compare_runs(cfg.paths.runs, list(stored), folder, **options).to_text()
-        pages["comparison.html"] = "\n".join([text, *(f"  {one}" for one in missing)])
-    zooms, unjudged = compared_zooms(runs, title=title, faults=faults, allow=allowed(cfg))
+        try:
+            found = compare_runs(cfg.paths.runs, list(stored), folder, **options, notes=[*notes, *unjudged])
+            pages["comparison.html"] = found.to_text()
+        except UserError as error:
+            faulty = [str(error)]
     if zooms is not None:
         zooms.write(folder, markdown="zooms.md", html="zooms.html")
-        pages["zooms.html"] = zooms.to_markdown()
+        pages["zooms.html"] = "\n".join([zooms.to_markdown(), *faulty])
     if not pages:
-        raise UserError("comparison: " + "\n".join([*missing, *unjudged]))
+        raise UserError("comparison: " + "\n".join([*faulty, *notes, *unjudged]))
     return pages

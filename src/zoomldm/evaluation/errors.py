@@ -38,10 +38,11 @@ class Averaged(Measure):
 
     Attributes:
         error: over patients and over seeds together; replicates: those of the average, without patients.
-        seed_error: standard error over the seeds alone.
+        seed_error: standard error over the seeds alone; by_seed: the figures that were averaged.
     """
 
     seed_error: float = 0.0
+    by_seed: tuple[float, ...] = ()
 
 
 class Groups:
@@ -126,26 +127,41 @@ def jackknife_error(replicates: Sequence[float]) -> float:
 
 def averaged(measures: Sequence[Measure]) -> Averaged:
     """Average a figure over seeds: all leave out the same patients, whose error does not shrink by it."""
-    values = np.array([one.value for one in measures], np.float64)
-    seed_error = float(values.std(ddof=1) / np.sqrt(len(values)))
+    values = tuple(one.value for one in measures)
+    seed_error = _over_seeds(values)
     errors = [one.error for one in measures if one.error is not None]
     replicates: tuple[float, ...] = ()
     if measures[0].replicates and len({len(one.replicates) for one in measures}) == 1:
         replicates = tuple(np.mean([one.replicates for one in measures], axis=0).tolist())
     patients = jackknife_error(replicates) if replicates else float(np.mean(errors)) if errors else 0.0
-    return Averaged(float(values.mean()), float(np.hypot(patients, seed_error)), replicates, seed_error)
+    return Averaged(float(np.mean(values)), float(np.hypot(patients, seed_error)), replicates, seed_error, values)
 
 
-def difference(a: Measure, b: Measure, *, same_samples: bool = True) -> Measure:
+def difference(a: Measure, b: Measure, *, same_samples: bool = True, same_seeds: bool = False) -> Measure:
     """Measure a - b: replicate by replicate where both left out the same samples, else with independent errors.
 
-    Seeds of two averages are independent in either case.
+    Args:
+        same_seeds: two averages are of the same runs, so their differences are taken seed by seed; else seeds are
+            independent.
     """
     value = a.value - b.value
     if same_samples and a.replicates and len(a.replicates) == len(b.replicates):
         replicates = tuple(x - y for x, y in zip(a.replicates, b.replicates))
-        of_seeds = [one.seed_error for one in (a, b) if isinstance(one, Averaged)]
-        return Measure(value, float(np.hypot(jackknife_error(replicates), np.linalg.norm(of_seeds))), replicates)
+        of_seeds = _of_seeds([one for one in (a, b) if isinstance(one, Averaged)], same_seeds)
+        return Measure(value, float(np.hypot(jackknife_error(replicates), of_seeds)), replicates)
     if a.error is None or b.error is None:
         return Measure(value)
     return Measure(value, float(np.hypot(a.error, b.error)))
+
+
+def _of_seeds(averages: Sequence[Averaged], are_same: bool) -> float:
+    """Return what seeds add to the error of a difference."""
+    by_seed = [one.by_seed for one in averages]
+    if are_same and len(by_seed) == 2 and len(by_seed[0]) == len(by_seed[1]) > 1:
+        return _over_seeds(np.subtract(*by_seed))
+    return float(np.linalg.norm([one.seed_error for one in averages]))
+
+
+def _over_seeds(values: Sequence[float]) -> float:
+    """Return the standard error of a mean over seeds."""
+    return float(np.std(values, ddof=1) / np.sqrt(len(values)))

@@ -114,21 +114,23 @@ def _num(one: Entrant) -> str:
     return "/".join(map(str, sorted({cell.num for row in cells for cell in row.values()})))
 
 
+INTERVALS = ("guidance interval", "EDM guidance interval")
+
+
 def _settings_apart(entrants: Sequence[Entrant]) -> tuple[str, Fact]:
     """Return the fact of those settings in which patches of the runs were asked for otherwise.
 
-    Those of an embedding diffusion model count where all runs have rows of one.
+    Those count that all wrote down, and the guidance interval, which is written down where there is one.
     """
     said = [one.evaluation.settings for one in entrants]
-    known = [key for key in dict.fromkeys(key for one in said for key in one) if not key.startswith(OWN)]
-    known = [key for key in known if not key.startswith(OF_EDM) or all(key in one for one in said)]
-    apart = [key for key in known if len({str(one.get(key)) for one in said}) > 1]
-    return "other settings", lambda one: ", ".join(f"{key} {one.evaluation.settings.get(key)}" for key in apart)
+    known = [key for key in said[0] if not key.startswith(OWN) and all(key in one for one in said)] if said else []
+    of_interval = [key for key in INTERVALS if any(key in one for one in said)]
+    apart = [key for key in (*known, *of_interval) if len({str(one.get(key)) for one in said}) > 1]
+    return "other settings", lambda one: ", ".join(f"{key} {one.evaluation.settings.get(key, 'none')}" for key in apart)
 
 
-OF_EDM = "EDM "
-OWN = ("patches", "protocol means", "seed", f"{OF_EDM}model")
-"""What the settings begin with that a run may have for itself, or that other facts tell."""
+OWN = ("patches", "protocol means", "seed", "EDM model", *INTERVALS)
+"""What settings begin with that a run may have for itself, or that other facts tell."""
 FACTS = {
     "mixed revisions": lambda one: one.revision,
     "mixed judges": lambda one: f"{one.evaluation.judge.distance_name} {one.evaluation.judge.fingerprint[:12]}",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
+from zoomldm.errors import UserError
 from zoomldm.evaluation.result import FLOOR_ROW, MAIN_ROW, Evaluation
 from zoomldm.evaluation.stored import stored_evaluations
 from zoomldm.runs.checkpoint import newest_model
@@ -14,45 +15,70 @@ from zoomldm.stages.zoomed import WITH_EDM, judged_places
 
 GENERATED, REAL_CONDITIONS = "generated", "real_conditions"
 """An evaluation's row of an embedding diffusion model; what a ZoomLDM's main row is called beside it."""
+UNRECORDED = {"EDM guidance scale": "not recorded"}
+"""Settings of evaluations that were made before they were written down."""
 
 
 def evaluations_of_edms(runs: Sequence[Run]) -> tuple[dict[str, list[Evaluation]], list[str]]:
-    """Return by EDM its newest checkpoint's evaluations, and of the others the command that makes one.
+    """Return by EDM its newest checkpoint's evaluations, and what must be known of them and of those without.
 
     Their main row is the one of generated conditions; oracle conditions of the same ZoomLDM stand beside it.
     """
-    found = {run.name: list(_of(run)) for run in runs}
-    missing = [f"not evaluated, so left out: {run.name}; {_command(run)}" for run in runs if not found[run.name]]
-    return {name: of_run for name, of_run in found.items() if of_run}, missing
+    found: dict[str, list[Evaluation]] = {}
+    notes = []
+    for run in runs:
+        try:
+            newest = newest_model(run.folder)
+        except UserError as error:
+            notes.append(f"left out: {error}")
+            continue
+        its = _of(run, newest.model_sha256)
+        if its:
+            found[run.name] = [_by_its_conditions(one, run, newest.step) for one in its]
+        else:
+            notes.append(f"not evaluated, so left out: {run.name}; {_command(run)}")
+        if any("EDM model" not in one.settings for one in its):
+            notes.append(f"{run.name}: judged before evaluations said which checkpoint drew; {_command(run)} anew")
+    return found, notes
 
 
-def _of(run: Run) -> Iterator[Evaluation]:
-    newest = newest_model(run.folder)
+def _of(run: Run, sha256: str) -> list[Evaluation]:
     for place in judged_places(run):
-        of_edm = [one for one in stored_evaluations(place) if _is_of(one, place, run.name, newest.model_sha256)]
+        is_own = place.name == f"{WITH_EDM}{run.name}"
+        try:
+            stored = stored_evaluations(place)
+        except UserError:
+            if is_own:
+                raise
+            continue  # another run's, which does not matter here
+        of_edm = [one for one in stored if _is_of(one, sha256, is_own=is_own)]
         if of_edm:
-            yield from (_by_its_conditions(one, run.name, newest.step) for one in of_edm)
-            return
+            return of_edm
+    return []
 
 
-def _is_of(evaluation: Evaluation, place: Path, name: str, sha256: str) -> bool:
+def _is_of(evaluation: Evaluation, sha256: str, *, is_own: bool) -> bool:
     """Whether it judged this EDM; before evaluations said which one, the folder's name did."""
     its = evaluation.settings.get("EDM model")
-    is_named = its == sha256 if its else place.name == f"{WITH_EDM}{name}"
+    is_named = its == sha256 if its else is_own
     return is_named and any(evaluation.cell(GENERATED, label) for label in evaluation.magnifications)
 
 
-def _by_its_conditions(evaluation: Evaluation, name: str, step: int) -> Evaluation:
+def _by_its_conditions(evaluation: Evaluation, run: Run, step: int) -> Evaluation:
+    """Return an evaluation of a ZoomLDM as one of the EDM that drew its conditions."""
     called = {GENERATED: MAIN_ROW, MAIN_ROW: REAL_CONDITIONS, FLOOR_ROW: FLOOR_ROW}
     cells = {
         distance: {called[row]: by_label for row, by_label in rows.items() if row in called}
         for distance, rows in evaluation.cells.items()
     }
     infos = [replace(one, name=called[one.name]) for one in evaluation.row_infos if one.name in called]
-    own = {"run_name": name, "step": step, "labels": {}, "claims": []}
-    return replace(evaluation, cells=cells, row_infos=infos, **own)
+    learnt = re.sub(r"-seed=\d+$", "", evaluation.run_name)
+    settings = UNRECORDED | evaluation.settings | {"ZoomLDM": f"{learnt}, step {evaluation.step}"}
+    own = {"run_name": run.name, "step": step if "EDM model" in settings else None, "labels": {}, "claims": []}
+    return replace(evaluation, cells=cells, row_infos=infos, settings=settings, **own)
 
 
 def _command(run: Run) -> str:
     learnt = run.config["zoomldm"]["run"]
-    return f"""`python src/evaluate.py "run='{learnt}'" "edm='{run.name}'" rows=[halves,oracle,generated]` judges it"""
+    words = f"""src/evaluate.py "run='{learnt}'" "edm='{run.name}'" rows=[halves,oracle,generated] fresh=true"""
+    return f"`python {words}` judges it"

@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from zoomldm.errors import UserError
 from zoomldm.evaluation.report.compare_zooms import JudgedZoom, compare_zooms
 from zoomldm.evaluation.report.page import Page
 from zoomldm.evaluation.seeds import revision_of
@@ -81,7 +82,11 @@ def _found_of(run: Run, fault: str | None) -> JudgedZoom | None:
 
     A ZoomLDM that is told the level above has the conditioner of another, and its EDMs: what was judged there counts.
     """
-    config, newest = run.config, newest_model(run.folder)
+    config = run.config
+    try:
+        newest = newest_model(run.folder)
+    except UserError:
+        return None  # not trained yet
     for place in judged_places(run):
         identity, errors = _kept(place)
         if errors is not None and identity["edm"] == newest.model_sha256:

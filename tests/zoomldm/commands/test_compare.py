@@ -134,6 +134,20 @@ def test_edms_are_set_side_by_side_by_the_patches_of_their_conditions(root, caps
     assert kept["settings"]["EDM guidance scale"] == 1.0
     found = figures["runs"]["deep"]["rows"]["oracle"]["distance"]["value"]
     assert found == pytest.approx([cells[label]["distance"]["value"] for label in figures["magnifications"]], rel=1e-4)
+    path = root / "runs" / "zoom" / "with-plain-seed=1" / "evaluation" / "fd_texture.json"
+    kept = json.loads(path.read_text())
+    others = {key: value for key, value in kept["settings"].items() if not key.startswith("EDM")}
+    path.write_text(json.dumps(kept | {"settings": others}))  # as evaluations were before they said so
+    compare.run(cfg)
+    said = capsys.readouterr().out
+    assert "not averaged: plain, plain-seed=1: other settings: EDM guidance scale 1.0, EDM guidance scale not" in said
+    assert "plain-seed=1: judged before evaluations said which checkpoint drew" in said
+    shutil.rmtree(root / "runs" / "unjudged" / "checkpoints")
+    (root / "runs" / "another" / "evaluation").mkdir(parents=True)
+    (root / "runs" / "another" / "evaluation" / "fd_texture.json").write_text("{")  # which does not matter here
+    compare.run(cfg)
+    assert re.search(r"left out: .*unjudged: no checkpoint yet", capsys.readouterr().out)
+    shutil.rmtree(root / "runs" / "another")
     shutil.rmtree(root / "runs" / "deep")
     make_toy_edm(root, "deep", (), "model.depth=2", "seed=5")  # trained anew: what was judged is of another
     compare.run(cfg)

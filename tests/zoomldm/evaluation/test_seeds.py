@@ -127,6 +127,32 @@ def test_differences_of_other_data_sets_are_paired_where_the_patches_are_the_sam
     assert gap_between(runs["stats"], runs["random"], "20x").error == apart.error
 
 
+def test_rows_of_the_same_seeds_differ_seed_by_seed():
+    runs = [entrant(f"film-{i}", i + 1.0, seed=i, generated=i + 2.0) for i in range(3)]
+    (found,), _ = averaged_over_seeds(runs)
+    tables = {table.head[0]: table for table in tables_of_differences({"film": found}, LABELS)}
+    ((_, gap, *_),) = tables["difference, within a run"].rows
+    assert gap.startswith("1.00 ±")
+    assert float(gap.split()[2]) < 1e-6, "what patients and seeds have in common falls out"
+    other = replace(found, run_name="other")
+    assert gap_between(found, other, "5x").error == pytest.approx(2**0.5 / 3**0.5), "of two runs, seeds are their own"
+
+
+def test_held_out_patients_judge_by_kid_where_patches_are_few():
+    runs = {"film": made("a", oracle=2.0), "cnn": made("b", oracle=2.0)}
+    for run in runs.values():
+        for label, cell in run.cells["fd_texture"]["oracle"].items():
+            cell.measures.update({"unseen.frechet": Measure(5.0, 0.1), "unseen.kid": Measure(1.0, 0.1)})
+            if run is runs["film"]:
+                cell.measures["unseen.kid"] = Measure(3.0, 0.1)
+            if label == "20x":
+                run.cells["fd_texture"]["oracle"][label] = replace(cell, num=70)
+    tables = {table.head[0]: table for table in tables_of_differences(runs, LABELS)}
+    ((_, *gaps),) = tables["difference, to held-out patients"].rows
+    assert gaps[0].startswith("2.00")
+    assert gaps[1].startswith("0 ±")
+
+
 def test_figures_are_json_by_run_row_and_measure(tmp_path):
     runs = [("film", made("a", oracle=1.23456789, halves=0.5)), ("mag", made("b", ["20x", "5x"], oracle=2.0))]
     compare(runs, notes=["said"], revisions={"a": "abc"}).write(tmp_path, title="Two")
@@ -136,6 +162,8 @@ def test_figures_are_json_by_run_row_and_measure(tmp_path):
     assert found["runs"]["film"]["revision"] == "abc"
     assert found["runs"]["film"]["rows"]["oracle"]["distance"] == {"value": [1.2346] * 4, "error": [0.1] * 4}
     assert found["runs"]["mag"]["rows"]["oracle"]["paired"]["value"] == [4.0, None, 4.0, None]
+    assert found["runs"]["mag"]["rows"]["oracle"]["judged_by"] == ["frechet", None, "frechet", None]
+    assert found["differences"]["difference"]["film - mag"]["value"] == [-0.76543, None, -0.76543, None]
     assert '"value": [ 1.2346, 1.2346, 1.2346, 1.2346 ]' in text, "a list of numbers is a line"
 
 
@@ -149,10 +177,10 @@ def test_runs_that_were_sampled_otherwise_are_not_averaged(settings):
     found, notes = averaged_over_seeds([first, other])
     assert len(found) == 2
     ((key, value),) = settings.items()
-    assert f"other settings: {key} {first.evaluation.settings.get(key)}, {key} {value}" in notes[0]
+    assert f"other settings: {key} {first.evaluation.settings.get(key, 'none')}, {key} {value}" in notes[0]
     other = replace(other, config=other.config | {"cond": {"name": "cnn"}})
     assert (
-        f"other settings: {key} {first.evaluation.settings.get(key)} (a); {key} {value} (b)"
+        f"other settings: {key} {first.evaluation.settings.get(key, 'none')} (a); {key} {value} (b)"
         in averaged_over_seeds([first, other])[1]
     )
 

@@ -10,7 +10,7 @@ from zoomldm.evaluation.claims import run_below
 from zoomldm.evaluation.examples import Examples
 from zoomldm.evaluation.report import pictures
 from zoomldm.evaluation.report.differences import best_of, further_tables, tables_of_differences
-from zoomldm.evaluation.report.figures import figures_of, to_json
+from zoomldm.evaluation.report.figures import JOINED, figures_of, to_json
 from zoomldm.evaluation.report.page import Claims, Page, Picture, Section, Table, table_to_markdown
 from zoomldm.evaluation.report.tables import format_cell, format_measure
 from zoomldm.evaluation.result import FLOOR_ROW, MAIN_ROW, Claim, Evaluation
@@ -69,7 +69,7 @@ def merge(evaluations: Sequence[Evaluation]) -> Evaluation:
     ids = {label: value for one in evaluations for label, value in one.reference_ids.items()}
     return replace(
         evaluations[0],
-        run_name=" + ".join(one.run_name for one in evaluations),
+        run_name=JOINED.join(one.run_name for one in evaluations),
         magnifications=labels,
         row_infos=list({row.name: row for one in evaluations for row in one.row_infos}.values()),
         cells=cells,

@@ -20,6 +20,7 @@ def compare_runs(
     distance_name: str | None = None,
     faults: Mapping[str, str] | None = None,
     stored: Mapping[str, Sequence[Evaluation]] | None = None,
+    notes: Sequence[str] = (),
 ) -> Comparison:
     """Compare evaluated runs and write the page into a folder.
 
@@ -29,7 +30,7 @@ def compare_runs(
 
     Args:
         faults: by run, what speaks against its figures (a parent that is gone or has changed).
-        stored: by run, its evaluations, where they are not those in its folder.
+        stored: by run, its evaluations, where they are not those in its folder; notes: what must be known of them.
 
     Raises:
         UserError: none of the runs was evaluated, or no one distance judged them all.
@@ -37,7 +38,7 @@ def compare_runs(
     kept = {name: stored_evaluations(Path(runs) / name) for name in names} if stored is None else stored
     of_name = {name: [one for one in found if _is_by(one, distance_name)] for name, found in kept.items()}
     by_run = {name: found for name, found in of_name.items() if found}
-    notes = [f"not evaluated, so left out: {name}" for name in names if name not in by_run]
+    notes = [*notes, *(f"not evaluated, so left out: {name}" for name in names if name not in by_run)]
     judge = _shared_judge(by_run)
     judged = {name: next(one for one in found if one.judge.distance_name == judge) for name, found in by_run.items()}
     entrants = [_entrant(Run(Path(runs) / name), one, (faults or {}).get(name)) for name, one in judged.items()]

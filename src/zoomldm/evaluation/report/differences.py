@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 from zoomldm.evaluation.claims import DOES_NOT_HOLD, HOLDS, same_samples, verdict
+from zoomldm.evaluation.distances import SAMPLES_PER_DIMENSION
 from zoomldm.evaluation.errors import Measure, difference
 from zoomldm.evaluation.report.page import Table
 from zoomldm.evaluation.report.tables import format_measure, format_measures
@@ -13,11 +14,16 @@ from zoomldm.evaluation.result import FAR_ROW, FRECHET, KERNEL, MAIN_ROW, Evalua
 
 MOST_ROWS = 6
 """Up to so many runs every pair is a row; of more, each against the first."""
-FURTHER = {
-    "difference, to held-out patients": "unseen.frechet",
-    "difference, each patch to its own reference": "paired",
-}
-"""Further measures of the main row that runs are set against each other by, where both have them."""
+NOT_ASKED_OTHERWISE = (MAIN_ROW, FAR_ROW, "shipped", "shuffled")
+"""Synthetic rows that are no other way of asking the trained model: another model, or the main row's own patches."""
+BETWEEN, HELD_OUT, PAIRED, WITHIN = (
+    "difference",
+    "difference, to held-out patients",
+    "difference, each patch to its own reference",
+    "difference, within a run",
+)
+Gaps = dict[str, dict[str, list[Measure | None]]]
+"""By what is compared -> pair -> differences by magnification."""
 
 
 def gap_between(a: Evaluation, b: Evaluation, label: str) -> Measure | None:
@@ -33,58 +39,72 @@ def _gap(a: Evaluation, b: Evaluation, label: str, rows: tuple[str, str]) -> Mea
     return _difference([cell.by(estimator) for cell in cells], a, b, label)
 
 
-def _gap_of(measure: str, a: Evaluation, b: Evaluation, label: str) -> Measure | None:
-    """Return by how much a further measure of ``a`` lies above that of ``b``; None where errors are unknown."""
+def _gap_to_held_out(a: Evaluation, b: Evaluation, label: str) -> Measure | None:
+    """Return the same to held-out patients: by Fréchet distances where rows have enough patches, else by KID."""
     cells = [one.cell(MAIN_ROW, label) for one in (a, b)]
-    measures = [cell and cell.measures.get(measure) for cell in cells]
-    known = all(one is not None and one.value is not None and one.error is not None for one in measures)
-    return _difference(measures, a, b, label) if known else None
+    if None in cells:
+        return None
+    enough = min(cell.num for cell in cells) >= SAMPLES_PER_DIMENSION * a.judge.dim
+    return _difference([cell.measures.get(f"unseen.{FRECHET if enough else KERNEL}") for cell in cells], a, b, label)
+
+
+def _gap_of_pairs(a: Evaluation, b: Evaluation, label: str) -> Measure | None:
+    cells = [one.cell(MAIN_ROW, label) for one in (a, b)]
+    return _difference([cell and cell.paired for cell in cells], a, b, label)
 
 
 def _difference(measures: Sequence[Measure | None], a: Evaluation, b: Evaluation, label: str) -> Measure | None:
-    of_a, of_b = measures
-    if of_a is None or of_b is None:
+    if any(one is None or one.value is None for one in measures):
         return None
-    return difference(of_a, of_b, same_samples=same_samples(a, b, label))
+    return difference(*measures, same_samples=same_samples(a, b, label), same_seeds=a is b)
 
 
-def tables_of_differences(runs: Mapping[str, Evaluation], labels: Sequence[str]) -> list[Table]:
-    """Return what exceeds two standard errors, with a star: between runs, and between rows of a run and its main one.
-
-    Runs are set against each other by their distance and, where they were taken, by the measures of ``FURTHER``.
-    """
+def differences(runs: Mapping[str, Evaluation], labels: Sequence[str]) -> Gaps:
+    """Return the differences between runs by each measure that both have, and between a run's rows and its main one."""
     names = list(runs)
     pairs = list(combinations(names, 2)) if len(names) <= MOST_ROWS else [(names[0], name) for name in names[1:]]
-    found = {"difference": {f"{a} - {b}": [gap_between(runs[a], runs[b], x) for x in labels] for a, b in pairs}}
-    for title, measure in FURTHER.items():
-        found[title] = {f"{a} - {b}": [_gap_of(measure, runs[a], runs[b], x) for x in labels] for a, b in pairs}
-    found["difference, within a run"] = {
+    found: Gaps = {}
+    for title, gap in ((BETWEEN, gap_between), (HELD_OUT, _gap_to_held_out), (PAIRED, _gap_of_pairs)):
+        found[title] = {f"{a} - {b}": [gap(runs[a], runs[b], label) for label in labels] for a, b in pairs}
+    found[WITHIN] = {
         f"{name}, {row.title} - {run.row(MAIN_ROW).title}": [_gap(run, run, x, (row.name, MAIN_ROW)) for x in labels]
         for name, run in runs.items()
         for row in _asked_otherwise(run)
     }
-    tables = [_starred(title, gaps, labels) for title, gaps in found.items()]
-    return [table for table in tables if table]
+    judged = {
+        title: {name: row for name, row in by.items() if any(_is_judged(gap) for gap in row)}
+        for title, by in found.items()
+    }
+    return {title: by for title, by in judged.items() if by}
+
+
+def tables_of_differences(runs: Mapping[str, Evaluation], labels: Sequence[str]) -> list[Table]:
+    """Return the differences as tables, with a star on what exceeds two standard errors."""
+    return [_starred(title, gaps, labels) for title, gaps in differences(runs, labels).items()]
 
 
 def _asked_otherwise(run: Evaluation) -> list[RowInfo]:
     """Return the rows of a trained model beside its main one: other settings, generated or wrong conditions."""
-    rows = [row for row in run.row_infos if row.is_synthetic and row.name not in (MAIN_ROW, FAR_ROW)]
+    rows = [row for row in run.row_infos if row.is_synthetic and row.name not in NOT_ASKED_OTHERWISE]
     return rows if MAIN_ROW in run.rows else []
 
 
-def _starred(title: str, gaps: Mapping[str, Sequence[Measure | None]], labels: Sequence[str]) -> Table | None:
-    body, num, num_beyond = [], 0, 0
+def _is_judged(gap: Measure | None) -> bool:
+    return gap is not None and gap.error is not None
+
+
+def _starred(title: str, gaps: Mapping[str, Sequence[Measure | None]], labels: Sequence[str]) -> Table:
+    body, beyond = [], 0
     for name, row in gaps.items():
-        beyond = [gap is not None and verdict(gap) in (HOLDS, DOES_NOT_HOLD) for gap in row]
-        num, num_beyond = num + sum(gap is not None for gap in row), num_beyond + sum(beyond)
-        if any(gap is not None for gap in row):
-            body.append([name, *(format_measure(gap) + " *" * is_so for gap, is_so in zip(row, beyond))])
+        stars = [_is_judged(gap) and verdict(gap) in (HOLDS, DOES_NOT_HOLD) for gap in row]
+        beyond += sum(stars)
+        body.append([name, *(format_measure(gap) + " *" * star for gap, star in zip(row, stars))])
+    num = sum(_is_judged(gap) for row in gaps.values() for gap in row)
     caption = (
         f"Positive: the second is nearer to real patches. * exceeds two standard errors (patients and, where they were "
-        f"averaged, seeds): {num_beyond} of {num}; about one in twenty would by chance."
+        f"averaged, seeds): {beyond} of {num}; about one in twenty would by chance."
     )
-    return Table([title, *labels], body, [""] * len(body), caption) if body else None
+    return Table([title, *labels], body, [""] * len(body), caption)
 
 
 def further_tables(runs: Mapping[str, Evaluation], labels: Sequence[str]) -> list[Table]:
