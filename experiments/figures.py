@@ -8,6 +8,7 @@ that ``src/compare.py`` writes of the experiment's runs. Each is drawn to ``docs
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import sys
@@ -23,22 +24,25 @@ sys.path[:0] = [str(PROJECT_ROOT / "src")]
 
 from zoomldm.cli import user_errors  # noqa: E402
 from zoomldm.errors import UserError  # noqa: E402
-from zoomldm.evaluation.report.figures import DISTANCE, KIND  # noqa: E402
+from zoomldm.evaluation.report.figures import DISTANCE, FORMAT_VERSION, KIND  # noqa: E402
 from zoomldm.evaluation.report.pictures import LINE_COLOURS, ramp  # noqa: E402
 from zoomldm.files import write_atomically  # noqa: E402
 
 EXPERIMENTS, DOCS = PROJECT_ROOT / "experiments", PROJECT_ROOT / "docs"
 HELD_OUT = "unseen.frechet"
+DRAWN_OF = "zoomldm:results"
+"""The text in a picture that holds the hash of what it was drawn of."""
 LOG_TICKS = (0.3, 0.5, 0.7, 1, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 50, 100)
 EDM = "edm_{}-pyramid-film"
 FILM = "zoomldm_tiny-pyramid-film"
 
 
 class Figures(NamedTuple):
-    """A measure by magnification: values and standard errors, nan where there is none."""
+    """A measure by magnification: values and standard errors, nan where there is none; whether it can be judged."""
 
     value: np.ndarray
     error: np.ndarray
+    is_judged: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -71,13 +75,14 @@ class Panel:
     def draw(self, axes: Any, experiment: Experiment) -> None:
         labels = experiment.magnifications
         for line in self.lines:
-            value, error = experiment.figures(line.run, line.row, self.measure, part=line.part)
+            value, error, is_judged = experiment.figures(line.run, line.row, self.measure, part=line.part)
             if self.over:
                 value = value / experiment.figures(line.run, self.over, self.measure, part=line.part).value
                 error = None
             style = {"color": experiment.colour(line.name), "linestyle": ":" if line.dashed else "-"}
-            style |= {"marker": "o", "markersize": 4.5, "capsize": 2.5}
-            axes.errorbar(range(len(labels)), value, error, label=line.name, **style)
+            axes.errorbar(range(len(labels)), value, error, label=line.name, marker="o", ms=4.5, capsize=2.5, **style)
+            hollow = np.flatnonzero(~is_judged)
+            axes.plot(hollow, value[hollow], "o", ms=4.5, zorder=3, mfc="white", mec=style["color"])
         if self.band:
             axes.axhspan(*self.band, color="#cccccc", alpha=0.5, linewidth=0, label="the paper's")
         axes.set_xticks(range(len(labels)), [label.replace("x", "×") for label in labels], fontsize=7.5)
@@ -131,6 +136,7 @@ FIGURES: dict[str, list[Panel | ByScale]] = {
                 Line("coarse to fine", "coarse_to_fine"),
                 Line("fine to coarse", "fine_to_coarse"),
                 Line("proportional", "proportional", dashed=True),
+                Line("real training patches", "uniform", "halves", dashed=True),
             ],
             measure=HELD_OUT,
             is_log=True,
@@ -145,6 +151,7 @@ FIGURES: dict[str, list[Panel | ByScale]] = {
                 Line("v", EDM.format("v")),
                 Line("cosine", EDM.format("cosine")),
                 Line("plain, guided by 1.75", EDM.format("plain"), part="guided", dashed=True),
+                Line("real, other half", EDM.format("plain"), "halves", dashed=True),
             ],
             y_title="fd_texture",
             is_log=True,
@@ -186,14 +193,14 @@ FIGURES: dict[str, list[Panel | ByScale]] = {
     ],
     "encoder": [
         Panel(
-            title="distance, by what conditions",
-            lines=ENCODERS,
+            title="distance to training patches, by encoder of the condition",
+            lines=(*ENCODERS, Line("real, other half", "pyramid", "halves", dashed=True)),
         ),
         Panel(
             title="each patch to its own reference",
             lines=ENCODERS,
             measure="paired",
-            y_title="squared distance",
+            y_title="squared distance (texture)",
         ),
     ],
     "table1": [
@@ -233,6 +240,13 @@ class Experiment:
         self._colours: dict[str, str] = {}
         self.magnifications: list[str] = self._read("")["magnifications"]
 
+    @property
+    def sha256(self) -> str:
+        """The hash of all that was measured, by which its figure can be told from an outdated one."""
+        return hashlib.sha256(
+            b"".join(path.read_bytes() for path in sorted(self.folder.glob("results*.json")))
+        ).hexdigest()
+
     def colour(self, name: str) -> str:
         """Return the colour of what is called so in all panels."""
         return self._colours.setdefault(name, LINE_COLOURS[len(self._colours) % len(LINE_COLOURS)])
@@ -250,7 +264,10 @@ class Experiment:
             raise UserError(f"{self._path(part)}: has no {run}, {row}, {measure} ({error} is missing)") from None
         at = {label: i for i, label in enumerate(content["magnifications"])}
         places = [at.get(label) for label in self.magnifications]
-        return Figures(*(np.array([*_numbers(found[name], places)]) for name in ("value", "error")))
+        judged_by = content["runs"][run]["rows"][row]["judged_by"]
+        is_judged = [measure != DISTANCE or place is None or judged_by[place] != "" for place in places]  # pairs always
+        values = (np.array([*_numbers(found[name], places)]) for name in ("value", "error"))
+        return Figures(*values, np.array(is_judged))
 
     def _path(self, part: str) -> Path:
         return self.folder / (f"results_{part}.json" if part else "results.json")
@@ -260,8 +277,9 @@ class Experiment:
             content = json.loads(self._path(part).read_text())
         except (OSError, ValueError) as error:
             raise UserError(f"{self._path(part)}: expected the comparison.json of src/compare.py ({error})") from None
-        if content.get("kind") != KIND:
-            raise UserError(f"{self._path(part)}: expected the comparison.json of src/compare.py")
+        known = {"kind": KIND, "format_version": FORMAT_VERSION}
+        if not isinstance(content, dict) or not known.items() <= content.items():
+            raise UserError(f"{self._path(part)}: expected the comparison.json of this version's src/compare.py")
         return content
 
 
@@ -294,7 +312,7 @@ def drawn(name: str, folder: Path = EXPERIMENTS, docs: Path = DOCS) -> Path:
     for axes, panel in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels):
         panel.draw(axes, experiment)
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
+    figure.savefig(buffer, format="png", metadata={"Software": None, DRAWN_OF: experiment.sha256})
     path = docs / f"{name}.png"
     write_atomically(path, buffer.getvalue())
     return path

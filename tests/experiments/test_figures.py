@@ -21,6 +21,7 @@ def test_committed_results_make_the_committed_figure(name, tmp_path):
     drawn = np.asarray(Image.open(figures.drawn(name, docs=tmp_path)).convert("L"))
     assert (drawn < 128).mean() > 0.01, "something is drawn"
     committed = Image.open(PROJECT_ROOT / "docs" / f"{name}.png")
+    assert committed.text[figures.DRAWN_OF] == figures.Experiment(name).sha256, f"python experiments/figures.py {name}"
     assert abs(committed.width - drawn.shape[1]) <= 2, "fonts may differ, panels may not"
 
 
@@ -45,7 +46,7 @@ def test_what_is_missing_is_named(tmp_path):
     path.write_text(json.dumps(content))
     with pytest.raises(UserError, match=r"results.json: has no tempered, oracle, unseen.frechet"):
         figures.drawn("curriculum", tmp_path, tmp_path)
-    path.write_text("{}")
+    path.write_text("[]")
     with pytest.raises(UserError, match=r"expected the comparison\.json"):
         figures.drawn("curriculum", tmp_path, tmp_path)
     with pytest.raises(UserError, match="nothing: expected one of curriculum, "):
@@ -57,5 +58,5 @@ def test_the_readmes_table_is_of_the_results():
     text = (figures.EXPERIMENTS / "curriculum" / "README.md").read_text()
     for name in ("uniform", "tempered", "coarse_to_fine", "fine_to_coarse"):
         (row, *_) = re.findall(rf"^\| `{name}`[^|]*\|(.*)\|$", text, re.MULTILINE)
-        value, error = experiment.figures(name, "oracle", figures.HELD_OUT)
+        value, error, _ = experiment.figures(name, "oracle", figures.HELD_OUT)
         assert row.split("|") == [f" {a:.1f} ± {b:.1f} " for a, b in zip(value, error)]
