@@ -32,6 +32,7 @@ EXPERIMENTS, DOCS = PROJECT_ROOT / "experiments", PROJECT_ROOT / "docs"
 HELD_OUT = "unseen.frechet"
 DRAWN_OF = "zoomldm:results"
 """The text in a picture that holds the hash of what it was drawn of."""
+REAL_COLOUR = "#8a8a8a"
 LOG_TICKS = (0.3, 0.5, 0.7, 1, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 50, 100)
 EDM = "edm_{}-pyramid-film"
 FILM = "zoomldm_tiny-pyramid-film"
@@ -249,6 +250,8 @@ class Experiment:
 
     def colour(self, name: str) -> str:
         """Return the colour of what is called so in all panels."""
+        if name.startswith("real"):
+            return REAL_COLOUR
         return self._colours.setdefault(name, LINE_COLOURS[len(self._colours) % len(LINE_COLOURS)])
 
     def figures(self, run: str, row: str, measure: str, part: str = "") -> Figures:
