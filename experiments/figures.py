@@ -211,6 +211,7 @@ FIGURES: dict[str, list[Panel | ByScale]] = {
                 Line("one of all eight", "unified"),
                 Line("standalone, as much compute", "single compute"),
                 Line("standalone, as many samples", "single samples", dashed=True),
+                Line("real", "unified", "halves", dashed=True),
             ],
             measure=measure,
             is_log=True,
@@ -295,8 +296,8 @@ def _finish(axes: Any, title: str, y_title: str, *, is_log: bool) -> None:
     axes.set_title(title, fontsize=11)
     axes.set_ylabel(y_title)
     if is_log:
-        low, high = axes.get_ylim()
         axes.set_yscale("log")
+        low, high = axes.get_ylim()
         ticks = [tick for tick in LOG_TICKS if low <= tick <= high]
         axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.minorticks_off()
