@@ -119,7 +119,9 @@ class ByScale:
                 )
         axes.axvline(1.75, color="#888888", linestyle=":")
         axes.set_xlabel("guidance scale")
+        axes.set_xticks(list(self.rows), [f"{scale:g}" for scale in self.rows])
         _finish(axes, self.title, self.y_title, is_log=False)
+        axes.legend(frameon=False, fontsize=8, ncols=4, loc="lower center")
 
 
 ENCODERS = (
