@@ -25,7 +25,8 @@ sys.path[:0] = [str(PROJECT_ROOT / "src")]
 from zoomldm.cli import user_errors  # noqa: E402
 from zoomldm.errors import UserError  # noqa: E402
 from zoomldm.evaluation.report.figures import DISTANCE, FORMAT_VERSION, KIND  # noqa: E402
-from zoomldm.evaluation.report.pictures import LINE_COLOURS, ramp  # noqa: E402
+from zoomldm.evaluation.report.pictures import LINE_COLOURS, draw_lines, ramp  # noqa: E402
+from zoomldm.evaluation.report.pictures import Line as Drawn  # noqa: E402
 from zoomldm.files import write_atomically  # noqa: E402
 
 EXPERIMENTS, DOCS = PROJECT_ROOT / "experiments", PROJECT_ROOT / "docs"
@@ -75,19 +76,18 @@ class Panel:
 
     def draw(self, axes: Any, experiment: Experiment) -> None:
         labels = experiment.magnifications
-        for line in self.lines:
-            value, error, is_judged = experiment.figures(line.run, line.row, self.measure, part=line.part)
-            if self.over:
-                value = value / experiment.figures(line.run, self.over, self.measure, part=line.part).value
-                error = None
-            style = {"color": experiment.colour(line.name), "linestyle": ":" if line.dashed else "-"}
-            axes.errorbar(range(len(labels)), value, error, label=line.name, marker="o", ms=4.5, capsize=2.5, **style)
-            hollow = np.flatnonzero(~is_judged)
-            axes.plot(hollow, value[hollow], "o", ms=4.5, zorder=3, mfc="white", mec=style["color"])
+        draw_lines(axes, [self._line(line, experiment) for line in self.lines], categories=labels, log_y=self.is_log)
         if self.band:
             axes.axhspan(*self.band, color="#cccccc", alpha=0.5, linewidth=0, label="the paper's")
-        axes.set_xticks(range(len(labels)), [label.replace("x", "×") for label in labels], fontsize=7.5)
         _finish(axes, self.title, self.y_title, is_log=self.is_log)
+
+    def _line(self, line: Line, experiment: Experiment) -> Drawn:
+        value, error, is_judged = experiment.figures(line.run, line.row, self.measure, part=line.part)
+        if self.over:
+            value = value / experiment.figures(line.run, self.over, self.measure, part=line.part).value
+        style = {"dashed": line.dashed, "colour": experiment.colour(line.name), "hollow": (~is_judged).tolist()}
+        errors = None if self.over else error.tolist()
+        return Drawn(line.name, experiment.magnifications, value.tolist(), errors, **style)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,15 +108,15 @@ class ByScale:
     def draw(self, axes: Any, experiment: Experiment) -> None:
         labels = experiment.magnifications
         for i, (name, measure) in enumerate(self.measures.items()):
-            values = np.array([experiment.figures(FILM, row, measure).value for row in self.rows.values()])
+            found = [experiment.figures(FILM, row, measure) for row in self.rows.values()]
+            values, style = np.array([one.value for one in found]), {"marker": "o", "markersize": 4}
             if self.of_mean:
-                axes.plot(list(self.rows), values.mean(1), "o-", color=LINE_COLOURS[i], label=name)
+                axes.plot(list(self.rows), values.mean(1), color=LINE_COLOURS[i], label=name, **style)
                 continue
             for j, label in enumerate(labels):
-                colour = ramp(j / (len(labels) - 1))
-                axes.plot(
-                    list(self.rows), values[:, j], "o-", markersize=4, color=colour, label=label.replace("x", "×")
-                )
+                colour, is_judged = ramp(j / (len(labels) - 1)), all(one.is_judged[j] for one in found)
+                style |= {"color": colour, "markerfacecolor": colour if is_judged else "white"}
+                axes.plot(list(self.rows), values[:, j], label=label.replace("x", "×"), **style)
         axes.axvline(1.75, color="#888888", linestyle=":")
         axes.set_xlabel("guidance scale")
         axes.set_xticks(list(self.rows), [f"{scale:g}" for scale in self.rows])
@@ -128,6 +128,12 @@ ENCODERS = (
     Line("designed (stats)", "pyramid"),
     Line("learnt (mae_tiny)", "pyramid_mae_tiny"),
     Line("random", "pyramid_random"),
+)
+EDMS = (
+    Line("plain", EDM.format("plain")),
+    Line("v", EDM.format("v")),
+    Line("cosine", EDM.format("cosine")),
+    Line("plain, guided", EDM.format("plain"), part="guided", dashed=True),
 )
 FIGURES: dict[str, list[Panel | ByScale]] = {
     "curriculum": [
@@ -150,23 +156,15 @@ FIGURES: dict[str, list[Panel | ByScale]] = {
             title="conditions of the training set, and generated ones",
             lines=[
                 Line("oracle conditions", EDM.format("plain"), "real_conditions"),
-                Line("plain", EDM.format("plain")),
-                Line("v", EDM.format("v")),
-                Line("cosine", EDM.format("cosine")),
-                Line("plain, guided by 1.75", EDM.format("plain"), part="guided", dashed=True),
-                Line("real, other half", EDM.format("plain"), "halves", dashed=True),
+                *EDMS,
+                Line("real", EDM.format("plain"), "halves", dashed=True),
             ],
             y_title="fd_texture",
             is_log=True,
         ),
         Panel(
             title="generated / oracle",
-            lines=[
-                Line("plain", EDM.format("plain")),
-                Line("v", EDM.format("v")),
-                Line("cosine", EDM.format("cosine")),
-                Line("plain, guided by 1.75", EDM.format("plain"), part="guided", dashed=True),
-            ],
+            lines=EDMS,
             y_title="ratio",
             over="real_conditions",
             band=(0.9, 1.9),
@@ -242,6 +240,7 @@ class Experiment:
     def __init__(self, name: str, folder: Path = EXPERIMENTS) -> None:
         self.folder = folder / name
         self._colours: dict[str, str] = {}
+        self._contents: dict[str, dict[str, Any]] = {}
         self.magnifications: list[str] = self._read("")["magnifications"]
 
     @property
@@ -265,12 +264,12 @@ class Experiment:
         """
         content = self._read(part)
         try:
-            found = content["runs"][run]["rows"][row][measure]
+            of_row = content["runs"][run]["rows"][row]
+            found, judged_by = of_row[measure], of_row["judged_by"]
         except KeyError as error:
             raise UserError(f"{self._path(part)}: has no {run}, {row}, {measure} ({error} is missing)") from None
         at = {label: i for i, label in enumerate(content["magnifications"])}
         places = [at.get(label) for label in self.magnifications]
-        judged_by = content["runs"][run]["rows"][row]["judged_by"]
         is_judged = [measure != DISTANCE or place is None or judged_by[place] != "" for place in places]  # pairs always
         values = (np.array([*_numbers(found[name], places)]) for name in ("value", "error"))
         return Figures(*values, np.array(is_judged))
@@ -279,14 +278,17 @@ class Experiment:
         return self.folder / (f"results_{part}.json" if part else "results.json")
 
     def _read(self, part: str) -> dict[str, Any]:
+        if part in self._contents:
+            return self._contents[part]
         try:
             content = json.loads(self._path(part).read_text())
         except (OSError, ValueError) as error:
             raise UserError(f"{self._path(part)}: expected the comparison.json of src/compare.py ({error})") from None
         known = {"kind": KIND, "format_version": FORMAT_VERSION}
-        if not isinstance(content, dict) or not known.items() <= content.items():
+        is_whole = isinstance(content, dict) and {"magnifications", "runs"} <= content.keys()
+        if not is_whole or not known.items() <= content.items():
             raise UserError(f"{self._path(part)}: expected the comparison.json of this version's src/compare.py")
-        return content
+        return self._contents.setdefault(part, content)
 
 
 def _numbers(values: Sequence[float | None], places: Sequence[int | None]) -> Iterator[float]:

@@ -46,6 +46,9 @@ def test_what_is_missing_is_named(tmp_path):
     path.write_text(json.dumps(content))
     with pytest.raises(UserError, match=r"results.json: has no tempered, oracle, unseen.frechet"):
         figures.drawn("curriculum", tmp_path, tmp_path)
+    path.write_text(json.dumps({key: content[key] for key in content if key != "magnifications"}))
+    with pytest.raises(UserError, match=r"expected the comparison\.json"):
+        figures.drawn("curriculum", tmp_path, tmp_path)
     path.write_text("[]")
     with pytest.raises(UserError, match=r"expected the comparison\.json"):
         figures.drawn("curriculum", tmp_path, tmp_path)

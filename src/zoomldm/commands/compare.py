@@ -97,7 +97,7 @@ def _compare_edms(
     from zoomldm.stages.zoomed import compared_zooms
 
     runs, pages, faulty = [Run(Path(cfg.paths.runs) / name) for name in names], {}, []
-    stored, notes = evaluations_of_edms(runs)
+    stored, notes = evaluations_of_edms(runs, cfg.distance)
     zooms = None
     try:
         zooms, unjudged = compared_zooms(runs, title=title, faults=faults, allow=allowed(cfg))

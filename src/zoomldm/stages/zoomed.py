@@ -64,7 +64,7 @@ def compared_zooms(
     for run in runs:
         one = _found_of(run, faults.get(run.name))
         if one is None and isinstance(stage_of(run.config, allow), ZoomingEDMStage):
-            notes.append(f"its zoom has not been judged, so left out: {run.name}; {_command(run)}")
+            notes.append(f"its zoom has not been judged, so left out: {run.name}; {judging(run, 'rows=[generated]')}")
         elif one is not None:
             found.append(one)
     return (compare_zooms(found, title=title, notes=notes) if found else None), notes
@@ -96,10 +96,10 @@ def _found_of(run: Run, fault: str | None) -> JudgedZoom | None:
     return None
 
 
-def _command(run: Run) -> str:
+def judging(run: Run, words: str) -> str:
+    """Say the command that judges an embedding diffusion model with its own ZoomLDM."""
     learnt = run.config["zoomldm"]["run"]
-    command = f"""python src/evaluate.py "run='{learnt}'" "edm='{run.name}'" rows=[generated]"""
-    return f"`{command}` judges it"
+    return f"""`python src/evaluate.py "run='{learnt}'" "edm='{run.name}'" {words}` judges it"""
 
 
 def _kept(folder: Path) -> tuple[dict[str, Any], ZoomErrors | None]:

@@ -35,9 +35,8 @@ def compare_runs(
     Raises:
         UserError: none of the runs was evaluated, or no one distance judged them all.
     """
-    kept = {name: stored_evaluations(Path(runs) / name) for name in names} if stored is None else stored
-    of_name = {name: [one for one in found if _is_by(one, distance_name)] for name, found in kept.items()}
-    by_run = {name: found for name, found in of_name.items() if found}
+    kept = {name: stored_evaluations(Path(runs) / name, distance_name) for name in names} if stored is None else stored
+    by_run = {name: found for name, found in kept.items() if found}
     notes = [*notes, *(f"not evaluated, so left out: {name}" for name in names if name not in by_run)]
     judge = _shared_judge(by_run)
     judged = {name: next(one for one in found if one.judge.distance_name == judge) for name, found in by_run.items()}
@@ -56,10 +55,6 @@ def compare_runs(
     }
     comparison.write(folder, title=title, examples=examples or None)
     return comparison
-
-
-def _is_by(evaluation: Evaluation, distance_name: str | None) -> bool:
-    return distance_name in (None, evaluation.judge.distance_name)
 
 
 def _entrant(run: Run, evaluation: Evaluation, fault: str | None) -> Entrant:

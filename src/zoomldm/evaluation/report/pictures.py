@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL.Image import Image
@@ -92,6 +93,23 @@ def chart(
 
     figure = Figure(figsize=(7.2, 3.6), dpi=130, layout="constrained")
     axes = figure.add_subplot()
+    draw_lines(axes, lines, categories=categories, log_y=log_y)
+    if log_y:
+        axes.set_yscale("log")
+    axes.set_xlabel(x_title)
+    axes.set_ylabel(y_title)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="#e6e3e8", linewidth=0.7)
+    axes.set_axisbelow(True)
+    if lines:
+        axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def draw_lines(axes: Any, lines: Sequence[Line], *, categories: Sequence[str] | None = None, log_y: bool) -> None:
+    """Draw lines on Matplotlib's axes; with ``categories`` as points with errors over names. nan: a gap."""
     for i, line in enumerate(lines):
         colour = line.colour or LINE_COLOURS[i % len(LINE_COLOURS)]
         x = [categories.index(name) for name in line.x] if categories else list(line.x)
@@ -113,18 +131,6 @@ def chart(
             axes.plot([at], [value], "o", color=colour, markersize=4.5, markerfacecolor="white" if hollow else colour)
     if categories:
         axes.set_xticks(range(len(categories)), [name.replace("x", "×") for name in categories], fontsize=8)
-    if log_y:
-        axes.set_yscale("log")
-    axes.set_xlabel(x_title)
-    axes.set_ylabel(y_title)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color="#e6e3e8", linewidth=0.7)
-    axes.set_axisbelow(True)
-    if lines:
-        axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
 
 
 def ramp(place: float) -> str:
