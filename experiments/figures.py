@@ -12,8 +12,8 @@ import hashlib
 import io
 import json
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -91,39 +91,50 @@ class Panel:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ByScale:
-    """A measure by guidance scale: a line a magnification, or the mean of all."""
+class ByRow:
+    """A measure over what a run's rows differ in (guidance scales, steps): a line a magnification, or means of all.
+
+    Attributes:
+        curves: by name, the row at each place of the axis, and the measure; default: the place that is marked.
+    """
 
     title: str
-    measures: dict[str, str]
+    curves: Mapping[str, tuple[Mapping[float, str], str]]
+    x_title: str
     y_title: str
+    default: float
     of_mean: bool = False
-    rows: dict[float, str] = field(
-        default_factory=lambda: (
-            {1: "guidance_1", 1.5: "guidance_1.5", 1.75: "oracle", 2: "guidance_2"}
-            | {2.5: "guidance_2.5", 3: "guidance_3"}
-        )
-    )
+    is_log: bool = False
 
     def draw(self, axes: Any, experiment: Experiment) -> None:
-        labels = experiment.magnifications
-        for i, (name, measure) in enumerate(self.measures.items()):
-            found = [experiment.figures(FILM, row, measure) for row in self.rows.values()]
+        labels, places = experiment.magnifications, sorted({x for rows, _ in self.curves.values() for x in rows})
+        for i, (name, (rows, measure)) in enumerate(self.curves.items()):
+            found = [experiment.figures(FILM, row, measure) for row in rows.values()]
             values, style = np.array([one.value for one in found]), {"marker": "o", "markersize": 4}
             if self.of_mean:
-                axes.plot(list(self.rows), values.mean(1), color=LINE_COLOURS[i], label=name, **style)
+                dashes = "--" if i >= len(self.curves) / 2 > 1 else "-"
+                axes.plot([*rows], values.mean(1), color=LINE_COLOURS[i], label=name, linestyle=dashes, **style)
                 continue
             for j, label in enumerate(labels):
                 colour, is_judged = ramp(j / (len(labels) - 1)), all(one.is_judged[j] for one in found)
                 style |= {"color": colour, "markerfacecolor": colour if is_judged else "white"}
-                axes.plot(list(self.rows), values[:, j], label=label.replace("x", "×"), **style)
-        axes.axvline(1.75, color="#888888", linestyle=":")
-        axes.set_xlabel("guidance scale")
-        axes.set_xticks(list(self.rows), [f"{scale:g}" for scale in self.rows])
-        _finish(axes, self.title, self.y_title, is_log=False)
-        axes.legend(frameon=False, fontsize=8, ncols=4, loc="lower center")
+                axes.plot([*rows], values[:, j], label=label.replace("x", "×"), **style)
+        axes.axvline(self.default, color="#888888", linestyle=":")
+        axes.set_xlabel(self.x_title)
+        if self.is_log:
+            axes.set_xscale("log")
+        axes.set_xticks(places, [f"{place:g}" for place in places])
+        _finish(axes, self.title, self.y_title, is_log=self.is_log and not self.of_mean)
+        axes.legend(frameon=False, fontsize=8, ncols=4 if len(axes.lines) > 5 else 2)
 
 
+def _by_steps(solver: str) -> dict[float, str]:
+    return {steps: f"{solver}_{steps}" for steps in (5, 10, 20, 50)}
+
+
+SCALES = {1: "guidance_1", 1.5: "guidance_1.5", 1.75: "oracle", 2: "guidance_2", 2.5: "guidance_2.5", 3: "guidance_3"}
+SOLVERS = {"DDIM": _by_steps("ddim"), "DPM-Solver++": _by_steps("dpmpp")}
+PRECISION, RECALL = "precision_recall.precision", "precision_recall.recall"
 ENCODERS = (
     Line("designed (stats)", "pyramid"),
     Line("learnt (mae_tiny)", "pyramid_mae_tiny"),
@@ -135,7 +146,7 @@ EDMS = (
     Line("cosine", EDM.format("cosine")),
     Line("plain, guided", EDM.format("plain"), part="guided", dashed=True),
 )
-FIGURES: dict[str, list[Panel | ByScale]] = {
+FIGURES: dict[str, list[Panel | ByRow]] = {
     "curriculum": [
         Panel(
             title="distance to held-out patients, by curriculum",
@@ -219,12 +230,46 @@ FIGURES: dict[str, list[Panel | ByScale]] = {
         for where, measure in (("training patches", DISTANCE), ("held-out patients", HELD_OUT))
     ],
     "guidance": [
-        ByScale(title="distance", measures={"": DISTANCE}, y_title="fd_texture, oracle conditions"),
-        ByScale(
+        ByRow(
+            title="distance",
+            curves={"": (SCALES, DISTANCE)},
+            y_title="fd_texture, oracle conditions",
+            x_title="guidance scale",
+            default=1.75,
+        ),
+        ByRow(
             title="precision and recall",
-            measures={"precision": "precision_recall.precision", "recall": "precision_recall.recall"},
+            curves={"precision": (SCALES, PRECISION), "recall": (SCALES, RECALL)},
             y_title="mean of eight magnifications",
+            x_title="guidance scale",
+            default=1.75,
             of_mean=True,
+        ),
+    ],
+    "solver": [
+        *(
+            ByRow(
+                title=f"distance, {name}",
+                curves={"": (rows, DISTANCE)},
+                y_title="fd_texture, oracle conditions",
+                x_title="steps",
+                default=20,
+                is_log=True,
+            )
+            for name, rows in SOLVERS.items()
+        ),
+        ByRow(
+            title="precision and recall",
+            curves={
+                f"{what}, {name}": (rows, measure)
+                for what, measure in (("precision", PRECISION), ("recall", RECALL))
+                for name, rows in SOLVERS.items()
+            },
+            y_title="mean of eight magnifications",
+            x_title="steps",
+            default=20,
+            of_mean=True,
+            is_log=True,
         ),
     ],
 }

@@ -56,10 +56,56 @@ def test_what_is_missing_is_named(tmp_path):
         figures.main(["nothing"])
 
 
-def test_the_readmes_table_is_of_the_results():
-    experiment = figures.Experiment("curriculum")
-    text = (figures.EXPERIMENTS / "curriculum" / "README.md").read_text()
-    for name in ("uniform", "tempered", "coarse_to_fine", "fine_to_coarse"):
-        (row, *_) = re.findall(rf"^\| `{name}`[^|]*\|(.*)\|$", text, re.MULTILINE)
-        value, error, _ = experiment.figures(name, "oracle", figures.HELD_OUT)
-        assert row.split("|") == [f" {a:.1f} ± {b:.1f} " for a, b in zip(value, error)]
+HELD_OUT, PLAIN = figures.HELD_OUT, figures.EDM.format("plain")
+TABLES = {
+    "curriculum": {
+        f"`{name}`": (name, "oracle", HELD_OUT)
+        for name in ("uniform", "tempered", "proportional", "coarse_to_fine", "fine_to_coarse")
+    },
+    "table1": {
+        "`unified`": ("unified", "oracle", HELD_OUT),
+        "`single`, as much compute": ("single compute", "oracle", HELD_OUT),
+        "`samples`, as many samples": ("single samples", "oracle", HELD_OUT),
+        "unified - single": ("difference, to held-out patients", "unified - single compute"),
+        "unified - samples": ("difference, to held-out patients", "unified - single samples"),
+        "to training patches: `unified`": ("unified", "oracle", figures.DISTANCE),
+    },
+    "edm": {
+        "oracle conditions": (PLAIN, "real_conditions", figures.DISTANCE),
+        "`plain`": (PLAIN, "oracle", figures.DISTANCE),
+        "`v`": (figures.EDM.format("v"), "oracle", figures.DISTANCE),
+        "**`cosine`**": (figures.EDM.format("cosine"), "oracle", figures.DISTANCE),
+    },
+    "encoder": {
+        "`stats`": ("pyramid", "oracle", figures.DISTANCE),
+        "`mae_tiny`": ("pyramid_mae_tiny", "oracle", figures.DISTANCE),
+        "`random`": ("pyramid_random", "oracle", figures.DISTANCE),
+        "stats - random": ("difference", "pyramid - pyramid_random"),
+    },
+    "guidance": {
+        f"scale {scale:g}{' (the default)' * (scale == 1.75)}": (figures.FILM, row, figures.DISTANCE)
+        for scale, row in figures.SCALES.items()
+    },
+}
+"""By experiment: a row's name in its README -> a run's row and measure, or the kind of difference and its pair."""
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_the_readmes_table_is_of_the_results(name):
+    text = (figures.EXPERIMENTS / name / "README.md").read_text()
+    content = json.loads((figures.EXPERIMENTS / name / "results.json").read_text())
+    for title, (first, *rest) in TABLES[name].items():
+        (row, *_) = re.findall(rf"^\| {re.escape(title)}(?:, \w+ seeds?)? \|(.*)\|$", text, re.MULTILINE)
+        is_difference = len(rest) == 1
+        found = content["differences" if is_difference else "runs"][first]
+        for key in rest if is_difference else ("rows", *rest):
+            found = found[key]
+        said = [_said(*one, starred=is_difference) for one in zip(found["value"], found["error"])]
+        assert [cell.strip() for cell in row.split("|")][: len(said)] == said, title
+
+
+def _said(value, error, *, starred):
+    if value is None:
+        return "–"
+    star = " *" if starred and abs(value) > 2 * error else ""
+    return f"{value:.1f} ± {error:.1f}{star}".replace("-0.0 ±", "0.0 ±")

@@ -80,7 +80,7 @@ def _compare(
     """Write the page, and return its text by its name."""
     from zoomldm.evaluation.report.compare_runs import compare_runs
 
-    options = {"title": title, "distance_name": cfg.distance, "faults": faults}
+    options = {"title": title, "distance_name": cfg.distance, "faults": faults, "against": cfg.against}
     return {"comparison.html": compare_runs(cfg.paths.runs, names, folder, **options).to_text()}
 
 
@@ -105,6 +105,7 @@ def _compare_edms(
         unjudged = [str(error)]
     if any(one.judged() for its in stored.values() for one in its) or (stored and zooms is None):
         options = {"title": title, "distance_name": cfg.distance, "faults": faults, "stored": stored}
+        options |= {"against": cfg.against}
         try:
             found = compare_runs(cfg.paths.runs, list(stored), folder, **options, notes=[*notes, *unjudged])
             pages["comparison.html"] = found.to_text()

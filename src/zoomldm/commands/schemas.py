@@ -272,6 +272,7 @@ class Compare(Entry):
 
     runs: list[str]
     distance: str | None
+    against: str
     folder: str | None
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.zoomldm.evaluation.test_claims import LABELS, made
+from zoomldm.errors import UserError
 from zoomldm.evaluation.errors import Measure, averaged, difference
 from zoomldm.evaluation.report.compare import compare
 from zoomldm.evaluation.report.differences import best_of, gap_between, tables_of_differences
@@ -115,6 +116,21 @@ def test_rows_of_a_run_and_distances_to_held_out_patients_are_set_apart_too():
     ((name, *gaps),) = tables["difference, within a run"].rows
     assert name == "film, generated conditions - oracle conditions"
     assert all(gap.startswith("1.00") for gap in gaps), "above the main row; untrained is no setting"
+
+
+def test_rows_of_a_run_are_set_against_the_one_that_is_named(tmp_path):
+    runs = {"film": made("a", oracle=1.0, untold=4.0, wrong_magnification=3.0), "mag": made("b", oracle=2.0)}
+    tables = {table.head[0]: table for table in tables_of_differences(runs, LABELS, "untold")}
+    within = {name: gaps for name, *gaps in tables["difference, within a run"].rows}
+    told, wrong = (runs["film"].row(name).title for name in ("oracle", "wrong_magnification"))
+    untold = runs["film"].row("untold").title
+    assert [*within] == [f"film, {told} - {untold}", f"film, {wrong} - {untold}"], "mag has no such row"
+    assert within[f"film, {wrong} - {untold}"][0].startswith("-1.00")
+    compare([*runs.items()], against="untold").write(tmp_path, title="Two")
+    found = json.loads((tmp_path / "comparison.json").read_text())["differences"]["difference, within a run"]
+    assert found[f"film, {told} - {untold}"]["value"] == [-3.0] * len(LABELS)
+    with pytest.raises(UserError, match=r"against=ddim_5: no run has such a row; expected one of oracle, .*untold"):
+        compare([*runs.items()], against="ddim_5")
 
 
 def test_differences_of_other_data_sets_are_paired_where_the_patches_are_the_same():

@@ -26,6 +26,7 @@ def compare(
     below: Sequence[tuple[str, str]] = (),
     notes: Sequence[str] = (),
     revisions: Mapping[str, str] | None = None,
+    against: str = MAIN_ROW,
 ) -> "Comparison":
     """Put runs side by side under their names; runs of one name are one row (single-magnification runs).
 
@@ -33,9 +34,10 @@ def compare(
         below: pairs of names (lower, upper): the claim that the first lies below the second at the lowest judged
             magnifications. Pairs with a name that is not there are left out.
         notes: what must be known of the runs; revisions: of the source that trained them, by run.
+        against: the row of a run that its other rows are set against.
 
     Raises:
-        UserError: there is nothing to compare, or the runs were judged by different descriptors.
+        UserError: there is nothing to compare, the runs were judged by different descriptors, or none has that row.
     """
     if not entries:
         raise UserError("comparison: no run was evaluated; run src/evaluate.py on them first")
@@ -45,6 +47,9 @@ def compare(
             f"comparison: the runs were judged by different descriptors ({', '.join(sorted(set(judges.values())))}); "
             "evaluate them again with one and the same features="
         )
+    if against != MAIN_ROW and not any(against in one.rows for _, one in entries):
+        known = dict.fromkeys(row.name for _, one in entries for row in one.row_infos if row.is_synthetic)
+        raise UserError(f"against={against}: no run has such a row; expected one of {', '.join(known)}")
     names = list(dict.fromkeys(name for name, _ in entries))
     together = {name: merge([evaluation for other, evaluation in entries if other == name]) for name in names}
     claims = [
@@ -53,7 +58,7 @@ def compare(
         if lower in together and upper in together
         for claim in _claims(lower, upper, together)
     ]
-    return Comparison(together, claims, notes, revisions)
+    return Comparison(together, claims, notes, revisions, against)
 
 
 def merge(evaluations: Sequence[Evaluation]) -> Evaluation:
@@ -88,8 +93,9 @@ class Comparison:
         claims: Sequence[Claim],
         notes: Sequence[str] = (),
         revisions: Mapping[str, str] | None = None,
+        against: str = MAIN_ROW,
     ) -> None:
-        self.runs, self.claims, self.notes = runs, list(claims), list(notes)
+        self.runs, self.claims, self.notes, self.against = runs, list(claims), list(notes), against
         self.revisions = dict(revisions or {})
         self.distance_name = next(iter(runs.values())).judge.distance_name
         labels = {label for evaluation in runs.values() for label in evaluation.magnifications}
@@ -124,7 +130,7 @@ class Comparison:
         return "\n".join(lines)
 
     def _differences(self) -> list[Table]:
-        return tables_of_differences(self.runs, self.magnifications)
+        return tables_of_differences(self.runs, self.magnifications, self.against)
 
     def page(self, title: str, examples: dict[str, Examples] | None = None) -> Page:
         """Lay the comparison out as a page; ``examples`` shows each run's patches beside the same references."""
@@ -159,7 +165,8 @@ class Comparison:
         Returns:
             The path of the HTML.
         """
-        figures = figures_of(self.runs, self.magnifications, notes=self.notes, revisions=self.revisions)
+        told = {"notes": self.notes, "revisions": self.revisions, "against": self.against}
+        figures = figures_of(self.runs, self.magnifications, **told)
         write_atomically(Path(folder) / "comparison.json", to_json(figures))
         page = self.page(title, examples)
         return page.write(Path(folder), markdown="comparison.md", html="comparison.html")

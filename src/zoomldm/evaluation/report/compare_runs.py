@@ -5,7 +5,7 @@ from pathlib import Path
 
 from zoomldm.errors import UserError
 from zoomldm.evaluation.report.compare import Comparison, compare
-from zoomldm.evaluation.result import Evaluation
+from zoomldm.evaluation.result import MAIN_ROW, Evaluation
 from zoomldm.evaluation.seeds import Entrant, averaged_over_seeds
 from zoomldm.evaluation.stored import stored_evaluations, stored_examples
 from zoomldm.runs.run import Run
@@ -21,6 +21,7 @@ def compare_runs(
     faults: Mapping[str, str] | None = None,
     stored: Mapping[str, Sequence[Evaluation]] | None = None,
     notes: Sequence[str] = (),
+    against: str = MAIN_ROW,
 ) -> Comparison:
     """Compare evaluated runs and write the page into a folder.
 
@@ -31,9 +32,10 @@ def compare_runs(
     Args:
         faults: by run, what speaks against its figures (a parent that is gone or has changed).
         stored: by run, its evaluations, where they are not those in its folder; notes: what must be known of them.
+        against: the row of a run that its other rows are set against.
 
     Raises:
-        UserError: none of the runs was evaluated, or no one distance judged them all.
+        UserError: none of the runs was evaluated, no one distance judged them all, or none has the row ``against``.
     """
     kept = {name: stored_evaluations(Path(runs) / name, distance_name) for name in names} if stored is None else stored
     by_run = {name: found for name, found in kept.items() if found}
@@ -46,7 +48,8 @@ def compare_runs(
     below = [("film", other) for other in dict.fromkeys(shown) if other != "film"]
     below += [("unified", other) for other in dict.fromkeys(shown) if other.startswith("single")]
     revisions = {one.name: one.revision for one in entrants}
-    comparison = compare(list(zip(shown, found)), below=below, notes=[*notes, *named], revisions=revisions)
+    told = {"notes": [*notes, *named], "revisions": revisions, "against": against}
+    comparison = compare(list(zip(shown, found)), below=below, **told)
     shows = stored is None and len({*shown}) == len(found)
     examples = {
         name: stored_examples(Path(runs) / one.run_name, one.judge.distance_name)

@@ -14,7 +14,7 @@ from zoomldm.evaluation.result import FAR_ROW, FRECHET, KERNEL, MAIN_ROW, Evalua
 
 MOST_ROWS = 6
 """Up to so many runs every pair is a row; of more, each against the first."""
-NOT_ASKED_OTHERWISE = (MAIN_ROW, FAR_ROW, "shipped", "shuffled")
+NOT_ASKED_OTHERWISE = (FAR_ROW, "shipped", "shuffled")
 """Synthetic rows that are no other way of asking the trained model: another model, or the main row's own patches."""
 BETWEEN, HELD_OUT, PAIRED, WITHIN = (
     "difference",
@@ -59,17 +59,21 @@ def _difference(measures: Sequence[Measure | None], a: Evaluation, b: Evaluation
     return difference(*measures, same_samples=same_samples(a, b, label), same_seeds=a is b)
 
 
-def differences(runs: Mapping[str, Evaluation], labels: Sequence[str]) -> Gaps:
-    """Return the differences between runs by each measure that both have, and between a run's rows and its main one."""
+def differences(runs: Mapping[str, Evaluation], labels: Sequence[str], against: str = MAIN_ROW) -> Gaps:
+    """Return the differences between runs by each measure that both have, and between a run's rows and one of them.
+
+    Args:
+        against: the name of that row; a run that lacks it has no such differences.
+    """
     names = list(runs)
     pairs = list(combinations(names, 2)) if len(names) <= MOST_ROWS else [(names[0], name) for name in names[1:]]
     found: Gaps = {}
     for title, gap in ((BETWEEN, gap_between), (HELD_OUT, _gap_to_held_out), (PAIRED, _gap_of_pairs)):
         found[title] = {f"{a} - {b}": [gap(runs[a], runs[b], label) for label in labels] for a, b in pairs}
     found[WITHIN] = {
-        f"{name}, {row.title} - {run.row(MAIN_ROW).title}": [_gap(run, run, x, (row.name, MAIN_ROW)) for x in labels]
+        f"{name}, {row.title} - {run.row(against).title}": [_gap(run, run, x, (row.name, against)) for x in labels]
         for name, run in runs.items()
-        for row in _asked_otherwise(run)
+        for row in _asked_otherwise(run, against)
     }
     judged = {
         title: {name: row for name, row in by.items() if any(_is_judged(gap) for gap in row)}
@@ -78,15 +82,17 @@ def differences(runs: Mapping[str, Evaluation], labels: Sequence[str]) -> Gaps:
     return {title: by for title, by in judged.items() if by}
 
 
-def tables_of_differences(runs: Mapping[str, Evaluation], labels: Sequence[str]) -> list[Table]:
+def tables_of_differences(
+    runs: Mapping[str, Evaluation], labels: Sequence[str], against: str = MAIN_ROW
+) -> list[Table]:
     """Return the differences as tables, with a star on what exceeds two standard errors."""
-    return [_starred(title, gaps, labels) for title, gaps in differences(runs, labels).items()]
+    return [_starred(title, gaps, labels) for title, gaps in differences(runs, labels, against).items()]
 
 
-def _asked_otherwise(run: Evaluation) -> list[RowInfo]:
-    """Return the rows of a trained model beside its main one: other settings, generated or wrong conditions."""
-    rows = [row for row in run.row_infos if row.is_synthetic and row.name not in NOT_ASKED_OTHERWISE]
-    return rows if MAIN_ROW in run.rows else []
+def _asked_otherwise(run: Evaluation, against: str) -> list[RowInfo]:
+    """Return the rows of a trained model beside one of them: other settings, generated or wrong conditions."""
+    rows = [row for row in run.row_infos if row.is_synthetic and row.name not in (against, *NOT_ASKED_OTHERWISE)]
+    return rows if against in run.rows else []
 
 
 def _is_judged(gap: Measure | None) -> bool:

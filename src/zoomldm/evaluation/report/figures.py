@@ -19,13 +19,19 @@ JOINED = " + "
 
 
 def figures_of(
-    runs: Mapping[str, Evaluation], labels: Sequence[str], *, notes: Sequence[str], revisions: Mapping[str, str]
+    runs: Mapping[str, Evaluation],
+    labels: Sequence[str],
+    *,
+    notes: Sequence[str],
+    revisions: Mapping[str, str],
+    against: str,
 ) -> dict[str, Any]:
     """Return run → row → measure → ``value`` and ``error``, lists by magnification, and what was measured how.
 
     Args:
         labels: of magnifications, highest first.
-        revisions: of the source that trained a run, by the run's own name.
+        revisions: of the source that trained a run, by the run's own name; against: the row that others of its run
+            are set against.
     """
     judge = next(iter(runs.values())).judge
     return {
@@ -37,7 +43,7 @@ def figures_of(
         "runs": {name: _run(one, labels, revisions) for name, one in runs.items()},
         "differences": {
             title: {name: _measures(row) for name, row in gaps.items()}
-            for title, gaps in differences(runs, labels).items()
+            for title, gaps in differences(runs, labels, against).items()
         },
     }
 
