@@ -82,7 +82,11 @@ def averaged_over_seeds(entrants: Sequence[Entrant]) -> tuple[list[Evaluation], 
             found += one_each
         else:
             found.append(average(one_each))
-            notes.append(f"averaged over {len(group)} seeds: {', '.join(one.name for one in group)}")
+            names = ", ".join(one.name for one in group)
+            notes.append(f"averaged over {len(group)} seeds: {names}")
+            kept = set(found[-1].rows)
+            if lost := dict.fromkeys(row.title for one in one_each for row in one.row_infos if row.name not in kept):
+                notes.append(f"left out, as not all of {names} have it: {', '.join(lost)}")
     return found, [*notes, *_mixed(entrants, groups)]
 
 
@@ -142,8 +146,10 @@ FACTS = {
 
 
 def average(evaluations: Sequence[Evaluation]) -> Evaluation:
-    """Average the figures that all have, cell by cell; the first lends its name."""
+    """Average the figures that all have, cell by cell, without rows that not all have; the first lends its name."""
     first = evaluations[0]
+    shared = [row for row in first.row_infos if all(row.name in one.rows for one in evaluations)]
+    names = [row.name for row in shared]
     cells = {
         distance: {
             row: {
@@ -152,10 +158,11 @@ def average(evaluations: Sequence[Evaluation]) -> Evaluation:
                 if all(label in one.cells.get(distance, {}).get(row, {}) for one in evaluations)
             }
             for row, by_label in rows.items()
+            if row in names
         }
         for distance, rows in first.cells.items()
     }
-    return replace(first, cells=cells, claims=[])
+    return replace(first, cells=cells, row_infos=shared, claims=[])
 
 
 def _average(cells: Sequence[Cell]) -> Cell:

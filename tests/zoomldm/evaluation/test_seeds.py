@@ -46,6 +46,16 @@ def test_seeds_become_one_row_and_conditions_stay_two():
     assert notes == ["averaged over 3 seeds: film-0, film-1, film-2", "averaged over 2 seeds: cnn-0, cnn-1"]
 
 
+def test_a_row_that_not_all_seeds_have_is_named_and_left_out():
+    runs = [entrant("film-0", 1.0, seed=0, untold=4.0), entrant("film-1", 2.0, seed=1)]
+    for group in (runs, runs[::-1]):
+        (found,), notes = averaged_over_seeds(group)
+        assert found.rows == ["oracle"]
+        assert [*found.cells["fd_texture"]] == ["oracle"]
+        title = runs[0].evaluation.row("untold").title
+        assert notes[1] == f"left out, as not all of {', '.join(one.name for one in group)} have it: {title}"
+
+
 def other_judge(one):
     info = DescriptorInfo(name="x", distance_name="fd_texture", dim=20, fingerprint="other", conditions_model=False)
     one.evaluation.descriptors = [info]
