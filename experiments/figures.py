@@ -123,6 +123,7 @@ class ByRow:
         axes.set_xlabel(self.x_title)
         if self.is_log:
             axes.set_xscale("log")
+            axes.minorticks_off()
         axes.set_xticks(places, [f"{place:g}" for place in places])
         _finish(axes, self.title, self.y_title, is_log=self.is_log and not self.of_mean)
         axes.legend(frameon=False, fontsize=8, ncols=4 if len(axes.lines) > 5 else 2)

@@ -86,6 +86,11 @@ TABLES = {
         f"scale {scale:g}{' (the default)' * (scale == 1.75)}": (figures.FILM, row, figures.DISTANCE)
         for scale, row in figures.SCALES.items()
     },
+    "solver": {
+        f"{solver}, {steps} steps{' (the default)' * (row == 'ddim_20')}": (figures.FILM, row, figures.DISTANCE)
+        for solver, rows in figures.SOLVERS.items()
+        for steps, row in rows.items()
+    },
 }
 """By experiment: a row's name in its README -> a run's row and measure, or the kind of difference and its pair."""
 
