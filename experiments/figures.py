@@ -90,43 +90,59 @@ class Panel:
         return Drawn(line.name, experiment.magnifications, value.tolist(), errors, **style)
 
 
+class Curve(NamedTuple):
+    """A measure of a run's rows, by what the rows differ in (a guidance scale, a number of steps)."""
+
+    rows: Mapping[float, str]
+    measure: str
+    dashed: bool = False
+
+
 @dataclass(frozen=True, kw_only=True)
 class ByRow:
-    """A measure over what a run's rows differ in (guidance scales, steps): a line a magnification, or means of all.
+    """What a run's rows differ in, along an axis: a curve's measure at each magnification, or means of some curves.
 
     Attributes:
-        curves: by name, the row at each place of the axis, and the measure; default: the place that is marked.
+        curves: one, whose lines are magnifications, or by name those of means; default: the place that is marked.
+        log_x, log_y: which axes are logarithmic.
     """
 
     title: str
-    curves: Mapping[str, tuple[Mapping[float, str], str]]
+    curves: Curve | Mapping[str, Curve]
     x_title: str
     y_title: str
     default: float
-    of_mean: bool = False
-    is_log: bool = False
+    log_x: bool = False
+    log_y: bool = False
 
     def draw(self, axes: Any, experiment: Experiment) -> None:
-        labels, places = experiment.magnifications, sorted({x for rows, _ in self.curves.values() for x in rows})
-        for i, (name, (rows, measure)) in enumerate(self.curves.items()):
-            found = [experiment.figures(FILM, row, measure) for row in rows.values()]
-            values, style = np.array([one.value for one in found]), {"marker": "o", "markersize": 4}
-            if self.of_mean:
-                dashes = "--" if i >= len(self.curves) / 2 > 1 else "-"
-                axes.plot([*rows], values.mean(1), color=LINE_COLOURS[i], label=name, linestyle=dashes, **style)
-                continue
-            for j, label in enumerate(labels):
-                colour, is_judged = ramp(j / (len(labels) - 1)), all(one.is_judged[j] for one in found)
-                style |= {"color": colour, "markerfacecolor": colour if is_judged else "white"}
-                axes.plot([*rows], values[:, j], label=label.replace("x", "×"), **style)
+        if isinstance(self.curves, Curve):
+            places = [*self.curves.rows]
+            self._draw_magnifications(axes, experiment, self.curves)
+        else:
+            places = sorted({place for curve in self.curves.values() for place in curve.rows})
+            for i, (name, (rows, measure, dashed)) in enumerate(self.curves.items()):
+                means = [experiment.figures(FILM, row, measure).value.mean() for row in rows.values()]
+                style = {"color": LINE_COLOURS[i], "linestyle": "--" if dashed else "-", **POINTS}
+                axes.plot([*rows], means, label=name, **style)
         axes.axvline(self.default, color="#888888", linestyle=":")
         axes.set_xlabel(self.x_title)
-        if self.is_log:
+        if self.log_x:
             axes.set_xscale("log")
             axes.minorticks_off()
         axes.set_xticks(places, [f"{place:g}" for place in places])
-        _finish(axes, self.title, self.y_title, is_log=self.is_log and not self.of_mean)
-        axes.legend(frameon=False, fontsize=8, ncols=4 if len(axes.lines) > 5 else 2)
+        _finish(axes, self.title, self.y_title, is_log=self.log_y, legend_columns=4 if len(axes.lines) > 5 else 2)
+
+    def _draw_magnifications(self, axes: Any, experiment: Experiment, curve: Curve) -> None:
+        labels = experiment.magnifications
+        found = [experiment.figures(FILM, row, curve.measure) for row in curve.rows.values()]
+        for i, label in enumerate(labels):
+            colour, is_judged = ramp(i / (len(labels) - 1)), all(one.is_judged[i] for one in found)
+            style = {"color": colour, "markerfacecolor": colour if is_judged else "white", **POINTS}
+            axes.plot([*curve.rows], [one.value[i] for one in found], label=label.replace("x", "×"), **style)
+
+
+POINTS = {"marker": "o", "markersize": 4}
 
 
 def _by_steps(solver: str) -> dict[float, str]:
@@ -233,44 +249,43 @@ FIGURES: dict[str, list[Panel | ByRow]] = {
     "guidance": [
         ByRow(
             title="distance",
-            curves={"": (SCALES, DISTANCE)},
+            curves=Curve(SCALES, DISTANCE),
             y_title="fd_texture, oracle conditions",
             x_title="guidance scale",
             default=1.75,
         ),
         ByRow(
             title="precision and recall",
-            curves={"precision": (SCALES, PRECISION), "recall": (SCALES, RECALL)},
+            curves={"precision": Curve(SCALES, PRECISION), "recall": Curve(SCALES, RECALL)},
             y_title="mean of eight magnifications",
             x_title="guidance scale",
             default=1.75,
-            of_mean=True,
         ),
     ],
     "solver": [
         *(
             ByRow(
                 title=f"distance, {name}",
-                curves={"": (rows, DISTANCE)},
+                curves=Curve(rows, DISTANCE),
                 y_title="fd_texture, oracle conditions",
                 x_title="steps",
                 default=20,
-                is_log=True,
+                log_x=True,
+                log_y=True,
             )
             for name, rows in SOLVERS.items()
         ),
         ByRow(
             title="precision and recall",
             curves={
-                f"{what}, {name}": (rows, measure)
+                f"{what}, {name}": Curve(rows, measure, dashed=what == "recall")
                 for what, measure in (("precision", PRECISION), ("recall", RECALL))
                 for name, rows in SOLVERS.items()
             },
             y_title="mean of eight magnifications",
             x_title="steps",
             default=20,
-            of_mean=True,
-            is_log=True,
+            log_x=True,
         ),
     ],
 }
@@ -342,19 +357,28 @@ def _numbers(values: Sequence[float | None], places: Sequence[int | None]) -> It
         yield np.nan if place is None or values[place] is None else values[place]
 
 
-def _finish(axes: Any, title: str, y_title: str, *, is_log: bool) -> None:
+def _finish(axes: Any, title: str, y_title: str, *, is_log: bool, legend_columns: int = 1) -> None:
     axes.set_title(title, fontsize=11)
     axes.set_ylabel(y_title)
     if is_log:
         axes.set_yscale("log")
-        low, high = axes.get_ylim()
-        ticks = [tick for tick in LOG_TICKS if low <= tick <= high]
-        axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
-        axes.minorticks_off()
     else:
         axes.set_ylim(0)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(frameon=False, fontsize=8, ncols=legend_columns)
+
+
+def _share_y(axes: Sequence[Any]) -> None:
+    """Give panels of one measure one range, to be compared by eye, and logarithmic ones readable ticks."""
+    for title in {one.get_ylabel() for one in axes}:
+        group = [one for one in axes if one.get_ylabel() == title]
+        low, high = (pick(bound) for pick, bound in zip((min, max), zip(*(one.get_ylim() for one in group))))
+        for one in group:
+            one.set_ylim(low, high)
+            if one.get_yscale() == "log":
+                ticks = [tick for tick in LOG_TICKS if low <= tick <= high]
+                one.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+                one.minorticks_off()
 
 
 def drawn(name: str, folder: Path = EXPERIMENTS, docs: Path = DOCS) -> Path:
@@ -363,8 +387,10 @@ def drawn(name: str, folder: Path = EXPERIMENTS, docs: Path = DOCS) -> Path:
 
     experiment, panels = Experiment(name, folder), FIGURES[name]
     figure = Figure(figsize=(5.6 * len(panels) + 1.4 * (len(panels) == 1), 3.8), dpi=100, layout="constrained")
-    for axes, panel in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels):
-        panel.draw(axes, experiment)
+    axes = [*np.atleast_1d(figure.subplots(1, len(panels)))]
+    for one, panel in zip(axes, panels):
+        panel.draw(one, experiment)
+    _share_y(axes)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None, DRAWN_OF: experiment.sha256})
     path = docs / f"{name}.png"

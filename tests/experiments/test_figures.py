@@ -57,6 +57,7 @@ def test_what_is_missing_is_named(tmp_path):
 
 
 HELD_OUT, PLAIN = figures.HELD_OUT, figures.EDM.format("plain")
+WITHIN = "difference, within a run"
 TABLES = {
     "curriculum": {
         f"`{name}`": (name, "oracle", HELD_OUT)
@@ -69,6 +70,7 @@ TABLES = {
         "unified - single": ("difference, to held-out patients", "unified - single compute"),
         "unified - samples": ("difference, to held-out patients", "unified - single samples"),
         "to training patches: `unified`": ("unified", "oracle", figures.DISTANCE),
+        "patch by patch: unified - single": ("difference, each patch to its own reference", "unified - single compute"),
     },
     "edm": {
         "oracle conditions": (PLAIN, "real_conditions", figures.DISTANCE),
@@ -90,6 +92,13 @@ TABLES = {
         f"{solver}, {steps} steps{' (the default)' * (row == 'ddim_20')}": (figures.FILM, row, figures.DISTANCE)
         for solver, rows in figures.SOLVERS.items()
         for steps, row in rows.items()
+    }
+    | {
+        "DDIM 50 - DDIM 20": (WITHIN, f"{figures.FILM}, ddim, 50 steps - oracle conditions"),
+        "DPM-Solver++ 10 - DDIM 20": (WITHIN, f"{figures.FILM}, dpmpp, 10 steps - oracle conditions"),
+    },
+    "solver/results_five_steps": {
+        "DPM-Solver++ 5 - DDIM 5": (WITHIN, f"{figures.FILM}, dpmpp, 5 steps - ddim, 5 steps"),
     },
 }
 """By experiment: a row's name in its README -> a run's row and measure, or the kind of difference and its pair."""
@@ -97,8 +106,9 @@ TABLES = {
 
 @pytest.mark.parametrize("name", TABLES)
 def test_the_readmes_table_is_of_the_results(name):
-    text = (figures.EXPERIMENTS / name / "README.md").read_text()
-    content = json.loads((figures.EXPERIMENTS / name / "results.json").read_text())
+    experiment, _, part = name.partition("/")
+    text = (figures.EXPERIMENTS / experiment / "README.md").read_text()
+    content = json.loads((figures.EXPERIMENTS / experiment / f"{part or 'results'}.json").read_text())
     for title, (first, *rest) in TABLES[name].items():
         (row, *_) = re.findall(rf"^\| {re.escape(title)}(?:, \w+ seeds?)? \|(.*)\|$", text, re.MULTILINE)
         is_difference = len(rest) == 1

@@ -42,7 +42,7 @@ def _names_runs(words: Sequence[str]) -> bool:
 
 
 def check(cfg: DictConfig) -> None:
-    """Refuse runs that are not there or of two kinds, or fewer than two.
+    """Refuse runs that are not there or of two kinds, or fewer than two; and a row where they are EDMs.
 
     Raises:
         UserError: names them, with the near match.
@@ -53,6 +53,8 @@ def check(cfg: DictConfig) -> None:
         raise ConfigError("runs: expected two evaluated runs or more: runs=[a,b], or their folders: runs/a runs/b")
     for name in cfg.runs:
         find_run(cfg.paths.runs, _kind(cfg), name)
+    if cfg.against and _kind(cfg) == "edm":
+        raise ConfigError(f"against={cfg.against}: EDMs are compared by generated conditions alone; leave it out")
 
 
 def _kind(cfg: DictConfig) -> str:
@@ -65,7 +67,8 @@ def run(cfg: DictConfig) -> None:
     from zoomldm.stages.orphans import orphans
 
     names, runs = list(dict.fromkeys(cfg.runs)), Path(cfg.paths.runs)
-    own = hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()[:8]
+    of = [*sorted(names), *filter(None, [cfg.against])]
+    own = hashlib.sha256("\n".join(of).encode()).hexdigest()[:8]
     folder = Path(cfg.folder) if cfg.folder else runs / "comparisons" / f"{len(names)}-runs-{own}"
     title = "comparison: " + ", ".join(names)
     faults = orphans([Run(runs / name) for name in names], allow=allowed(cfg))
@@ -79,8 +82,9 @@ def _compare(
 ) -> dict[str, str]:
     """Write the page, and return its text by its name."""
     from zoomldm.evaluation.report.compare_runs import compare_runs
+    from zoomldm.evaluation.result import MAIN_ROW
 
-    options = {"title": title, "distance_name": cfg.distance, "faults": faults, "against": cfg.against}
+    options = {"title": title, "distance_name": cfg.distance, "faults": faults, "against": cfg.against or MAIN_ROW}
     return {"comparison.html": compare_runs(cfg.paths.runs, names, folder, **options).to_text()}
 
 
@@ -105,7 +109,6 @@ def _compare_edms(
         unjudged = [str(error)]
     if any(one.judged() for its in stored.values() for one in its) or (stored and zooms is None):
         options = {"title": title, "distance_name": cfg.distance, "faults": faults, "stored": stored}
-        options |= {"against": cfg.against}
         try:
             found = compare_runs(cfg.paths.runs, list(stored), folder, **options, notes=[*notes, *unjudged])
             pages["comparison.html"] = found.to_text()

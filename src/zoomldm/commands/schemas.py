@@ -272,7 +272,7 @@ class Compare(Entry):
 
     runs: list[str]
     distance: str | None
-    against: str
+    against: str | None
     folder: str | None
 
 

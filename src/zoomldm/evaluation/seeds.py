@@ -84,8 +84,9 @@ def averaged_over_seeds(entrants: Sequence[Entrant]) -> tuple[list[Evaluation], 
             found.append(average(one_each))
             names = ", ".join(one.name for one in group)
             notes.append(f"averaged over {len(group)} seeds: {names}")
-            kept = set(found[-1].rows)
-            if lost := dict.fromkeys(row.title for one in one_each for row in one.row_infos if row.name not in kept):
+            infos = [info for one in one_each for info in (*one.row_infos, *one.metric_infos)]
+            kept = {info.name for info in (*found[-1].row_infos, *found[-1].metric_infos)}
+            if lost := dict.fromkeys(info.title for info in infos if info.name not in kept):
                 notes.append(f"left out, as not all of {names} have it: {', '.join(lost)}")
     return found, [*notes, *_mixed(entrants, groups)]
 
@@ -146,10 +147,13 @@ FACTS = {
 
 
 def average(evaluations: Sequence[Evaluation]) -> Evaluation:
-    """Average the figures that all have, cell by cell, without rows that not all have; the first lends its name."""
+    """Average the figures that all have, cell by cell, without what not all have; the first lends its name."""
     first = evaluations[0]
-    shared = [row for row in first.row_infos if all(row.name in one.rows for one in evaluations)]
-    names = [row.name for row in shared]
+    rows_of_all, metrics = (
+        [info for info in getattr(first, kind) if all(info.name in _names(one, kind) for one in evaluations)]
+        for kind in ("row_infos", "metric_infos")
+    )
+    names = [row.name for row in rows_of_all]
     cells = {
         distance: {
             row: {
@@ -162,7 +166,11 @@ def average(evaluations: Sequence[Evaluation]) -> Evaluation:
         }
         for distance, rows in first.cells.items()
     }
-    return replace(first, cells=cells, row_infos=shared, claims=[])
+    return replace(first, cells=cells, row_infos=rows_of_all, metric_infos=metrics, claims=[])
+
+
+def _names(evaluation: Evaluation, kind: str) -> set[str]:
+    return {info.name for info in getattr(evaluation, kind)}
 
 
 def _average(cells: Sequence[Cell]) -> Cell:

@@ -56,6 +56,18 @@ def test_fewer_than_two_or_unknown_runs_are_refused(root):
         compare.check(composed(root, "runs=[zoom,zom]"))
 
 
+def test_rows_are_set_against_one_that_runs_have(root):
+    both = 'runs=["zoom","zoom-seed=1"]'
+    cfg = composed(root, both, "against=halves")
+    compare.check(cfg)
+    compare.run(cfg)
+    compare.run(composed(root, both))
+    found = [json.loads(path.read_text())["against"] for path in (root / "runs/comparisons").rglob("comparison.json")]
+    assert sorted(found) == ["halves", "oracle"], "each in a folder of its own"
+    with pytest.raises(UserError, match=r"against=ddim_7: no run has such a row; expected one of "):
+        compare.run(composed(root, both, "against=ddim_7"))
+
+
 def test_seeds_are_averaged_and_changed_parents_are_named(root, capsys):
     cfg = composed(root, 'runs=["zoom","zoom-seed=1"]', f"folder={root / 'one'}")
     compare.run(cfg)
@@ -117,6 +129,8 @@ def test_edms_are_set_side_by_side_by_the_patches_of_their_conditions(root, caps
         make_toy_edm(root, f"'{edm}'", (), f"seed={seed % 2}", f"model.depth={1 + (edm == 'deep')}")
     words = [f"paths.root={root}", "run=zoom", "rows=[halves,oracle,generated]", "features=texture", "sampling.steps=2"]
     cfg = composed(root, 'runs=["plain","plain-seed=1","deep","unjudged"]', f"folder={root / 'edms'}")
+    with pytest.raises(ConfigError, match=r"against=ddim_5: EDMs are compared by generated conditions alone"):
+        compare.check(composed(root, 'runs=["plain","deep"]', "against=ddim_5"))
     with pytest.raises(UserError, match=r"not evaluated, so left out: plain; `python src/evaluate.py \"run='zoom'\""):
         compare.run(cfg)
     for edm in ("plain", "plain-seed=1", "deep"):

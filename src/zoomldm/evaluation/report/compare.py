@@ -34,10 +34,10 @@ def compare(
         below: pairs of names (lower, upper): the claim that the first lies below the second at the lowest judged
             magnifications. Pairs with a name that is not there are left out.
         notes: what must be known of the runs; revisions: of the source that trained them, by run.
-        against: the row of a run that its other rows are set against.
+        against: the row of a run that its other rows are set against, where it has it.
 
     Raises:
-        UserError: there is nothing to compare, the runs were judged by different descriptors, or none has that row.
+        UserError: there is nothing to compare, or the runs were judged by different descriptors.
     """
     if not entries:
         raise UserError("comparison: no run was evaluated; run src/evaluate.py on them first")
@@ -47,9 +47,6 @@ def compare(
             f"comparison: the runs were judged by different descriptors ({', '.join(sorted(set(judges.values())))}); "
             "evaluate them again with one and the same features="
         )
-    if against != MAIN_ROW and not any(against in one.rows for _, one in entries):
-        known = dict.fromkeys(row.name for _, one in entries for row in one.row_infos if row.is_synthetic)
-        raise UserError(f"against={against}: no run has such a row; expected one of {', '.join(known)}")
     names = list(dict.fromkeys(name for name, _ in entries))
     together = {name: merge([evaluation for other, evaluation in entries if other == name]) for name in names}
     claims = [

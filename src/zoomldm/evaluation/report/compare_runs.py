@@ -42,6 +42,7 @@ def compare_runs(
     notes = [*notes, *(f"not evaluated, so left out: {name}" for name in names if name not in by_run)]
     judge = _shared_judge(by_run)
     judged = {name: next(one for one in found if one.judge.distance_name == judge) for name, found in by_run.items()}
+    notes += _without(against, [*judged.values()])
     entrants = [_entrant(Run(Path(runs) / name), one, (faults or {}).get(name)) for name, one in judged.items()]
     found, named = averaged_over_seeds(entrants)
     shown = display_names(found)
@@ -58,6 +59,19 @@ def compare_runs(
     }
     comparison.write(folder, title=title, examples=examples or None)
     return comparison
+
+
+def _without(row: str, evaluations: Sequence[Evaluation]) -> list[str]:
+    """Say which runs have no such row.
+
+    Raises:
+        UserError: none has it.
+    """
+    lacking = [one.run_name for one in evaluations if row not in one.rows] if row != MAIN_ROW else []
+    if lacking and len(lacking) == len(evaluations):
+        known = dict.fromkeys(info.name for one in evaluations for info in one.row_infos)
+        raise UserError(f"against={row}: no run has such a row; expected one of {', '.join(known)}")
+    return [f"no row {row}, so its rows are set against none: {name}" for name in lacking]
 
 
 def _entrant(run: Run, evaluation: Evaluation, fault: str | None) -> Entrant:

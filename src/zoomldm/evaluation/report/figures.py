@@ -38,6 +38,7 @@ def figures_of(
         "kind": KIND,
         "format_version": FORMAT_VERSION,
         "distance": judge.distance_name,
+        "against": against,
         "magnifications": list(labels),
         "notes": list(notes),
         "runs": {name: _run(one, labels, revisions) for name, one in runs.items()},
