@@ -72,6 +72,10 @@ TABLES = {
         "to training patches: `unified`": ("unified", "oracle", figures.DISTANCE),
         "patch by patch: unified - single": ("difference, each patch to its own reference", "unified - single compute"),
     },
+    "conditioning": {
+        "pool - film (of its machine)": ("difference", "pool - film"),
+        "vit - film (likewise)": ("difference", "vit - film"),
+    },
     "edm": {
         "oracle conditions": (PLAIN, "real_conditions", figures.DISTANCE),
         "`plain`": (PLAIN, "oracle", figures.DISTANCE),
@@ -111,12 +115,21 @@ def test_the_readmes_table_is_of_the_results(name):
     content = json.loads((figures.EXPERIMENTS / experiment / f"{part or 'results'}.json").read_text())
     for title, (first, *rest) in TABLES[name].items():
         (row, *_) = re.findall(rf"^\| {re.escape(title)}(?:, \w+ seeds?)? \|(.*)\|$", text, re.MULTILINE)
-        is_difference = len(rest) == 1
-        found = content["differences" if is_difference else "runs"][first]
-        for key in rest if is_difference else ("rows", *rest):
-            found = found[key]
+        if is_difference := len(rest) == 1:
+            found = _gap(content["differences"][first], *rest)
+        else:
+            of_row, measure = rest
+            found = content["runs"][first]["rows"][of_row][measure]
         said = [_said(*one, starred=is_difference) for one in zip(found["value"], found["error"])]
         assert [cell.strip() for cell in row.split("|")][: len(said)] == said, title
+
+
+def _gap(gaps, pair):
+    """Return a difference, also where it is kept the other way round."""
+    if pair in gaps:
+        return gaps[pair]
+    found = gaps[" - ".join(reversed(pair.split(" - ")))]
+    return {"value": [value and -value for value in found["value"]], "error": found["error"]}
 
 
 def _said(value, error, *, starred):
