@@ -161,6 +161,9 @@ EDMS = (
     Line("plain", EDM.format("plain")),
     Line("v", EDM.format("v")),
     Line("cosine", EDM.format("cosine")),
+    Line("wide", EDM.format("wide")),
+    Line("deep", EDM.format("deep")),
+    Line("zooming", EDM.format("zooming")),
     Line("plain, guided", EDM.format("plain"), part="guided", dashed=True),
 )
 FIGURES: dict[str, list[Panel | ByRow]] = {

@@ -81,6 +81,7 @@ TABLES = {
         "`plain`": (PLAIN, "oracle", figures.DISTANCE),
         "`v`": (figures.EDM.format("v"), "oracle", figures.DISTANCE),
         "**`cosine`**": (figures.EDM.format("cosine"), "oracle", figures.DISTANCE),
+        **{f"`{name}`": (figures.EDM.format(name), "oracle", figures.DISTANCE) for name in ("wide", "deep", "zooming")},
     },
     "encoder": {
         "`stats`": ("pyramid", "oracle", figures.DISTANCE),
