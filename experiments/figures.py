@@ -34,6 +34,7 @@ HELD_OUT = "unseen.frechet"
 DRAWN_OF = "zoomldm:results"
 """The text in a picture that holds the hash of what it was drawn of."""
 REAL_COLOUR = "#8a8a8a"
+POINTS = {"marker": "o", "markersize": 4}
 LOG_TICKS = (0.3, 0.5, 0.7, 1, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 50, 100)
 EDM = "edm_{}-pyramid-film"
 FILM = "zoomldm_tiny-pyramid-film"
@@ -140,9 +141,6 @@ class ByRow:
             colour, is_judged = ramp(i / (len(labels) - 1)), all(one.is_judged[i] for one in found)
             style = {"color": colour, "markerfacecolor": colour if is_judged else "white", **POINTS}
             axes.plot([*curve.rows], [one.value[i] for one in found], label=label.replace("x", "×"), **style)
-
-
-POINTS = {"marker": "o", "markersize": 4}
 
 
 def _by_steps(solver: str) -> dict[float, str]:

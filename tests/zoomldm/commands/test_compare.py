@@ -66,6 +66,8 @@ def test_rows_are_set_against_one_that_runs_have(root):
     assert sorted(found) == ["halves", "oracle"], "each in a folder of its own"
     with pytest.raises(UserError, match=r"against=ddim_7: no run has such a row; expected one of "):
         compare.run(composed(root, both, "against=ddim_7"))
+    with pytest.raises(UserError, match=r"against=half: no run has such a row; did you mean 'halves'"):
+        compare.run(composed(root, both, "against=half"))
 
 
 def test_seeds_are_averaged_and_changed_parents_are_named(root, capsys):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from zoomldm.errors import UserError
+from zoomldm.errors import UserError, near_match
 from zoomldm.evaluation.report.compare import Comparison, compare
 from zoomldm.evaluation.result import MAIN_ROW, Evaluation
 from zoomldm.evaluation.seeds import Entrant, averaged_over_seeds
@@ -70,7 +70,8 @@ def _without(row: str, evaluations: Sequence[Evaluation]) -> list[str]:
     lacking = [one.run_name for one in evaluations if row not in one.rows] if row != MAIN_ROW else []
     if lacking and len(lacking) == len(evaluations):
         known = dict.fromkeys(info.name for one in evaluations for info in one.row_infos)
-        raise UserError(f"against={row}: no run has such a row; expected one of {', '.join(known)}")
+        near = near_match(row, known)
+        raise UserError(f"against={row}: no run has such a row;{near} expected one of {', '.join(known)}")
     return [f"no row {row}, so its rows are set against none: {name}" for name in lacking]
 
 
